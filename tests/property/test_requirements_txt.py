@@ -18,8 +18,8 @@ from pip._internal.network.session import PipSession
 from pip._internal.req.constructors import parse_req_from_line
 from pip._internal.req.req_file import ParsedLine, RequirementsFileParser, get_line_parser
 
-from envlock.config.errors import BadRequirementsFile
 from envlock.config.requirement_files.contents import FileContents, open_file
+from envlock.config.requirement_files.errors import BadRequirementsFile
 from envlock.config.requirement_files.requirements_txt import read_requirements_txt
 from envlock.config.tables import Conflict
 from envlock.errors import EnvlockError, Location

@@ -229,11 +229,8 @@ class Upstream:
             wait = response.headers.get("retry-after", "")
             raise _Passing(place, reason, pause=float(wait) if wait.isdigit() else 0.0)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            reason += (
-                " to the credentials that envlock found for it"
-                if was_known
-                else "; envlock found no credentials for it"
-            )
+            known = " to the credentials that envlock found for it"
+            reason += known if was_known else "; envlock found no credentials for it"
             raise UpstreamUnauthorized(place, reason, (artifact.filename,))
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             raise UpstreamMissing(place, reason, (artifact.filename,))

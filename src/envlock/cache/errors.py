@@ -205,7 +205,7 @@ class UpstreamHashMismatch(DamageError):
 
 
 class UpstreamError(ResolveError):
-    """A host did not deliver files. Failures with one host and one reason become one error: see `together`."""
+    """A host did not deliver files; of what no host has, place and reason are empty. `together` merges those alike."""
 
     sentence: ClassVar[str]
     advice: ClassVar[str]
@@ -214,7 +214,7 @@ class UpstreamError(ResolveError):
         variable = re.sub(r"[^A-Z0-9]", "_", place.upper())
         super().__init__(
             self.sentence.format(place=place, files=_count(filenames)),
-            details=(reason, *_some(filenames)),
+            details=(*((reason,) if reason else ()), *_some(filenames)),
             hint=self.advice.format(place=place, variable=f"ENVLOCK_INDEX_{variable}"),
         )
         self.place = place
@@ -253,11 +253,6 @@ class BuiltWheelMissing(UpstreamError):
     sentence = "{files}: built for the lock, and neither on this machine nor in the cache"
     advice = "run `envlock push` on the machine that locked it, or build it again here: `envlock build`"
 
-    def __init__(self, place: str, reason: str, filenames: tuple[str, ...]) -> None:
-        """`place` and `reason` are empty."""
-        super().__init__(place, reason, filenames)
-        self.details = tuple(detail for detail in self.details if detail)
-
 
 class UnsupportedUrl(ResolveError):
     """A lock names a URL that envlock cannot download from."""
@@ -294,9 +289,7 @@ def _merged(group: list[EnvlockError]) -> EnvlockError:
     first = group[0]
     if isinstance(first, CacheUnusable):  # one cause, whichever of its objects was asked for
         places = {location.path for error in group for location in error.locations}
-        if len(places) > 1:
-            return first.adding(f"and {len(places) - 1} more of its files")
-        return first
+        return first.adding(f"and {len(places) - 1} more of its files") if len(places) > 1 else first
     if len(group) == 1 or not isinstance(first, UpstreamError):
         return first
     names = {name for error in group if isinstance(error, UpstreamError) for name in error.filenames}

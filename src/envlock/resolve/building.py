@@ -8,19 +8,28 @@ nothing, and built; then the request is solved again with that wheel, until no p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envlock.errors import EnvlockError
 from envlock.model.requirement import PypiRequirement
 from envlock.model.url import direct_url
-from envlock.resolve.errors import CannotBuild, NoSolution, OfOneEnvironment
-from envlock.resolve.platform_tags import allowed_releases, target_of, truths
+from envlock.resolve.errors import (
+    ARCH,
+    BuiltForNewerSystem,
+    CannotBuild,
+    NoSolution,
+    NoWheel,
+    OfOneEnvironment,
+    SourceNotHere,
+)
+from envlock.resolve.platform_tags import allowed_releases, target_of, truths, wheel_fits
 from envlock.resolve.port import BuiltWheel, Request, Resolution, Resolver, may_build
+from envlock.words import listed
 
 if TYPE_CHECKING:
-    from envlock.model.lock import LockedPackage
+    from envlock.model.lock import LockedPackage, Source
     from envlock.resolve.port import WheelBuilder
     from envlock.resolve.pypi_uv import UvResolver
 
@@ -176,4 +185,56 @@ def _said(found: Resolution, request: Request) -> tuple[str, ...]:
         f"{each.name} {each.version} was built from {each.source.said}"
         for each in found.packages
         if each.source is not None and each.source.kind != "wheel" and (each.name, each.sha256) not in before
+    )
+
+
+# What a wheel has to be for a request.
+
+
+def refuse_unfit(request: Request, name: str, version: str, filename: str, *, source: Source) -> None:
+    """Raises NoWheel unless a wheel is for the request's arch and Python."""
+    if not wheel_fits(name, version, filename, request):
+        raise NoWheel(
+            request.name,
+            request.arch,
+            f"the wheel {filename}, from {source.said}, is not for {ARCH} with Python {request.python}",
+            hint="add a marker, such as `marker = \"sys_platform == 'linux'\"`, or use another wheel or an sdist",
+            packages=(name,),
+        )
+
+
+def refuse_unnamed(request: Request, name: str, from_folders: Sequence[str]) -> None:
+    """Raises SourceNotHere if a wheel needs packages from folders beside its source, and nothing names these folders.
+
+    Without that, the packages would come from an index, which may have others of their names.
+    """
+    named = {each.name for each in request.requirements.roots() if each.url}
+    lacking = [each for each in from_folders if each not in named]
+    if lacking:
+        raise SourceNotHere(
+            request.name,
+            request.arch,
+            f"{name} needs {listed(lacking)} from a folder beside it, which nothing names",
+            hint=f"add it to envlock.toml: `{lacking[0]} = {{ path = ... }}`, or `{{ git = ..., subdirectory = ... }}`",
+            packages=(name,),
+        )
+
+
+def refuse_newer_system(request: Request, name: str, glibc: str, *, source: Source) -> None:
+    """Raises BuiltForNewerSystem if the binaries of a wheel need a newer glibc than the environment promises.
+
+    `glibc` is the oldest that they run with, as `2.17`; empty if they need none.
+    """
+    promised = target_of(request.requirements, request.arch, request.python).glibc
+    needed = tuple(map(int, glibc.split("."))) if glibc else ()
+    if not request.arch.startswith("linux") or needed <= promised:
+        return
+    floor = "{}.{}".format(*promised)
+    raise BuiltForNewerSystem(
+        request.name,
+        request.arch,
+        f"{name} from {source.said}, built here, needs glibc {glibc}, and the lock promises glibc {floor}",
+        hint=f'build it on an older system, or raise the floor: `{ARCH} = {{ __glibc = "{glibc}" }}` in '
+        "[envlock.system-requirements]",
+        packages=(name, "__glibc"),
     )

@@ -33,10 +33,10 @@ from envlock.model.artifact import Artifact
 from envlock.model.lock import LockedPackage, Source
 from envlock.model.url import direct_url, direct_url_fault
 from envlock.places import folder_in_home, home
-from envlock.resolve.errors import ARCH, BuiltForNewerSystem, BuiltForOtherArch, NoWheel, SourceNotHere
-from envlock.resolve.platform_tags import target_of, wheel_fits
+from envlock.resolve.building import refuse_newer_system, refuse_unfit, refuse_unnamed
+from envlock.resolve.errors import ARCH, BuiltForOtherArch, SourceNotHere
+from envlock.resolve.platform_tags import wheel_fits
 from envlock.resolve.port import BuiltWheel, Request
-from envlock.words import listed
 from envlock.workflow.artifacts import FetchedHashes, artifact_source
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class Builds:
             name, version, _, _ = parse_wheel_filename(asked.filename)
         except InvalidWheelFilename as error:
             raise BadBuiltWheel(requirement.name, reason=str(error)) from None
-        self._refuse_unfit(request, name, str(version), asked.filename, source=Source("wheel", path=path))
+        refuse_unfit(request, name, str(version), asked.filename, source=Source("wheel", path=path))
         artifact = Artifact(asked.filename, asked.sha256, "", place.stat().st_size)
         return self._placed(artifact, place, name, str(version), Source("wheel", path=path))
 
@@ -208,12 +208,12 @@ class Builds:
         interpreter, missing = self._interpreter(request)
         built = self._built(self._recipe(name, version, source, request, interpreter)._replace(fetch_url=fetch_url))
         made = replace(source, requires=built.requires)
-        _refuse_unnamed(request, built)
+        refuse_unnamed(request, built.name, built.from_folders)
         if built.is_pure or request.arch == host_arch():
             if missing is not None and not wheel_fits(built.name, built.version, built.filename, request):
                 raise missing
-            self._refuse_unfit(request, built.name, built.version, built.filename, source=source)
-            _refuse_newer_system(request, built, source)
+            refuse_unfit(request, built.name, built.version, built.filename, source=source)
+            refuse_newer_system(request, built.name, built.glibc, source=source)
             return self._placed(
                 Artifact(built.filename, built.sha256, "", built.size), built.path, built.name, built.version, made
             )
@@ -329,16 +329,6 @@ class Builds:
                     return find_interpreter(other, lambda _: True), missing
             raise
 
-    def _refuse_unfit(self, request: Request, name: str, version: str, filename: str, *, source: Source) -> None:
-        if not wheel_fits(name, version, filename, request):
-            raise NoWheel(
-                request.name,
-                request.arch,
-                f"the wheel {filename}, from {source.said}, is not for {ARCH} with Python {request.python}",
-                hint="add a marker, such as `marker = \"sys_platform == 'linux'\"`, or use another wheel or an sdist",
-                packages=(name,),
-            )
-
     @contextmanager
     def _alone(self, key: object) -> Iterator[None]:
         with self._guard:
@@ -367,40 +357,6 @@ class Builds:
 def _as_built(package: LockedPackage, path: Path, source: Source) -> BuiltWheel:
     size = package.size or 0
     return BuiltWheel(package.name, package.version, path, package.filename, package.sha256, size, source)
-
-
-def _refuse_unnamed(request: Request, built: Built) -> None:
-    """Refuse a package that takes others from folders beside it, if nothing says where these are.
-
-    Without that, they would come from an index, which may have other packages of their names. Raises SourceNotHere.
-    """
-    named = {each.name for each in request.requirements.roots() if each.url}
-    lacking = [name for name in built.from_folders if name not in named]
-    if lacking:
-        raise SourceNotHere(
-            request.name,
-            request.arch,
-            f"{built.name} needs {listed(lacking)} from a folder beside it, which nothing names",
-            hint=f"add it to envlock.toml: `{lacking[0]} = {{ path = ... }}`, or `{{ git = ..., subdirectory = ... }}`",
-            packages=(built.name,),
-        )
-
-
-def _refuse_newer_system(request: Request, built: Built, source: Source) -> None:
-    """Refuse a wheel whose binaries need a newer glibc than the environment promises to run with."""
-    promised = target_of(request.requirements, request.arch, request.python).glibc
-    needed = tuple(map(int, built.glibc.split("."))) if built.glibc else ()
-    if not request.arch.startswith("linux") or needed <= promised:
-        return
-    floor = "{}.{}".format(*promised)
-    raise BuiltForNewerSystem(
-        request.name,
-        request.arch,
-        f"{built.name} from {source.said}, built here, needs glibc {built.glibc}, and the lock promises glibc {floor}",
-        hint=f'build it on an older system, or raise the floor: `{ARCH} = {{ __glibc = "{built.glibc}" }}` in '
-        "[envlock.system-requirements]",
-        packages=(built.name, "__glibc"),
-    )
 
 
 def _requires(pins: Sequence[LockedPackage], name: str) -> tuple[str, ...]:

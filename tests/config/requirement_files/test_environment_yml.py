@@ -280,9 +280,9 @@ def test_the_order_of_dependencies_and_the_spelling_of_yaml_change_no_id(tmp_pat
 
 @given(st.text(alphabet="ab:-#[]{}&*!|>'\"%@`,? \n\t=<1.", max_size=60))
 def test_no_text_is_more_than_an_error(text: str) -> None:
-    from envlock.config.errors import BadEnvironmentYml
     from envlock.config.requirement_files.contents import RequirementFile
     from envlock.config.requirement_files.environment_yml import read_environment_yml
+    from envlock.config.requirement_files.errors import BadEnvironmentYml
     from envlock.errors import Location
 
     file = RequirementFile(

@@ -14,19 +14,15 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from envlock.config.errors import (
-    BadChannel,
-    BadCondaEntry,
+from envlock.config.errors import BadChannel, BadCondaEntry, BadPythonSpecifier, BadValue, UnsafeFile
+from envlock.config.project import KeyPath, LineOfFile
+from envlock.config.requirement_files.errors import (
     BadEnvironmentYml,
     BadPyproject,
-    BadPythonSpecifier,
     BadRequirementFile,
     BadRequirementsFile,
-    BadValue,
     RequirementFileCycle,
-    UnsafeFile,
 )
-from envlock.config.project import KeyPath, LineOfFile
 from envlock.config.tables import (
     Conflict,
     Hashes,

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from envlock.config.errors import BadChannel, BadEnvironmentYml, BadIndexUrl
+from envlock.config.errors import BadChannel, BadIndexUrl
 from envlock.config.requirement_files.contents import FileContents, RequirementFile, joined
+from envlock.config.requirement_files.errors import BadEnvironmentYml
 from envlock.config.requirement_files.requirements_txt import read_lines
 from envlock.config.requirement_files.yaml_tree import List, Node, Table, Text, tree_of
 from envlock.config.rules import variable

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.config.errors import BadChannel, BadIndexUrl, BadRequirementsFile, BadSource
+from envlock.config.errors import BadChannel, BadIndexUrl, BadSource
 from envlock.config.requirement_files.contents import FileContents, RequirementFile, joined
+from envlock.config.requirement_files.errors import BadRequirementsFile
 from envlock.config.requirement_files.pip_requirement import URL, Found, NoName, pip_requirement
 from envlock.config.tables import Hashes, normalize_python
 from envlock.errors import ConfigError, EnvlockError, as_one

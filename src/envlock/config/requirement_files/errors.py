@@ -1,0 +1,62 @@
+"""What can be wrong with a requirement file. No error shows a credential."""
+
+from __future__ import annotations
+
+from envlock.errors import ConfigError, Location
+from envlock.redaction import shown
+
+
+class BadRequirementFile(ConfigError):
+    """A requirement file that cannot be read, or says what envlock does not understand: the kind of all such errors.
+
+    `is_read` is false where the file could not be read at all.
+    """
+
+    kind = "requirement file"
+    named_as = "`requirements`"
+    """The key of envlock.toml that names such files."""
+    advice = "write it in envlock.toml"
+
+    def __init__(self, reason: str, locations: tuple[Location, ...], *, is_read: bool = True, hint: str = "") -> None:
+        super().__init__(
+            reason,
+            locations=locations,
+            hint=(hint or self.advice)
+            if is_read
+            else f"{self.named_as} takes paths of text files, relative to the folder of envlock.toml",
+        )
+
+
+class BadRequirementsFile(BadRequirementFile):
+    """A requirements.txt that cannot be read, or has a line that envlock does not support."""
+
+    code = "bad-requirements-file"
+    kind = "requirements file"
+    advice = "write it as a requirement, or in envlock.toml"
+
+
+class BadEnvironmentYml(BadRequirementFile):
+    """An environment.yml that cannot be read, or says what envlock does not understand."""
+
+    code = "bad-environment-yml"
+    kind = "environment file"
+    named_as = "`environment-yml`"
+
+
+class BadPyproject(BadRequirementFile):
+    """A pyproject.toml that cannot be read, or says what envlock does not understand."""
+
+    code = "bad-pyproject"
+    kind = "project file"
+    named_as = "`pyproject`"
+
+
+class RequirementFileCycle(ConfigError):
+    """A requirement file that includes itself, at once or by way of others."""
+
+    code = "requirement-file-cycle"
+    message = "`{name}` includes itself"
+    hint = "remove one of these lines"
+
+    def __init__(self, name: str, locations: tuple[Location, ...]) -> None:
+        super().__init__(name=shown(name), locations=locations)
