@@ -229,6 +229,15 @@ def test_an_image_has_the_whole_environment() -> None:
         export(Given("dockerfile", "base", (CONDA,), only="pypi", context=context))
 
 
+def test_no_name_is_taken_for_a_directive_of_the_builder() -> None:
+    for variables in ((), ("TOKEN",)):
+        context = BuildContext("--env 'escape=`'", ("envlock.toml",), ("envlock.lock",), variables=variables)
+        lines = export(Given("dockerfile", "escape=`", (CONDA,), context=context)).text.splitlines()
+        assert lines[bool(variables)] == "# An image with a locked environment."
+    with pytest.raises(FormatCannotHold, match="control"):
+        export(Given("dockerfile", "a\nb", (CONDA,), context=context._replace(choice="--env 'a\nb'")))
+
+
 def test_a_build_does_not_look_for_the_gpu_that_a_lock_requires() -> None:
     requirements = {**CONDA.requirements, "system": [["linux-64", "__cuda", "12.4"]]}
     assert "--into /opt/envlock --force)" in dockerfile_of(CONDA._replace(requirements=requirements))

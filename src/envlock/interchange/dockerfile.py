@@ -53,6 +53,8 @@ def write(given: Given) -> Export:
     if given.only:
         hint = "leave `--only` out: the image has the whole environment"
         raise given.cannot("one kind of packages alone", [given.only], hint)
+    if not context.choice.isprintable():
+        raise given.cannot("a name with control characters", [given.environment], "give the environment another name")
     if context.outside:
         hint = "put them below the folder of envlock.toml: a build sees nothing else"
         raise given.cannot("files outside of the project", context.outside, hint)
@@ -65,6 +67,7 @@ def write(given: Given) -> Export:
     (base,) = bases
     secrets = _secrets(context)
     lines = ["# syntax=docker/dockerfile:1.10"] if secrets else []
+    lines.append("# An image with a locked environment.")  # after it, no comment is taken for a directive
     lines += [*given.header().splitlines(), *_how(given, context), ""]
     lines += [f"FROM {_ENVLOCK_PYTHON if base == _DEBIAN else base} AS environment"]
     extra = f"[{_EXTRAS[context.bucket]}]" if context.bucket else ""
