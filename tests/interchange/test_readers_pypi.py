@@ -156,6 +156,25 @@ def test_a_project_that_needs_its_own_extra_is_no_package_of_itself(index: Index
     assert names(read(write_uv_project(tmp_path / "p", index.url, project=project), choice())) == {"alpha"}
 
 
+def test_an_extra_or_a_group_that_names_an_extra_of_its_project_requires_what_that_requires(
+    index: Index, tmp_path: Path
+) -> None:
+    project = (
+        '[project]\nname = "p"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["eta"]\n'
+        "[project.optional-dependencies]\nmore = [\"alpha<2; sys_platform != 'win32'\"]\n"
+        'most = ["p[more]; python_version >= \'3.9\'", "p[most]"]\n'
+        '[dependency-groups]\ntrain = ["p[more]"]\n'
+    )
+    path = write_uv_project(tmp_path / "p", index.url, project=project)
+    most, train = read(path, choice(extras=("most",))), read(path, choice(groups=("train",)))
+    assert {"alpha", "eta"} <= names(most) == names(train)
+    assert {str(each) for each in train.roots} == {"eta", "alpha<2 ; sys_platform != 'win32'"}
+    assert {str(each).replace("(", "").replace(")", "") for each in most.roots} == {
+        "eta",
+        "alpha<2 ; python_full_version >= '3.9' and sys_platform != 'win32'",
+    }
+
+
 def test_a_lock_for_some_environments_is_read_for_these_archs(index: Index, tmp_path: Path) -> None:
     path = write_uv_project(
         tmp_path / "p",

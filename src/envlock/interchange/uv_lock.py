@@ -70,7 +70,7 @@ def _universal(document: Mapping[str, Any], shown: str, choice: Choice) -> Unive
         edges=edges,
         candidates=candidates,
         environments=tuple(document.get("supported-markers", ())),
-        roots=tuple(dict.fromkeys(filter(None, (_requirement(each, active.extras) for each in active.requirements)))),
+        roots=tuple(dict.fromkeys(map(_requirement, active.requirements))),
         notes=active.notes,
         itself=active.name,
     )
@@ -87,6 +87,7 @@ class _Active:
         of_groups = project.get("dev-dependencies", {})
         stated = metadata.get("requires-dev", manifest.get("dependency-groups", {}))
         known = {*of_extras, *metadata.get("provides-extras", ())}
+        name = self.name = project.get("name", "")
         for extra in self.extras:
             if extra not in known:
                 raise UnknownImportChoice(shown, "extra", extra, known)
@@ -94,15 +95,15 @@ class _Active:
             if group not in {*of_groups, *stated}:
                 raise UnknownImportChoice(shown, "group", group, {*of_groups, *stated})
         self.dependencies = [*project.get("dependencies", ())]
-        self.requirements = [*metadata.get("requires-dist", manifest.get("requirements", ()))]
+        published = metadata.get("requires-dist", manifest.get("requirements", ()))
+        self.requirements = _own_extras(published, self.extras, published, name)
         for extra in self.extras:
             self.dependencies += of_extras.get(extra, ())
         for group in groups:
             self.dependencies += of_groups.get(group, stated.get(group, ()) if not project else ())
-            self.requirements += stated.get(group, ())
+            self.requirements += _own_extras(stated.get(group, ()), (), published, name)
         if not project:
             self.dependencies += manifest.get("requirements", ())
-        name = self.name = project.get("name", "")
         # How uv writes a choice of extras and groups that exclude each other into markers.
         self.names = {f"extra-{len(name)}-{name}-{extra}" for extra in self.extras}
         self.names |= {f"group-{len(name)}-{name}-{group}" for group in groups}
@@ -111,6 +112,37 @@ class _Active:
             *(f"group `{group}`" for group in sorted({*of_groups, *stated} - {*groups})),
         ]
         self.notes = (f"without {', '.join(left)}: `--extra` and `--group` take them",) if left else ()
+
+
+def _own_extras(
+    tables: Iterable[Mapping[str, Any]],
+    extras: Iterable[str],
+    published: Iterable[Mapping[str, Any]],
+    itself: str,
+    seen: tuple[str, ...] = (),
+) -> list[Mapping[str, Any]]:
+    """The requirements that hold with these extras, with those of an extra in place of the project itself: `demo[gpu]`.
+
+    `published` are all that the project states, where an extra is a comparison in a marker.
+    """
+    found: list[Mapping[str, Any]] = []
+    for table in tables:
+        marker = with_extras(table.get("marker", ""), extras)
+        if marker == NEVER:
+            continue
+        if not itself or table["name"] != itself:
+            found.append({**table, "marker": marker})
+            continue
+        for extra in table.get("extras", ()):
+            if extra not in seen:
+                of_extra = [each for each in published if with_extras(each.get("marker", ""), ()) == NEVER]
+                inner = _own_extras(of_extra, (extra,), published, itself, (*seen, extra))
+                found += [{**each, "marker": _both(marker, each["marker"])} for each in inner]
+    return found
+
+
+def _both(one: str, other: str) -> str:
+    return f"({one}) and ({other})" if one and other else one or other
 
 
 def _active(shown: str, document: Mapping[str, Any], tables: Iterable[Mapping[str, Any]], choice: Choice) -> _Active:
@@ -192,12 +224,10 @@ def _instant(uploaded: str) -> str:
     return format_upload_time(datetime.fromisoformat(uploaded.replace("Z", "+00:00")).astimezone(timezone.utc))
 
 
-def _requirement(table: Mapping[str, Any], extras: Iterable[str]) -> PypiRequirement | None:
-    """A requirement as the project states it; None if it is of an extra that was not chosen."""
+def _requirement(table: Mapping[str, Any]) -> PypiRequirement:
+    """A requirement as the project states it."""
     wanted = f"[{','.join(table['extras'])}]" if table.get("extras") else ""
-    marker = with_extras(table.get("marker", ""), extras)
-    if marker == NEVER:
-        return None
+    marker = table.get("marker", "")
     body = f"{table['name']}{wanted}" + table.get("specifier", "")
     if "url" in table:
         below = f"#subdirectory={table['subdirectory']}" if table.get("subdirectory") else ""
