@@ -70,37 +70,40 @@ def read_lock_file(path: Path, *, is_bare: bool = False) -> Mapping[str, FileEnv
     Bare are the records of conda-lock.yml: what they do not have is not looked for, and edges are left to who completes
     them. Costs py-rattler's own reading of the file, and as much again.
     """
-    from rattler.exceptions import ParseCondaLockError
     from rattler.lock import LockFile
 
     try:
-        found = LockFile.from_path(path)
-        return {name: _environment(environment, is_bare=is_bare) for name, environment in found.environments()}
-    except ParseCondaLockError as error:
-        raise NotALock(str(error)) from None
+        found = LockFile.from_path(path).environments()
+        records = [environment.conda_repodata_records() for _, environment in found]
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001  what is wrong with a record has no class of its own
         raise NotALock(str(error)) from None
+    return {
+        name: _environment(environment, each, is_bare=is_bare)
+        for (name, environment), each in zip(found, records, strict=True)
+    }
 
 
-def _environment(environment: Environment, *, is_bare: bool) -> FileEnvironment:
+def _environment(
+    environment: Environment, records: Mapping[str, Sequence[RepoDataRecord]], *, is_bare: bool
+) -> FileEnvironment:
     channels = tuple(without_secrets(str(channel).rstrip("/")) for channel in environment.channels())
-    records = environment.conda_repodata_records()
     platforms: dict[str, LockPlatform] = {}
     for platform in environment.platforms():  # a platform of pixi may have a name of its own
         subdir = str(platform.subdir)
         if subdir not in platforms or platform.name == subdir:
             platforms[subdir] = platform
+    seen: _Seen = {}
     parts = {
-        subdir: _part(environment, platform, records.get(platform.name, ()), is_bare=is_bare)
+        subdir: _part(environment, platform, records.get(platform.name, ()), seen, is_bare=is_bare)
         for subdir, platform in platforms.items()
     }
     return FileEnvironment(channels, parts)
 
 
 def _part(
-    environment: Environment, platform: LockPlatform, records: Sequence[RepoDataRecord], *, is_bare: bool
+    environment: Environment, platform: LockPlatform, records: Sequence[RepoDataRecord], seen: _Seen, *, is_bare: bool
 ) -> PlatformPart:
     from rattler.lock import CondaLockedSourcePackage, PypiLockedPackage
 
@@ -113,7 +116,7 @@ def _part(
             elif isinstance(each, CondaLockedSourcePackage):
                 sources.append(each.name)
     if is_bare:
-        packages = list(map(_bare, records))
+        packages = [_bare(record, seen) for record in records]
     else:
         names = {record.name.normalized for record in records}
         packages = [_locked(record, names) for record in records]
@@ -131,13 +134,27 @@ def _locked(record: RepoDataRecord, names: set[str]) -> LockedPackage:
     return replace(package, filename=unquote(url.rpartition("/")[2]))  # a record of a lock file has it as in the URL
 
 
-def _bare(record: RepoDataRecord) -> LockedPackage:
-    url = without_secrets(record.url)
+_Seen: TypeAlias = dict[tuple[str, bytes], LockedPackage]
+"""Packages by URL and SHA-256: a `noarch` one is a row of each platform."""
+
+
+def _bare(record: RepoDataRecord, seen: _Seen) -> LockedPackage:
+    url, sha256 = record.url, record.sha256
+    if sha256 is None:
+        return _new_bare(record, url, sha256)
+    key = (url, sha256)
+    if key not in seen:
+        seen[key] = _new_bare(record, url, sha256)
+    return seen[key]
+
+
+def _new_bare(record: RepoDataRecord, url: str, sha256: bytes | None) -> LockedPackage:
+    url = without_secrets(url)
     folder, _, filename = url.rpartition("/")
     filename = unquote(filename)
     # Of what the file's name says too, py-rattler would make an object each.
     _, version, build = (*filename.removesuffix(".conda").removesuffix(".tar.bz2").rsplit("-", 2), "", "")[:3]
-    sha256, md5 = record.sha256, record.md5
+    md5 = record.md5
     return LockedPackage(
         kind="conda",
         name=record.name.normalized,
@@ -270,11 +287,20 @@ def completed(
     assert facts is not None
     assert more is not None
     depends = more.depends
+    is_as_told = True
     if states_needs:
-        said = dict(zip(map(name_in, facts.depends), facts.depends, strict=True))
-        told = tuple(zip(map(name_in, depends), depends, strict=True))
-        kept = tuple(text for name, text in told if name in said or name.startswith("__"))
-        depends = (*kept, *(said[name] for name in sorted(said.keys() - dict(told).keys())))
+        said = set(map(name_in, facts.depends))
+        told = list(map(name_in, depends))
+        is_as_told = said == {*told}
+        if not is_as_told:
+            kept = [text for name, text in zip(told, depends, strict=True) if name in said or name.startswith("__")]
+            lost = said.difference(told)
+            depends = (*kept, *(text for text in facts.depends if name_in(text) in lost))
+    needed = edges(depends, names)
+    place = (package.url, package.sha256, facts.channel, facts.subdir)
+    if is_as_told and (found.url, found.sha256, more.channel, more.subdir) == place and facts.md5 in {"", more.md5}:
+        # As nearly all are: all of it is there.
+        return found if needed == found.dependencies else replace(found, dependencies=needed)
     return LockedPackage(
         kind="conda",
         name=package.name,
@@ -285,7 +311,7 @@ def completed(
         sha256=package.sha256 or found.sha256,
         size=package.size if package.size is not None else found.size,
         upload_time=package.upload_time or found.upload_time,
-        dependencies=edges(depends, names),
+        dependencies=needed,
         conda=CondaFacts(
             channel=facts.channel,
             subdir=facts.subdir,

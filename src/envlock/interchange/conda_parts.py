@@ -61,12 +61,14 @@ def environment(
     archs = wanted_archs(shown, archs, choice)
     locks: dict[Arch, tuple[LockedPackage, ...]] = {}
     pythons: dict[Arch, LockedPython] = {}
+    fine: set[int] = set()  # packages for all archs, of which many locks have the same for each
     for arch in archs:
         part = parts[arch]
         if part.sources:
             raise ImportNeedsBuild(shown, part.sources)
         conda = _each_once(kind, shown, part.conda)
-        _refuse_odd(shown, arch, conda)
+        _refuse_odd(shown, arch, [package for package in conda if id(package) not in fine])
+        fine |= {id(package) for package in conda if package.conda is not None and package.conda.subdir == "noarch"}
         python = next((package for package in conda if package.name == "python"), None)
         if python is None:
             raise ImportWithoutPython(shown, arch)

@@ -34,7 +34,7 @@ BYTES = 64 << 20
 
 _CHOICES = {"environment": "environment", "package": "project", "extras": "extra", "groups": "group"}
 """What may be chosen, as messages name it."""
-_BEGINNING = 10_000
+_BEGINNING = 100_000
 """Characters in which a lock says what it is."""
 _KEY = re.compile(r"^([A-Za-z]+):", re.MULTILINE)
 _TABLE = re.compile(r"^\[.*?\]+(?=\s*$)", re.MULTILINE)
@@ -153,7 +153,7 @@ def _module_of(text: str) -> str:
         return "metaflow_manifest"
     if "--hash" in text and re.search(r"--hash[= ]", text):
         return "requirements_txt"
-    keys = {*_KEY.findall(text)}
+    keys = {*_KEY.findall(text[:_BEGINNING])}
     if {"version", "environments"} <= keys:
         return "pixi"
     if {"version", "package"} <= keys:

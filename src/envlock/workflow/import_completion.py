@@ -35,7 +35,7 @@ def completed_import(
     from envlock.workflow.artifacts import FetchedHashes
 
     hashes = FetchedHashes(project, reporter, offline=offline)
-    total = {_key(package) for each in imported.locks.values() for package in each}
+    located = {_key(package) for each in imported.locks.values() for package in each if not package.url}
     imported = with_files(project, shown, imported, reporter, offline=offline)
     packages = {_key(package): package for each in imported.locks.values() for package in each}
     conda = [
@@ -55,7 +55,9 @@ def completed_import(
     notes: tuple[str, ...] = ()
     if any(package.kind == "pypi" for each in locks.values() for package in each):
         locks, notes = _with_distributions(project, locks, offline=offline)
-    return settled(imported._replace(locks=locks, notes=(*imported.notes, *notes))), len(total - {*packages} | {*done})
+    return settled(imported._replace(locks=locks, notes=(*imported.notes, *notes))), len(done) + len(
+        located - {*packages}
+    )
 
 
 def _key(package: LockedPackage) -> tuple[str, ...]:
