@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 SCRIPT_SECONDS = 30.0
 """How long all scripts of a prefix may take together, in seconds."""
 
-_VARIABLES = ".envlock-variables.json"  # also in the shim's `node/home.py`, as is the next one
-_RECEIPT = ".envlock.json"  # also in `hydration/prefix.py`, whose import costs more than all of this takes
+_VARIABLES = ".envlock-variables.json"  # nodes have these names in `node/home.py`: this imports nothing of theirs
+RECEIPT = ".envlock.json"
+"""The name of the file that says what a prefix was made from, in the prefix. What reads it is `hydration/prefix.py`."""
 _SHELLS = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash", "/opt/homebrew/bin/bash")
 _SAVED = "__ENVLOCK_SAVED_"  # before the name of a variable that an environment of wheels has set to another value
 _UNSET = "***unset***"  # how conda marks a variable of an environment that was removed
@@ -73,7 +74,7 @@ def activated(
         raise UnfitPrefix(prefix, ":")
     is_conda = os.path.isdir(os.path.join(prefix, "conda-meta"))
     outer = environ.get("CONDA_PREFIX", "")
-    if is_conda or (outer and os.path.exists(os.path.join(outer, _RECEIPT))):
+    if is_conda or (outer and os.path.exists(os.path.join(outer, RECEIPT))):
         variables = _deactivated(environ, warn, seconds)
     else:
         variables = dict(environ)

@@ -16,13 +16,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from envlock.activation import activated
+from envlock.activation import RECEIPT, activated
 from envlock.errors import HydrateError
 from envlock.hydration import pypi_uv
 from envlock.hydration.errors import ChangedArtifact, ForeignArch, InstallFailed, UnfitForMachine, UnfitPrefix
 from envlock.hydration.hydrate import hydrate
 from envlock.hydration.port import Installer, InstallOptions
-from envlock.hydration.prefix import RECEIPT, find_prefix, prefix_of, read_receipt
+from envlock.hydration.prefix import find_prefix, prefix_of, read_receipt
 from envlock.hydration.pypi_uv import UvInstaller
 from envlock.interpreters import Interpreter, find_interpreter
 from envlock.model.arch import ARCHS, host_arch

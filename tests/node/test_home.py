@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from envlock import activation
 from metaflow_extensions.envlock.plugins.node import home as homes
 from metaflow_extensions.envlock.plugins.node import kept, make
 from metaflow_extensions.envlock.plugins.node.errors import DiskFull, Misconfigured
@@ -22,6 +23,10 @@ from tests.node.plans import canonical, conda_plan, target_of, wheels_plan
 
 MakeNode = Callable[..., Node]
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nodes are machines with Linux")
+
+
+def test_a_prefix_has_the_same_files_on_nodes_and_workstations() -> None:
+    assert (homes.RECEIPT, homes.VARIABLES) == (activation.RECEIPT, activation._VARIABLES)
 
 
 def test_the_task_has_a_home_of_its_own_where_the_nodes_is_not_to_be_used(

@@ -23,8 +23,8 @@ import pytest
 import rattler
 import uv
 
+from envlock.activation import RECEIPT
 from envlock.cache.layout import package_path
-from envlock.hydration.prefix import RECEIPT
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.artifact import Artifact, artifacts_of
 from envlock.model.lock import Lock, LockedPackage

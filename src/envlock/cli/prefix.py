@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envlock.activation import RECEIPT
 from envlock.cli.errors import NamedEnvironmentGone, NameTaken, NoSuchName, NotHydrated
 from envlock.cli.one_environment import Wanted, named_link, origin_file
 from envlock.cli.options import config_path
@@ -19,7 +20,7 @@ from envlock.config.selection import choose_one
 from envlock.errors import EnvlockError, printable
 from envlock.files import MEMO_BYTES, read_file, write_atomically
 from envlock.hydration.errors import storage_error
-from envlock.hydration.prefix import RECEIPT, find_prefix, prefix_of, read_receipt
+from envlock.hydration.prefix import find_prefix, prefix_of, read_receipt
 from envlock.interpreters import version_of
 from envlock.lockfile.folder import lock_path
 from envlock.model.arch import host_arch

@@ -7,6 +7,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
+from envlock.activation import RECEIPT
 from envlock.hydration.errors import (
     BadCondaArchive,
     HomeUnusable,
@@ -19,7 +20,7 @@ from envlock.hydration.errors import (
 from envlock.hydration.finishing import compile_bytecode_below, run_link_scripts
 from envlock.hydration.installed import paths_of, records_of_uv
 from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
-from envlock.hydration.prefix import RECEIPT, name_of
+from envlock.hydration.prefix import name_of
 from envlock.hydration.pypi_uv import WheelsByUv
 from envlock.hydration.shebangs import move_scripts
 from envlock.reporter import Reporter

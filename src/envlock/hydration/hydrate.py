@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from envlock.activation import RECEIPT
 from envlock.errors import HydrateError
 from envlock.hydration.errors import (
     ChangedArtifact,
@@ -25,7 +26,6 @@ from envlock.hydration.errors import (
 from envlock.hydration.machine_checks import unmet
 from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
 from envlock.hydration.prefix import (
-    RECEIPT,
     Receipt,
     check_place,
     find_prefix,

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock import __version__
+from envlock.activation import RECEIPT
 from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.interpreters import Interpreter
 from envlock.places import trusted
 
 if TYPE_CHECKING:
     from envlock.model.lock import Lock
-
-RECEIPT = ".envlock.json"
-"""The file's name, in the prefix."""
 
 
 @dataclass(frozen=True)

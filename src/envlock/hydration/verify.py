@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from envlock.activation import RECEIPT
 from envlock.files import MEMO_BYTES, json_of, read_file, sha256_of
 from envlock.hydration.installed import UNREADABLE, Claim, Package, installed, is_same_version
-from envlock.hydration.prefix import RECEIPT, Receipt, name_of, read_receipt
+from envlock.hydration.prefix import Receipt, name_of, read_receipt
 from envlock.interpreters import version_of
 from envlock.reporter import Reporter
 from metaflow_extensions.envlock.plugins.node.home import variables_file

@@ -210,7 +210,9 @@ def is_inside(identity):
         req_id, full_id, _ = json.loads(identity)
         if os.path.basename(sys.prefix) == "metaflow_%s_%s" % (req_id, full_id):
             return True
-        with open(os.path.join(sys.prefix, ".envlock.json"), encoding="utf-8") as file:
+        from .node.home import RECEIPT
+
+        with open(os.path.join(sys.prefix, RECEIPT), encoding="utf-8") as file:
             receipt = json.load(file)
         return (receipt["req_id"], receipt["full_id"]) == (req_id, full_id)
     except (OSError, ValueError, KeyError, TypeError):

@@ -75,6 +75,5 @@ def _is_extended() -> bool:
     """Whether Metaflow has settings of its own already, or may get some from an extension other than this one."""
     if "metaflow.metaflow_config" in sys.modules:
         return True
-    import metaflow_extensions
-
-    return any(set(os.listdir(each)).difference(_OWN) for each in metaflow_extensions.__path__ if os.path.isdir(each))
+    folders = sys.modules[__name__.partition(".")[0]].__path__
+    return any(set(os.listdir(each)).difference(_OWN) for each in folders if os.path.isdir(each))
