@@ -291,6 +291,38 @@ def test_an_older_poetry_lock_is_read_without_groups(write: Write) -> None:
     assert any("groups" in note for note in read(path, choice()).notes)
 
 
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [("^3.10", "<4.0,>=3.10"), ("~3.11", "<3.12,>=3.11"), ("~3.9 || ^3.11", "!=3.10.*,<4.0,>=3.9"), ("*", "")],
+)
+def test_the_pythons_of_a_poetry_lock_are_those_that_poetry_means(write: Write, written: str, read_as: str) -> None:
+    asked: list[str] = []
+    one = choice()
+
+    def pythons(allowed: str, archs: Sequence[Arch]) -> Mapping[Arch, LockedPython]:
+        asked.append(allowed)
+        return one.pythons(allowed, archs)
+
+    read(write(POETRY.replace("^3.10", written)), one._replace(pythons=pythons))
+    assert asked == [read_as]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ('"^3.10"', '"new"'),
+        ('"^3.10"', "3.10"),
+        ('gpu = ["beta"]', 'gpu = [""]'),
+        ('name = "alpha"', "name = 1"),
+        ("files = [{file", "files = [{path"),
+    ],
+)
+def test_a_poetry_lock_with_a_malformed_part_is_broken(write: Write, right: str, wrong: str) -> None:
+    text = POETRY.replace('groups = ["main", "dev"]\n', "").replace('"2.1"', '"2.0"').replace(right, wrong, 1)
+    path = write("\n".join(line for line in text.splitlines() if not line.startswith("markers")))
+    assert code_of(path, extras=("gpu",)) == "broken-import"
+
+
 PDM = """
 [metadata]
 groups = ["default", "train"]

@@ -19,12 +19,11 @@ from envlock.addresses import Address, hide
 from envlock.build.errors import GitUnreachable, NoGit, NoSuchRef, UnusableRepository
 from envlock.credentials import Credentials
 from envlock.files import CONFIG_BYTES, files_below, read_file, temporary_folder
-from envlock.model.url import strip_credentials
+from envlock.model.url import COMMIT, strip_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_FULL = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _KEPT = (
     *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"),
     *("SSH_AUTH_SOCK", "SSH_AGENT_PID", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS", "GIT_CONFIG_GLOBAL"),
@@ -70,7 +69,7 @@ def is_commit(ref: str) -> bool:
     >>> is_commit("ab" * 20), is_commit("abcdef1"), is_commit("main")
     (True, False, False)
     """
-    return _FULL.fullmatch(ref.lower()) is not None
+    return re.fullmatch(COMMIT, ref.lower()) is not None
 
 
 class _Repository(NamedTuple):

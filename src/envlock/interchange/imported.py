@@ -7,7 +7,8 @@ for all of them leaves open. What a lock does not say is left empty, and complet
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +24,7 @@ from envlock.lockfile.canonical_text import conflict_line
 from envlock.lockfile.graph import reachable
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import LockedPackage, LockedPython
+from envlock.model.requirement import BadVersionSpecifier
 
 if TYPE_CHECKING:
     from envlock.model.conda_requirement import CondaRequirement
@@ -120,6 +122,17 @@ def toml_document(text: str, shown: str, kind: str) -> dict[str, Any]:
         return toml_of(text)
     except tomli.TOMLDecodeError as error:
         raise BrokenImport(shown, kind, f"not TOML: {error}", line=getattr(error, "lineno", None)) from None
+
+
+@contextmanager
+def parts_of(shown: str, kind: str) -> Iterator[None]:
+    """Raises BrokenImport where a lock does not have the parts, or the kinds of values, that its format has."""
+    try:
+        yield
+    except BadVersionSpecifier as error:
+        raise BrokenImport(shown, kind, error.message) from None
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise BrokenImport(shown, kind, f"a part is missing or malformed: {error}") from None
 
 
 Reader = Callable[[str, Path, Choice], Imported]

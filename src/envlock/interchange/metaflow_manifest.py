@@ -16,14 +16,13 @@ from envlock.conda.lock_files import PlatformPart, PypiRow
 from envlock.files import json_of
 from envlock.interchange.conda_parts import environment
 from envlock.interchange.errors import (
-    BrokenImport,
     ImportNeedsBuild,
     ImportUnclear,
     UnknownImportChoice,
     UnknownLockVersion,
 )
 from envlock.interchange.explicit import archive
-from envlock.interchange.imported import Choice, Imported
+from envlock.interchange.imported import Choice, Imported, parts_of
 from envlock.lockfile.canonical_text import filename_of
 from envlock.model.lock import LockedPackage
 from envlock.model.url import strip_credentials
@@ -43,7 +42,7 @@ def read(text: str, path: Path, choice: Choice) -> Imported:
     Raises what `conda_parts.environment` raises, UnknownLockVersion, UnknownImportChoice, ImportUnclear, BrokenImport.
     """
     shown = path.name
-    try:
+    with parts_of(shown, KIND):
         document = json_of(text)
         if not isinstance(document, dict):
             raise TypeError("it is no JSON object")
@@ -54,8 +53,6 @@ def read(text: str, path: Path, choice: Choice) -> Imported:
         name = _chosen(shown, found, choice, document.get("aliases", {}) if is_netflix else {})
         kind = NETFLIX if is_netflix else KIND
         parts = {arch: _part(shown, packages) for arch, packages in found[name].items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BrokenImport(shown, KIND, f"a part is missing or malformed: {error}") from None
     others = len(found) - 1
     notes = (f"imported its environment {name[:_SHOWN]}; it has {others} more",) if others else ()
     if kind == KIND:

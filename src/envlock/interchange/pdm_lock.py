@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from envlock.interchange.errors import BrokenImport, UnknownImportChoice, UnknownLockVersion
-from envlock.interchange.imported import Choice, Imported, toml_document
+from envlock.interchange.errors import UnknownImportChoice, UnknownLockVersion
+from envlock.interchange.imported import Choice, Imported, parts_of, toml_document
 from envlock.interchange.universal import (
     NEVER,
     ROOT,
@@ -17,8 +17,11 @@ from envlock.interchange.universal import (
     commit_of,
     either,
     imported,
+    sha256_in,
+    wheel_named,
     wheel_of,
 )
+from envlock.lockfile.canonical_text import MARKERS
 from envlock.model.arch import ARCHS, MARKER_VALUES, Arch
 from envlock.model.lock import Source
 from envlock.model.requirement import normalize_name, normalize_specifier
@@ -37,13 +40,11 @@ def read(text: str, path: Path, choice: Choice) -> Imported:
     """
     shown = path.name
     document = toml_document(text, shown, KIND)
-    try:
+    with parts_of(shown, KIND):
         version = str(document["metadata"].get("lock_version"))
         if version.partition(".")[0] != "4":
             raise UnknownLockVersion(shown, KIND, version, "4")
         lock = _universal(document, shown, choice)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise BrokenImport(shown, KIND, f"a part is missing or malformed: {error}") from None
     return imported(lock, shown, choice)
 
 
@@ -86,7 +87,7 @@ def _environments(targets: Iterable[Mapping[str, Any]]) -> list[str]:
         platform = str(target.get("platform", ""))
         if not platform:
             return []
-        found += [_marker(arch) for arch in ARCHS if _is_of(platform, arch)]
+        found += [MARKERS[arch] for arch in ARCHS if _is_of(platform, arch)]
     return found or [NEVER]
 
 
@@ -95,12 +96,6 @@ def _is_of(platform: str, arch: Arch) -> bool:
     values = MARKER_VALUES[arch]
     has_system = ("linux" if values["sys_platform"] == "linux" else "mac") in platform
     return has_system and (platform.endswith(values["platform_machine"]) or platform in {"linux", "macos"})
-
-
-def _marker(arch: Arch) -> str:
-    from envlock.lockfile.canonical_text import MARKERS
-
-    return MARKERS[arch]
 
 
 def _needed(text: str) -> tuple[str, str]:
@@ -130,10 +125,5 @@ def _source(table: Mapping[str, Any]) -> Source | None:
 
 
 def _wheel(table: Mapping[str, Any], place: str) -> Wheel | None:
-    algorithm, _, digest = table.get("hash", "").partition(":")
-    sha256 = digest if algorithm == "sha256" else ""
-    url = table.get("url", place)
-    if url:
-        return wheel_of(url, sha256)
-    name = table["file"]
-    return Wheel(name, sha256=sha256) if name.endswith(".whl") and "/" not in name else None
+    sha256, url = sha256_in(table.get("hash", "")), table.get("url", place)
+    return wheel_of(url, sha256) if url else wheel_named(table["file"], sha256)

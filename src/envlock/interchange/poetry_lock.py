@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from envlock.interchange.errors import BrokenImport, UnknownImportChoice, UnknownLockVersion
-from envlock.interchange.imported import Choice, Imported, roots_among, toml_document
+from envlock.config.requirement_files.poetry_versions import specifier_of
+from envlock.interchange.errors import UnknownImportChoice, UnknownLockVersion
+from envlock.interchange.imported import Choice, Imported, parts_of, roots_among, toml_document
 from envlock.interchange.universal import (
     NEVER,
     ROOT,
@@ -18,11 +19,13 @@ from envlock.interchange.universal import (
     either,
     imported,
     sdist_of,
+    sha256_in,
+    wheel_named,
     wheel_of,
     with_extras,
 )
 from envlock.model.lock import Source
-from envlock.model.requirement import normalize_name, normalize_specifier
+from envlock.model.requirement import normalize_name
 from envlock.model.url import strip_credentials
 from envlock.resolve.python_releases import Edge
 
@@ -41,13 +44,11 @@ def read(text: str, path: Path, choice: Choice) -> Imported:
     """
     shown = path.name
     document = toml_document(text, shown, KIND)
-    try:
+    with parts_of(shown, KIND):
         version = str(document["metadata"].get("lock-version"))
         if version not in VERSIONS:
             raise UnknownLockVersion(shown, KIND, version, " or ".join(VERSIONS))
         lock = _universal(document, shown, choice)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BrokenImport(shown, KIND, f"a part is missing or malformed: {error}") from None
     return imported(lock, shown, choice)
 
 
@@ -80,7 +81,7 @@ def _universal(document: Mapping[str, Any], shown: str, choice: Choice) -> Unive
         notes = ("a poetry.lock of version 2.0 does not tell groups apart: those of all groups are imported",)
     return Universal(
         kind=KIND,
-        requires_python=python_range(document["metadata"].get("python-versions", "*")),
+        requires_python=specifier_of(document["metadata"].get("python-versions", "*"), is_python=True),
         edges=edges,
         candidates=candidates,
         needs=needs,
@@ -171,32 +172,11 @@ def _source(table: Mapping[str, Any], source: Mapping[str, Any]) -> Source | Non
     if source.get("type") == "git":
         return commit_of(source["url"], source["resolved_reference"], source.get("subdirectory", ""))
     if source.get("type") == "url":
-        digests = [each["hash"].removeprefix("sha256:") for each in table.get("files", ())]
+        digests = [sha256_in(each["hash"]) for each in table.get("files", ())]
         return sdist_of(source["url"], digests[0] if digests else "", source.get("subdirectory", ""))
     return None
 
 
 def _file(table: Mapping[str, Any], source: Mapping[str, Any]) -> Wheel | None:
-    name, (algorithm, _, digest) = table["file"], table["hash"].partition(":")
-    sha256 = digest if algorithm == "sha256" else ""
-    if source.get("type") == "url":
-        return wheel_of(source["url"], sha256)
-    return Wheel(name, sha256=sha256) if name.endswith(".whl") and "/" not in name else None
-
-
-def python_range(text: str) -> str:
-    """Poetry's range of Pythons as a PEP 440 specifier set.
-
-    >>> python_range("^3.10"), python_range(">=3.10,<3.14"), python_range("~3.11"), python_range("*")
-    ('<4,>=3.10', '<3.14,>=3.10', '<3.12,>=3.11', '')
-    """
-    clauses = []
-    for clause in text.replace(" ", "").split(","):
-        if clause[:1] == "^":
-            clauses += [f">={clause[1:]}", f"<{int(clause[1:].split('.')[0]) + 1}"]
-        elif clause[:1] == "~" and clause[1:2] != "=":
-            major, minor = (*clause[1:].split("."), "0")[:2]
-            clauses += [f">={clause[1:]}", f"<{major}.{int(minor) + 1}"]
-        elif clause not in {"", "*"}:
-            clauses.append(clause)
-    return normalize_specifier(",".join(clauses))
+    sha256 = sha256_in(table["hash"])
+    return wheel_of(source["url"], sha256) if source.get("type") == "url" else wheel_named(table["file"], sha256)

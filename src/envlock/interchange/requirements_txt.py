@@ -38,10 +38,7 @@ def write(given: Given) -> Export:
     if given.format == "constraints":
         rows = [(package.name, _line(given, package, archs)) for package, archs in given.across_archs()]
         rows += _provided(given)
-        return Export(
-            given.header() + "".join(f"{line}\n" for _, line in sorted(rows)),
-            (*python_notes(given), *build_notes(given)),
-        )
+        return Export(given.header() + "".join(f"{line}\n" for _, line in sorted(rows)), notes)
     lines = [f"{line}\n" for line in index_lines(given)]
     for package, archs in given.across_archs():
         lines.append(f"{_line(given, package, archs)} \\\n    --hash=sha256:{package.sha256}\n")

@@ -13,15 +13,15 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from envlock.interchange.conda_parts import is_wheel_url
-from envlock.interchange.errors import BrokenImport, ImportLacksArch, ImportNeedsBuild, ImportUnclear
-from envlock.interchange.imported import Choice, Imported
+from envlock.interchange.errors import ImportLacksArch, ImportNeedsBuild, ImportUnclear
+from envlock.interchange.imported import Choice, Imported, parts_of
 from envlock.lockfile.canonical_text import filename_of
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import LockedPackage, LockedPython, Source
 from envlock.model.python_range import releases_of
 from envlock.model.requirement import PypiRequirement, normalize_specifier
 from envlock.model.requirements import Requirements
-from envlock.model.url import direct_url, is_web, strip_credentials
+from envlock.model.url import COMMIT, direct_url, is_web, strip_credentials
 from envlock.resolve.platform_tags import Target, target_of, truths
 from envlock.resolve.python_releases import Edge, Graph
 from envlock.resolve.uv_compile import PROJECT
@@ -33,7 +33,6 @@ ROOT = (PROJECT, "0", "")
 """The key of what the project itself needs."""
 NEVER = "python_version < '0'"
 """A marker that holds nowhere."""
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _ALWAYS = "python_version >= '0'"
 _IN_SET = re.compile(
     r"(?P<quote>['\"])(?P<name>[^'\"]*)(?P=quote) +(?P<not>not +)?in +(?P<set>extras|dependency_groups)"
@@ -100,10 +99,8 @@ def imported(lock: Universal, shown: str, choice: Choice) -> Imported:
 
     Raises ImportLacksArch, ImportNeedsBuild, ImportUnclear, BrokenImport, and what choosing a Python raises.
     """
-    try:
+    with parts_of(shown, lock.kind):  # markers and versions are read last
         return _imported(lock, shown, choice)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # of markers and versions, which are read last
-        raise BrokenImport(shown, lock.kind, f"a part is missing or malformed: {error}") from None
 
 
 def _imported(lock: Universal, shown: str, choice: Choice) -> Imported:
@@ -261,6 +258,21 @@ def wheel_of(url: str, sha256: str, size: int | None = None, upload_time: str = 
     return Wheel(filename_of(strip_credentials(url)), url, sha256, size, upload_time) if is_wheel_url(url) else None
 
 
+def wheel_named(filename: str, sha256: str) -> Wheel | None:
+    """The wheel of an index that a lock has by its name alone; None where that is not the name of a wheel."""
+    return Wheel(filename, sha256=sha256) if filename.endswith(".whl") and "/" not in filename else None
+
+
+def sha256_in(digest: str) -> str:
+    """The SHA-256 in a hash as locks write it; empty for one of another algorithm.
+
+    >>> sha256_in("sha256:00ff"), sha256_in("md5:00ff"), sha256_in("")
+    ('00ff', '', '')
+    """
+    algorithm, _, digits = digest.partition(":")
+    return digits if algorithm == "sha256" else ""
+
+
 def sdist_of(url: str, sha256: str, subdirectory: str = "") -> Source | None:
     """The sdist at a URL; None where other machines cannot download it, or nothing says what it has to be."""
     plain = strip_credentials(url)
@@ -277,7 +289,7 @@ def commit_of(url: str, commit: str, subdirectory: str = "") -> Source | None:
     """
     plain = strip_credentials(url.removeprefix("git+"))
     found = direct_url(f"git+{plain}@{commit}")
-    if found is None or not _COMMIT.fullmatch(commit):
+    if found is None or not re.fullmatch(COMMIT, commit):
         return None
     return Source("git", url=plain, commit=commit, subdirectory=subdirectory.strip("/"))
 

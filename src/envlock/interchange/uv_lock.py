@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from envlock.config.local_sources import repository_url
-from envlock.interchange.errors import BrokenImport, ImportUnclear, UnknownImportChoice, UnknownLockVersion
-from envlock.interchange.imported import Choice, Imported, toml_document
+from envlock.interchange.errors import ImportUnclear, UnknownImportChoice, UnknownLockVersion
+from envlock.interchange.imported import Choice, Imported, parts_of, toml_document
 from envlock.interchange.universal import (
     NEVER,
     ROOT,
@@ -19,6 +19,7 @@ from envlock.interchange.universal import (
     commit_of,
     imported,
     sdist_of,
+    sha256_in,
     wheel_of,
     with_extras,
 )
@@ -43,10 +44,8 @@ def read(text: str, path: Path, choice: Choice) -> Imported:
     document = toml_document(text, shown, KIND)
     if document.get("version") != 1:
         raise UnknownLockVersion(shown, KIND, document.get("version"), "1")
-    try:
+    with parts_of(shown, KIND):
         lock = _universal(document, shown, choice)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BrokenImport(shown, KIND, f"a part is missing or malformed: {error}") from None
     return imported(lock, shown, choice)
 
 
@@ -187,9 +186,9 @@ def _candidate(table: Mapping[str, Any]) -> Candidate:
     elif kind in {"editable", "directory", "path"}:
         source = Source("folder", path=place)  # whatever lies there: its content is not known yet
     elif kind in {"registry", "url"} and "sdist" in table:
-        digest = table["sdist"].get("hash", "").removeprefix("sha256:")
+        digest = sha256_in(table["sdist"].get("hash", ""))
         url = place if kind == "url" else table["sdist"].get("url", "")
-        source = sdist_of(url, digest if ":" not in digest else "", table["source"].get("subdirectory", ""))
+        source = sdist_of(url, digest, table["source"].get("subdirectory", ""))
     return Candidate(
         name=table["name"],
         version=table.get("version", ""),
@@ -208,11 +207,10 @@ def _repository(text: str) -> tuple[str, dict[str, str], str]:
 
 
 def _wheel(table: Mapping[str, Any], place: str) -> Wheel | None:
-    algorithm, _, digest = table.get("hash", "").partition(":")
     uploaded = table.get("upload-time")
     return wheel_of(
         table.get("url") or place,
-        digest if algorithm == "sha256" else "",
+        sha256_in(table.get("hash", "")),
         table.get("size"),
         _instant(uploaded) if uploaded else "",
     )

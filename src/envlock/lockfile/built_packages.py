@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from envlock.files import toml_of
 from envlock.lockfile.allowed_values import INDEX, NAME, SHA256, UPLOAD_TIME, URL, VERSION, is_wheel
 from envlock.lockfile.canonical_text import array, filename_of, quoted
+from envlock.model.url import COMMIT
 
 if TYPE_CHECKING:  # defining a dataclass takes longer than reading the lines
     from envlock.model.lock import LockedPackage
@@ -27,7 +28,6 @@ _REPOSITORY = re.compile(
     r"(?:https?://|ssh://(?:[A-Za-z0-9._-]+@)?)(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
     r"/[^\x00-\x20\x7f\"\\?#@]*"
 )
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _ARCHIVE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,199}")
 _MOST_BYTES = 10**15
 
@@ -117,7 +117,7 @@ class BuiltLine(NamedTuple):
         if self.upload_time and (not self.from_index or re.fullmatch(UPLOAD_TIME, self.upload_time) is None):
             return False
         if self.kind == "git":
-            return _REPOSITORY.fullmatch(self.url) is not None and _COMMIT.fullmatch(self.commit) is not None
+            return _REPOSITORY.fullmatch(self.url) is not None and re.fullmatch(COMMIT, self.commit) is not None
         is_here = not of_web and _PATH.fullmatch(self.path) is not None
         if self.kind == "wheel":
             return is_here and self.path.rpartition("/")[2] == self.filename

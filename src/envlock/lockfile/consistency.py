@@ -155,7 +155,7 @@ def unmet_limit(
 
 def another_source(rows: Iterable[Sequence[str]], built: Mapping[str, BuiltLine], roots: Iterable[Root]) -> str:
     """A wheel that was not built from what is required, in a sentence; empty if there is none."""
-    from envlock.model.url import direct_url
+    from envlock.model.url import COMMIT, direct_url
 
     wheels = {row[1]: row[5] for row in rows if row[0] == "pypi"}
     for root in roots:
@@ -165,7 +165,7 @@ def another_source(rows: Iterable[Sequence[str]], built: Mapping[str, BuiltLine]
         line = built.get(root.name)
         fits = line is not None and line.subdirectory == asked.subdirectory
         if line is not None and asked.kind == "git":
-            is_commit = re.fullmatch(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", asked.ref) is not None
+            is_commit = re.fullmatch(COMMIT, asked.ref) is not None
             fits = fits and line.url == asked.place and (not is_commit or line.commit == asked.ref)
         elif line is not None:
             fits = fits and asked.sha256 == (line.sha256 if asked.is_wheel else line.content)

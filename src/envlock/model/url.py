@@ -18,6 +18,8 @@ _LARGEST_PORT = 65535
 _FRAGMENT = r"(?:(?:(?:sha[0-9]{1,3}|md5)=[0-9A-Fa-f]+|(?:egg|subdirectory)=[\w./-]+)(?:&|\Z))*"
 _REF = r"[A-Za-z0-9_.][A-Za-z0-9_./+-]*"
 """A commit, a tag or a branch: none that git would take for an option."""
+COMMIT = r"[0-9a-f]{40}(?:[0-9a-f]{24})?"
+"""A whole commit of git, by SHA-1 or SHA-256."""
 _GIT = rf"git\+(?P<place>(?:https?://|ssh://(?:[\w.-]+@)?)[^\s/@?#\\]+/[^\s@?#\\]+)(?:@(?P<ref>{_REF}))?"
 _HERE = r"(?P<kind>folder|file)\+sha256:(?P<sha256>[0-9a-f]{64})(?:/(?P<filename>\w[\w.+!~@=,%-]*))?"
 

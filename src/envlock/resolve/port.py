@@ -158,6 +158,11 @@ class Request:
     """Channels as `requirements.channels` names them, each with the URL of its mirror."""
 
     @property
+    def series(self) -> str:
+        """The series of its Python: `3.11`."""
+        return ".".join(self.python.split(".")[:2])
+
+    @property
     def every_index_url(self) -> tuple[str, ...]:
         """All indexes, as written: those of single packages, pages of links, the others in order, the default one."""
         urls = (*self.package_index_urls, *self.find_links_urls, *self.index_urls, self.default_index_url)

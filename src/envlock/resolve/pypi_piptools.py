@@ -137,14 +137,13 @@ def _refuse_what_it_cannot(request: Request) -> None:
             f"pip-tools locks only for the arch of this machine, {here}",
             hint=f'set `archs = ["{here}"]` in [envlock], or {_USE_UV}',
         )
-    series = ".".join(request.python.split(".")[:2])
     running = ".".join(str(number) for number in sys.version_info[:2])
-    if series != running:
+    if request.series != running:
         raise ResolverCannot(
             request.name,
             request.arch,
-            f"pip-tools locks only for the Python that runs envlock, {running}; the environment has {series}",
-            hint=f'set `python = "{running}"`, run envlock with Python {series}, or {_USE_UV}',
+            f"pip-tools locks only for the Python that runs envlock, {running}; the environment has {request.series}",
+            hint=f'set `python = "{running}"`, run envlock with Python {request.series}, or {_USE_UV}',
             packages=("python",),
         )
     pinned = next((root for root in request.requirements.roots() if root.from_index), None)

@@ -236,10 +236,9 @@ def _kind(
         )
     if NO_WHEEL.search(text):
         package = culprit(text)
-        series = ".".join(request.python.split(".")[:2])
         return (
             NoWheel,
-            f"{f'`{package}`' if package else 'a package'} has no compatible wheel for Python {series}",
+            f"{f'`{package}`' if package else 'a package'} has no compatible wheel for Python {request.series}",
             f"{_WHEELS}; {to_build(request, [package])}" if package else _WHEELS,
         )
     if "No solution found" in text:

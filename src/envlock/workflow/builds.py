@@ -282,10 +282,9 @@ class Builds:
 
     def _of_cache(self, name: str, source: Source, request: Request) -> BuiltWheel:
         """The wheel that a machine of the request's arch made of this source, and put into the cache."""
-        series = ".".join(request.python.split(".")[:2])
         found: BuiltFor | None = None
         with suppress(EnvlockError):
-            found = BuiltWheels(open_cache(self._project)).find(source.key, request.arch, series)
+            found = BuiltWheels(open_cache(self._project)).find(source.key, request.arch, request.series)
         if found is not None and wheel_fits(name, found.version, found.filename, request):
             path = self._fetched(Artifact(found.filename, found.sha256, "", found.size))
             if path is not None:
@@ -320,9 +319,8 @@ class Builds:
 
     def _interpreter(self, request: Request) -> tuple[Interpreter, NoInterpreter | None]:
         """The interpreter to build with: of the locked series, else another, whose wheel has to fit all Pythons."""
-        series = ".".join(request.python.split(".")[:2])
         try:
-            return find_interpreter(series, lambda _: True), None
+            return find_interpreter(request.series, lambda _: True), None
         except NoInterpreter as missing:
             for other in reversed(machine_series()):
                 with suppress(NoInterpreter):
