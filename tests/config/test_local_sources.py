@@ -140,8 +140,9 @@ def test_a_version_takes_the_place_of_a_source() -> None:
     assert add_packages(text, ("env", "base"), ["common>=2"])[0].splitlines()[-1] == 'common = ">=2"'
 
 
-def test_a_folder_without_a_name_is_no_entry(folder: Path) -> None:
-    (folder / "libs/common/pyproject.toml").write_text("")
+@pytest.mark.parametrize("text", ["", "tool = 3", "tool.poetry = 3", "project = [1]", "project.name = 3"])
+def test_a_folder_without_a_name_is_no_entry(folder: Path, text: str) -> None:
+    (folder / "libs/common/pyproject.toml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         path_entry("libs/common", folder=folder, project=folder)
     assert '{ path = "libs/common" }' in (caught.value.hint or "")

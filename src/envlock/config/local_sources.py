@@ -175,6 +175,7 @@ def _name_in(pyproject: Path) -> str:
         document = toml_of(read_file(pyproject, CONFIG_BYTES).decode())
     except (OSError, ValueError):
         return ""
-    tables = (document.get("project"), document.get("tool", {}).get("poetry"))
+    tool = document.get("tool")
+    tables = (document.get("project"), tool.get("poetry") if isinstance(tool, dict) else None)
     names = (table.get("name") for table in tables if isinstance(table, dict))
     return next((name for name in names if isinstance(name, str) and is_package_name(name)), "")
