@@ -282,6 +282,12 @@ def test_what_a_flow_asks_for_is_added_where_its_table_says_nothing(tmp_path: Pa
     assert tomli.loads(made.text)["flow"] == {"TeamFlow": {"file": "team.py", "pypi": {"packages": {"rich": "13"}}}}
 
 
+@pytest.mark.parametrize("text", ["tool = 3", "tool = []", "[tool]\npoetry = 3\n", "[tool.uv]\nsources = 3\n"])
+def test_a_pyproject_of_any_shape_is_passed_over_or_offered(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert make_template(tmp_path).offered == (("pyproject.toml",) if "poetry" in text else ())
+
+
 def test_requirement_files_of_the_folder_are_offered_and_taken_over(tmp_path: Path) -> None:
     (tmp_path / "team.py").write_text(BASE_FLOW)
     (tmp_path / "requirements.txt").write_text("attrs\n")

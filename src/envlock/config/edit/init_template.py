@@ -200,7 +200,8 @@ def _requirement_files(folder: Path) -> list[str]:
     found = [name for name in ("requirements.txt", "environment.yml", "environment.yaml") if (folder / name).is_file()]
     with suppress(OSError, ValueError):
         table = toml_of(read_file(folder / "pyproject.toml", CONFIG_BYTES, within=folder).decode())
-        if table.keys() & {"project", "dependency-groups"} or "poetry" in table.get("tool", {}):
+        tool = table.get("tool")
+        if table.keys() & {"project", "dependency-groups"} or (isinstance(tool, dict) and "poetry" in tool):
             found.append("pyproject.toml")
     return found
 
