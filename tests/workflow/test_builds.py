@@ -307,6 +307,15 @@ def test_what_build_no_longer_allows_fails_check_and_is_locked_anew(sdists: Proj
     assert check(load_project(sdists.config)).findings == ()
 
 
+def test_build_runs_nothing_that_build_does_not_allow(sdists: ProjectFolder) -> None:
+    write(sdists, 'newer = ""', archs=(HERE,), settings='build = ["newer"]')
+    locked(sdists)
+    write(sdists, 'newer = ""', archs=(HERE,))
+    with pytest.raises(EnvlockError) as caught:
+        build_wheels(load_project(sdists.config))
+    assert caught.value.code == "build-not-allowed"
+
+
 def test_what_a_named_environment_has_built_is_not_for_build_to_allow(sdists: ProjectFolder) -> None:
     write(sdists, 'pure = ""', archs=(HERE,), settings='build = ["pure"]')
     text = sdists.config.read_text().replace(
@@ -382,6 +391,18 @@ def test_what_is_locked_needs_no_repository(project: ProjectFolder, repository: 
     project.config.write_text(project.config.read_text() + 'alpha = "<2"\n')
     locked(project)
     assert package(project, "common").version == "1.0"
+
+
+def test_build_fills_in_the_variables_of_a_repository(
+    project: ProjectFolder, repository: Callable[[Release], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository(COMMON)
+    monkeypatch.setenv("TEAM", "common")
+    project.config.write_text(project.config.read_text().replace("/common/.git", "/${TEAM}/.git"))
+    locked(project)
+    result = build_wheels(load_project(project.config))
+    assert [(each.name, each.outcome) for each in result.packages] == [("common", "same")]
+    assert "${TEAM}" in result.packages[0].source
 
 
 def test_a_repository_that_does_not_answer_is_an_error_with_its_line(project: ProjectFolder) -> None:

@@ -11,14 +11,15 @@ from envlock.cache.gc_lock import Needs, announced
 from envlock.cache.open import open_cache
 from envlock.cache.packages import BuiltFor, BuiltWheels, Packages, path_of
 from envlock.config.selection import Selection
-from envlock.lockfile.folder import read_lock
 from envlock.model.arch import host_arch
 from envlock.model.artifact import Artifact
 from envlock.named.bases import Bases
 from envlock.reporter import Reporter
 from envlock.resolve.port import Request
 from envlock.workflow.builds import Builds
-from envlock.workflow.errors import NotThisArch
+from envlock.workflow.check_rules import not_allowed
+from envlock.workflow.errors import BuildNotAllowed, NotThisArch
+from envlock.workflow.fresh_locks import sound_lock
 from envlock.workflow.locking.jobs import Upgrade, jobs_of
 from envlock.workflow.locking.previous_locks import PreviousLocks
 from envlock.workflow.locking.solve import Solver
@@ -81,7 +82,8 @@ def build_wheels(
     nothing is written to the lock folder. What a named environment has was built where it was locked.
 
     With `push`, the wheels go to the cache, where `lock` finds them on machines of other archs; those that differ from
-    a lock do not. Raises what `lock` raises, and NotThisArch.
+    a lock do not. Nothing of a lock is run that `check` refuses. Raises what `lock` raises, NotThisArch,
+    BuildNotAllowed, HostNotAllowed and DamageError.
     """
     selection, reporter = selection or Selection(), reporter or Reporter()
     arch = host_arch()
@@ -95,7 +97,7 @@ def build_wheels(
     for job in jobs_of(environments, [arch]):
         paths = locks_of(project, job.environments[0], arch)
         if len(paths) == 1:
-            lock = read_lock(paths[0], shown=project.shown(paths[0]))
+            lock = sound_lock(project, job.environments[0], arch, paths[0])
             found = _again(project, job, lock, reporter, offline=offline)
         else:
             found, lock = _anew(project, job, previous, reporter, offline=offline)
@@ -130,6 +132,10 @@ def _again(
     builds = Builds(project, reporter, offline=offline)
     of_base = set() if environment.base is None else set(lock.packages) - _own(environment, lock)
     packages = [each for each in _built_in(lock) if each not in of_base]
+    refused = not_allowed(project.settings.build, [each.name for each in packages if each.is_of_index_sdist])
+    if refused:  # of what extends a base, which no rule of `check` holds to it
+        reasons = [f"{name} was built from source, which `build` does not allow" for name in refused]
+        raise BuildNotAllowed(job.names, reasons, None, "envlock lock")
     return [(_compared(package, builds.again(package, request)), package) for package in packages]
 
 

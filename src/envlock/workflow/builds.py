@@ -117,6 +117,8 @@ class Builds:
                 )
         interpreter, _ = self._interpreter(request)
         recipe = self._recipe(package.name, package.version, source, request, interpreter)
+        if source.kind == "git":
+            recipe = recipe._replace(fetch_url=_repository(source.url)[1])
         with temporary_folder("again-", folder_in_home("builds", "wheels")) as folder, self._progress(recipe.said):
             try:
                 built = build(recipe._replace(place=self._place(source)), folder / "wheel", self._reporter)
@@ -142,8 +144,7 @@ class Builds:
             return source, ""
         known = [each.source for each in request.built_pins if each.name == requirement.name and each.source]
         if asked.kind == "git":
-            place = address(f"git+{asked.place}", fits=lambda url: not direct_url_fault(url), expected="a repository")
-            url, fetch_url = place.kept.removeprefix("git+"), place.url.removeprefix("git+")
+            url, fetch_url = _repository(asked.place)
             commits = [each.commit for each in known if (each.kind, each.url, each.subdirectory) == ("git", url, below)]
             commit = commits[0] if commits and self._keeps else self._commit(requirement, url, fetch_url, asked.ref)
             return Source("git", url=url, commit=commit, subdirectory=below), fetch_url
@@ -350,6 +351,12 @@ class Builds:
                 self._running -= 1
                 if not self._running:
                     self._reporter.ended(_BUILDING)
+
+
+def _repository(written: str) -> tuple[str, str]:
+    """The URL of a repository as a lock has it, and as git is asked: with its variables filled in."""
+    place = address(f"git+{written}", fits=lambda url: not direct_url_fault(url), expected="a repository")
+    return place.kept.removeprefix("git+"), place.url.removeprefix("git+")
 
 
 def _as_built(package: LockedPackage, path: Path, source: Source) -> BuiltWheel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from envlock.config.project import Environment, Project
 from envlock.config.selection import Selection
@@ -12,7 +13,7 @@ from envlock.lockfile.folder import candidates, read_lock
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock
 from envlock.workflow.check import check_and_read
-from envlock.workflow.check_rules import Finding, Verdict
+from envlock.workflow.check_rules import Finding, Verdict, findings_of
 from envlock.workflow.needed_locks import locks_of
 
 
@@ -41,6 +42,15 @@ def fresh_locks(project: Project, environments: Sequence[Environment], arch: Arc
     locks = {path: parse(data, project.shown(path)) for path, data in read.items()}
     places = {each.name: locks_of(project, each, arch) for each in environments}
     return {name: locks[path] for name, (path,) in places.items()}
+
+
+def sound_lock(project: Project, environment: Environment, arch: Arch, path: Path) -> Lock:
+    """The lock of an environment at a path, which is as envlock.toml allows. Raises as `fresh_locks`."""
+    read: dict[Path, bytes] = {}
+    found = [each._replace(environment=environment.name) for each in findings_of(project, arch, path, read)]
+    if found:
+        raise _refusal(project, found, arch)
+    return parse(read[path], project.shown(path))
 
 
 def _refusal(project: Project, findings: Sequence[Finding], arch: Arch) -> EnvlockError:
