@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from envlock.config.edit.add_remove import add_packages
-from envlock.config.local_sources import path_entry, source_requirement
+from envlock.config.local_sources import source_requirement
 from envlock.config.project import Project
 from envlock.config.read import load_project
+from envlock.config.requirement_files.pip_requirement import path_entry
 from envlock.errors import ConfigError
 from envlock.source_tree import content_hash
 
@@ -146,6 +147,19 @@ def test_a_folder_without_a_name_is_no_entry(folder: Path, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         path_entry("libs/common", folder=folder, project=folder)
     assert '{ path = "libs/common" }' in (caught.value.hint or "")
+
+
+def test_add_finds_the_name_in_setup_py_as_requirement_files_do(folder: Path) -> None:
+    (folder / "libs/common/pyproject.toml").unlink()
+    (folder / "libs/common/setup.py").write_text("import setuptools\nsetuptools.setup(name='common', version='1')\n")
+    assert path_entry("libs/common", folder=folder, project=folder) == ("common", {"path": "libs/common"})
+
+
+def test_add_says_of_a_path_that_leads_nowhere_that_nothing_is_there(folder: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        path_entry("./libs/nowhere", folder=folder, project=folder)
+    assert caught.value.code == "bad-source"
+    assert "no such file" in caught.value.message
 
 
 def test_two_sources_of_one_package_contradict_each_other_with_both_lines(folder: Path) -> None:

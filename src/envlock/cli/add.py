@@ -104,7 +104,7 @@ def _paths(packages: Sequence[str], project: Project) -> dict[str, tuple[str, di
         if "@" not in each and (each.startswith(("./", "../")) or each.endswith((".whl", ".tar.gz", ".zip"))):
             from pathlib import Path
 
-            from envlock.config.local_sources import path_entry
+            from envlock.config.requirement_files.pip_requirement import path_entry
 
             found[each] = path_entry(each, folder=Path.cwd(), project=project.path.parent)
     return found

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from envlock.config.errors import BadSource
-from envlock.files import CONFIG_BYTES, is_of, read_file, sha256_of, toml_of
-from envlock.model.requirement import PypiRequirement, is_package_name, normalize_name, normalized, parse_requirement
+from envlock.files import is_of, sha256_of
+from envlock.model.requirement import PypiRequirement, normalize_name, normalized, parse_requirement
 from envlock.source_tree import UnusableSource, content_hash
 
 REFERENCES = ("rev", "tag", "branch")
@@ -150,32 +150,3 @@ def _hash_of_folder(place: Path, below: str) -> str:
 def _reason(error: OSError | ValueError) -> str:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return f"{reason[:1].lower()}{reason[1:]}"
-
-
-def path_entry(text: str, *, folder: Path, project: Path) -> tuple[str, dict[str, str]]:
-    """Key and value of the package of a folder, a wheel or an sdist, whose path is relative to `folder`.
-
-    The name is what the folder's pyproject.toml says, or the file's name. Raises BadSource.
-    """
-    place = folder / text
-    path = os.path.relpath(os.path.normpath(place.absolute()), project.absolute()).replace(os.sep, "/")
-    name = normalized(place.name.partition("-")[0]) if place.is_file() else _name_in(place / "pyproject.toml")
-    if place.is_file() and not place.name.endswith(".whl"):
-        name = normalized(re.sub(r"-[0-9][^-]*$", "", place.name))
-    if not name:
-        hint = f'write `NAME = {{ path = "{path}" }}` in envlock.toml'
-        raise BadSource(text, "path", path, "its pyproject.toml does not say its name", hint=hint)
-    entry = {"path": path}
-    source_requirement(name, entry, folder=project, project=project)
-    return name, entry
-
-
-def _name_in(pyproject: Path) -> str:
-    try:
-        document = toml_of(read_file(pyproject, CONFIG_BYTES).decode())
-    except (OSError, ValueError):
-        return ""
-    tool = document.get("tool")
-    tables = (document.get("project"), tool.get("poetry") if isinstance(tool, dict) else None)
-    names = (table.get("name") for table in tables if isinstance(table, dict))
-    return next((name for name in names if isinstance(name, str) and is_package_name(name)), "")

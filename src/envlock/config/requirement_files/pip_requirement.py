@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import tomli
 
+from envlock.config.errors import BadSource
 from envlock.files import CONFIG_BYTES, NotPlain, read_file, toml_of
-from envlock.model.requirement import PypiRequirement, is_package_name, parse_requirement
+from envlock.model.requirement import PypiRequirement, is_package_name, normalized, parse_requirement
 
 URL = re.compile(r"(?:[a-z]+\+)?(?:https?|file|ssh|git)://", re.IGNORECASE)
 """How a URL begins."""
@@ -63,6 +64,24 @@ def pip_requirement(text: str, *, folder: Path, project: Path) -> Found:
         raise NoName("the name of the package is missing before the URL", "write it as `NAME @ URL`")
     url = f"{place}#{'&'.join(parts)}" if parts else place
     return Found(parse_requirement(f"{name}{extras} @ {url}" + (f" ; {marker}" if marker else "")))
+
+
+def path_entry(text: str, *, folder: Path, project: Path) -> tuple[str, dict[str, str]]:
+    """Key and value of `packages` for a folder, a wheel or an sdist, whose path is relative to `folder`.
+
+    The name is what the folder's project files say, or the file's name. Raises BadSource.
+    """
+    from envlock.config.local_sources import source_requirement
+
+    place = folder / text
+    path = os.path.relpath(os.path.normpath(place.absolute()), project.absolute()).replace(os.sep, "/")
+    name = normalized(_of_archive(place.name)) if place.is_file() else _of_folder(place, project)
+    if place.exists() and not is_package_name(name):
+        hint = f'write `NAME = {{ path = "{path}" }}` in envlock.toml'
+        raise BadSource(text, "path", path, "the name of the package is not written down there", hint=hint)
+    entry = {"path": path}
+    source_requirement(name or text, entry, folder=project, project=project)
+    return name, entry
 
 
 def _parted(text: str) -> tuple[str, str]:
