@@ -10,7 +10,7 @@ class Reporter:
     """
 
     def began(self, phase: str, total: int, unit: str) -> None:
-        """`phase` starts, with `total` things of `unit` to do ("environments", "bytes", "packages")."""
+        """`phase` starts, with `total` things of `unit` to do ("locks", "bytes", "packages")."""
 
     def grew(self, phase: str, amount: int) -> None:
         """The phase has `amount` more to do than was known when it began."""

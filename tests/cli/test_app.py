@@ -154,6 +154,16 @@ def test_the_version(envlock: Envlock) -> None:
         (["check", "--format", "yaml"], "yaml", "envlock check --help"),
         (["schema", "extra"], "extra", "envlock schema --help"),
         (["path", "train"], "train", "if that is a step, choose it with an option: envlock path --step STEP"),
+        (
+            ["lock", "libs/base.in"],
+            "libs/base.in",
+            "if that is a requirement file, name it with an option: envlock lock -r libs/base.in",
+        ),
+        (
+            ["lock", "environment.yml"],
+            "environment.yml",
+            "if that is a requirement file, name it with an option: envlock lock -f environment.yml",
+        ),
         (["check", "--step"], "--step", "envlock check --help"),
         (["remove"], "PACKAGE", "envlock remove --help"),
     ],

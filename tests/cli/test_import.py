@@ -57,17 +57,21 @@ def test_it_writes_into_the_envlock_toml_that_is_there(
 ) -> None:
     project.write('[env.other.pypi]\npackages = { beta = "1.0" }  # ours\n', archs=["linux-64"])
     (project.folder / "below").mkdir()
-    envlock("import", str(requirements), "--python", "3.12", cwd=project.folder / "below")
+    ran = envlock("import", str(requirements), "--python", "3.12", cwd=project.folder / "below")
+    assert ran.stdout.splitlines()[-1].startswith("wrote [env.base] into ../envlock.toml, ")
     text = project.config.read_text()
     assert "# ours" in text
     assert "[env.base]" in text
     again = envlock("import", str(requirements), check=2)
     assert "environment-exists" in again.text
+    assert "`--force`" in again.text
     envlock("import", str(requirements), "--python", "3.12", "--force")
 
 
 def test_what_metaflow_lacks_is_told(project: ProjectFolder, envlock: Envlock, requirements: Path) -> None:
-    assert "Metaflow needs requests" in envlock("import", str(requirements), "--python", "3.12").text
+    told = envlock("import", str(requirements), "--python", "3.12").text
+    assert "Metaflow needs requests" in told
+    assert "`envlock add requests --env base`" in told
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,14 @@ def test_what_stays_is_listed_and_ends_with_its_own_status(tmp_path: Path, envlo
     ]
 
 
+def test_where_nothing_is_to_be_migrated_nothing_is_next(tmp_path: Path, envlock: Envlock) -> None:
+    ran = envlock("migrate", str(tmp_path))
+    assert ran.stdout == ""
+    assert ran.stderr.splitlines() == [
+        "nothing to migrate: no flow here has @conda, @pypi, @named_env or @sys_packages"
+    ]
+
+
 def test_a_part_of_a_repository(tmp_path: Path, envlock: Envlock) -> None:
     for name in ("flows", "other"):
         (tmp_path / name).mkdir()

@@ -77,6 +77,16 @@ def test_what_a_format_has_no_place_for_is_an_error_that_names_it(
     assert error.value.exit_status == 2
 
 
+def test_the_hint_names_formats_that_hold_the_environment() -> None:
+    with pytest.raises(FormatCannotHold) as error:
+        exported("explicit", WHEELS)
+    assert error.value.hint == "`--format requirements` and `--format pylock` hold them"
+    with pytest.raises(FormatCannotHold) as error:
+        exported("explicit", CONDA)
+    assert "`--format conda-lock`" in (error.value.hint or "")
+    assert "`--format requirements`" in exported("environment-yml", WHEELS).notes[0]
+
+
 def test_a_url_with_a_variable_is_for_tools_that_fill_it_in() -> None:
     moved = WHEELS.packages[1]._replace(url="https://files.example/${TEAM}/torch-2.0%2Bcpu-py3-none-any.whl")
     lock = WHEELS._replace(packages=(WHEELS.packages[0], moved))

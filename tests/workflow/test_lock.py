@@ -159,7 +159,7 @@ def test_progress_is_reported(project: ProjectFolder) -> None:
     project.write(TWO, archs=ARCHS)
     telling = Telling()
     lock(load_project(project.config), reporter=telling)
-    assert telling.told[0] == ("began", "locking", 8, "environments")
+    assert telling.told[0] == ("began", "locking", 8, "locks")
     assert telling.told[-1] == ("ended", "locking")
     items = {f"{name} {arch}" for name in ("one", "two") for arch in ARCHS}
     assert {told[2] for told in telling.told if told[0] == "doing"} == items

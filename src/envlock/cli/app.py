@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
@@ -191,11 +192,15 @@ def _completion(param: Value | Argument) -> Callable[[str], list[str]] | None:
     return cast("Callable[[str], list[str]]", getattr(completion, param.complete)) if param.complete else None
 
 
-def _step_as_option(message: str, context: typer.Context | None) -> str:
-    """The hint for a word that the command does not take, which may be a step's name; empty if it cannot be."""
+def _as_option(message: str, context: typer.Context | None) -> str:
+    """The hint for a word that the command does not take: perhaps a step's name, or a file; empty if it cannot be."""
     if context is None or not message.startswith("Got unexpected extra argument"):
         return ""
-    if not any("--step" in parameter.opts for parameter in context.command.params):
+    options = {option for parameter in context.command.params for option in parameter.opts}
+    if "--requirements" in options and (name := re.search(r"\((\S+\.(?:txt|in|ya?ml|toml))\)", message)):
+        flag = {"yml": "-f", "yaml": "-f", "toml": "-p"}.get(name[1].rpartition(".")[2], "-r")
+        return f"if that is a requirement file, name it with an option: {context.command_path} {flag} {name[1]}"
+    if "--step" not in options:
         return ""
     return f"if that is a step, choose it with an option: {context.command_path} --step STEP"
 
@@ -218,7 +223,7 @@ def run(arguments: Sequence[str]) -> int:
         if not message:  # a group without a command: its help is printed already
             return BadUsage.exit_status
         command = context.command_path if context else f"envlock {named or ''}".strip()
-        raise BadUsage(message, command, hint=_step_as_option(message, context)) from None
+        raise BadUsage(message, command, hint=_as_option(message, context)) from None
     except SystemExit as ended:
         if isinstance(ended.__context__, BrokenPipeError):  # typer would have it look like a stale lock: status 1
             raise ended.__context__ from None

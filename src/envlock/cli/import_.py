@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from envlock.cli.command import Argument, CommandLine, Flag, Value, command
@@ -107,13 +108,14 @@ def _config(line: CommandLine) -> Path:
 
 def as_text(result: ImportResult, *, dry_run: bool) -> str:
     """A line for each lock, the notes, and what to do next."""
-    config, verb = result.project.path.name, "would write" if dry_run else "wrote"
+    config, verb = os.path.relpath(result.project.path), "would write" if dry_run else "wrote"
     lines = []
     for lock, path in result.locks:
         packages = count(len(lock.packages), "package")
         lines.append(f"{lock.arch}: {packages}, CPython {lock.python.series}  {result.project.shown(path)}")
     if result.completed:
-        lines.append(f"  note: {count(result.completed, 'package')} completed: {result.kind} does not say all of them")
+        completed = count(result.completed, "package")
+        lines.append(f"  note: looked up in their index or channel, as the file does not say all of them: {completed}")
     lines += [f"  note: {note}" for note in result.notes]
     new = " (new)" if result.is_new else ""
     lines.append(f"{verb} [env.{result.name}] into {config}{new}, and {count(len(result.locks), 'lock')}")

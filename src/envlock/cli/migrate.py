@@ -119,8 +119,9 @@ def _print(migration: Migration, base: Path, *, applied: bool, written: bool) ->
             write_err(f"\n{title}")
         for line in listed:
             write_err(f"  {line}")
-    write_err("\nnext:")
-    for line in _next_lines(migration, base, applied=applied):
+    if todo := [*_next_lines(migration, base, applied=applied)]:
+        write_err("\nnext:")
+    for line in todo:
         write_err(f"  {line}")
 
 

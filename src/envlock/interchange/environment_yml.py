@@ -12,7 +12,8 @@ def write(given: Given) -> Export:
     packages = given.packages(lock)
     conda = [each for each in packages if each.conda]
     notes = [
-        "the file has no hashes: `--format conda-lock` and `--format explicit` have",
+        "the file has no hashes: "
+        + ("`--format conda-lock` and `--format explicit` have" if conda else "`--format requirements` has"),
         *python_notes(given),
         *build_notes(given),
     ]

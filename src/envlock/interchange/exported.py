@@ -172,7 +172,12 @@ def _check(given: Given, chosen: Format, lock: LockRows) -> None:
     if foreign:
         kept = chosen.kinds[0]
         word = "PyPI" if kept == "conda" else "conda"
-        hint = f"give `--only {kept}` to leave them out, or `--format conda-lock`, which holds both kinds"
+        others = "`--format requirements` and `--format pylock`" if word == "PyPI" else "`--format explicit`"
+        hint = (
+            f"{others} hold{'' if word == 'PyPI' else 's'} them"
+            if len(foreign) == len(packages)
+            else f"give `--only {kept}` to leave them out, or `--format conda-lock`, which holds both kinds"
+        )
         raise given.cannot(f"{word} packages", foreign, hint)
     unheld = [each.name for each in packages if each.source is not None and _source(each) not in chosen.sources]
     if unheld:

@@ -120,7 +120,9 @@ def import_lock(
     lacking = lacking_for_metaflow(completed, environment.requirements.metaflow if before is not None else None)
     notes = completed.notes
     if lacking:
-        notes = (*notes, f"Metaflow needs {', '.join(lacking)} to run a step, and {wanted.file.name} has none")
+        names, adds = ", ".join(lacking), f"`envlock add {' '.join(lacking)} --env {wanted.name}`"
+        said = f"Metaflow needs {names} to run a step, and {wanted.file.name} has none: {adds}, then `envlock lock`"
+        notes = (*notes, said)
     rivals = _rivals(project, locks)
     if rivals and not wanted.is_forced:
         raise OtherLocksExist(wanted.name, [project.shown(path) for path in rivals])
@@ -146,7 +148,8 @@ def _project_before(config: Path) -> Project | None:
 
 def _refuse_existing(project: Project, name: str) -> None:
     if any(each.name == name for each in project.named):
-        raise EnvironmentExists(name, project.locate(("env", name)))
+        hint = "give another name to `--env`, or `--force` to replace that table and its locks"
+        raise EnvironmentExists(name, project.locate(("env", name)), hint=hint)
 
 
 def _choice(project: Project, wanted: Wanted, *, is_there: bool) -> Choice:

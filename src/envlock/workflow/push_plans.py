@@ -79,7 +79,7 @@ class PlansPush:
         if not has_plans(self.project):
             return
         self.locks = [lock for lock in locks if lock.arch in REMOTE_ARCHS]
-        self.reporter.began(CHOOSING, len(self.locks), "environments")
+        self.reporter.began(CHOOSING, len(self.locks), "locks")
         for lock in self.locks:
             try:
                 self.kits[_key(lock)] = self.chooser.of(lock)

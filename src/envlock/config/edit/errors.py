@@ -49,14 +49,14 @@ class NotListed(ConfigError):
 
 
 class EnvironmentExists(ConfigError):
-    """The `[env.*]` table that `lock --from` would write exists already."""
+    """The `[env.*]` table that `import` or `lock --from` would write exists already."""
 
     code = "environment-exists"
     message = "`[env.{name}]` exists already"
     hint = "give another name to `--env`, or remove that table"
 
-    def __init__(self, name: str, at: Location) -> None:
-        super().__init__(name=name, locations=(at,))
+    def __init__(self, name: str, at: Location, *, hint: str | None = None) -> None:
+        super().__init__(name=name, locations=(at,), hint=hint)
 
 
 class NamesAnother(ConfigError):

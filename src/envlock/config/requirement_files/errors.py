@@ -18,13 +18,11 @@ class BadRequirementFile(ConfigError):
     advice = "write it in envlock.toml"
 
     def __init__(self, reason: str, locations: tuple[Location, ...], *, is_read: bool = True, hint: str = "") -> None:
-        super().__init__(
-            reason,
-            locations=locations,
-            hint=(hint or self.advice)
-            if is_read
-            else f"{self.named_as} takes paths of text files, relative to the folder of envlock.toml",
-        )
+        if not is_read:
+            hint = f"{self.named_as} takes paths of text files, relative to the file that names them"
+            if not locations:  # the command line names it
+                hint = "give the path of a text file, relative to this folder"
+        super().__init__(reason, locations=locations, hint=hint or self.advice)
 
 
 class BadRequirementsFile(BadRequirementFile):

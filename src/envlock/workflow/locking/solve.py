@@ -193,7 +193,7 @@ class Solver:
         Raises IndexUnreachable.
         """
         ended: dict[Job, Locked | EnvlockError] = {}
-        self._reporter.began("locking", len(jobs), "environments")
+        self._reporter.began("locking", len(jobs), "locks")
         if jobs:
             self._the_resolver()  # before there are threads, each of which would make one
         pool = ThreadPoolExecutor(_workers([job for job, _, _ in jobs]))
