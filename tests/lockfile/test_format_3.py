@@ -222,6 +222,16 @@ def test_what_no_lock_may_say_is_damage_though_its_digest_fits(old: str, new: st
         ((replace(LOCAL, sha256="e1" * 32),), "local was not built from file"),
         ((replace(BETA, source=replace(BETA.source, url="https://code.example/x")),), "beta was not built from git"),  # type: ignore[type-var]
         ((replace(PLAIN, name="beta", filename="beta-2.0-py3-none-any.whl"),), "beta was not built from git"),
+        (
+            (replace(DELTA, source=replace(DELTA.source, url="https://files.example/x.zip")),),
+            "delta was not built from",
+        ),  # type: ignore[type-var]
+        ((replace(PLAIN, url="", index="", size=7, source=BETA.source),), "plain was built from https://code.example"),
+        ((replace(PLAIN, url="", index="", size=7, source=COMMON.source),), "plain was built from libs/common, which"),
+        (
+            (replace(PLAIN, url="", index="", size=7, source=DELTA.source),),
+            "plain was built from https://files.example",
+        ),
     ],
 )
 def test_a_lock_of_something_else_than_was_asked_for_is_inconsistent(
@@ -235,4 +245,16 @@ def test_a_lock_of_something_else_than_was_asked_for_is_inconsistent(
 def test_a_hash_of_the_sdist_is_met_by_what_was_built_from_it() -> None:
     assert dict(BUILT.requirements.hashes)["alpha"] != ALPHA.sha256
     asked = BUILT.requirements._replace(pypi=(*BUILT.requirements.pypi, parse_requirement("plain")))
+    assert summary_of(replace(BUILT, requirements=asked)).inconsistency == ""
+
+
+def test_a_source_is_required_where_its_marker_holds_and_where_its_variables_may_lead() -> None:
+    texts = (
+        "plain ; sys_platform == 'linux'",
+        "plain @ git+https://code.example/plain ; sys_platform == 'darwin'",
+        "beta @ git+https://${HOST}/team/beta@main#subdirectory=libs/beta",
+        "delta @ https://${HOST}/v1/delta.zip",
+    )
+    kept = tuple(each for each in BUILT.requirements.pypi if each.name not in {"beta", "delta"})
+    asked = BUILT.requirements._replace(pypi=(*kept, *map(parse_requirement, texts)))
     assert summary_of(replace(BUILT, requirements=asked)).inconsistency == ""

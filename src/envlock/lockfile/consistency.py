@@ -153,25 +153,51 @@ def unmet_limit(
     return ""
 
 
-def another_source(rows: Iterable[Sequence[str]], built: Mapping[str, BuiltLine], roots: Iterable[Root]) -> str:
+def another_source(built: Mapping[str, BuiltLine], wheels: Container[str], roots: Iterable[Root], arch: Arch) -> str:
     """A wheel that was not built from what is required, in a sentence; empty if there is none."""
-    from envlock.model.url import COMMIT, direct_url
-
-    wheels = {row[1]: row[5] for row in rows if row[0] == "pypi"}
     for root in roots:
-        asked = direct_url(root.url) if root.url and root.name in wheels else None
-        if asked is None or asked.kind == "web":
+        if not root.url or root.name not in wheels or (root.marker and not holds(root.marker, MARKER_VALUES[arch])):
             continue
-        line = built.get(root.name)
-        fits = line is not None and line.subdirectory == asked.subdirectory
-        if line is not None and asked.kind == "git":
-            is_commit = re.fullmatch(COMMIT, asked.ref) is not None
-            fits = fits and line.url == asked.place and (not is_commit or line.commit == asked.ref)
-        elif line is not None:
-            fits = fits and asked.sha256 == (line.sha256 if asked.is_wheel else line.content)
-        if not fits:
+        if not _is_of(root.url, built.get(root.name)):
             return f"{root.name} was not built from {root.url}, which is required"
     return ""
+
+
+def unasked_source(built: Mapping[str, BuiltLine], roots: Iterable[Root], arch: Arch) -> str:
+    """A wheel of a source that no requirement names, in a sentence; empty if there is none.
+
+    An sdist of an index is not named: `build` allows it.
+    """
+    urls: dict[str, list[str]] = {}
+    for root in roots:
+        if root.url and (not root.marker or holds(root.marker, MARKER_VALUES[arch]) is not False):
+            urls.setdefault(root.name, []).append(root.url)
+    for name, line in built.items():
+        if not line.from_index and not any(_is_of(url, line) for url in urls.get(name, ())):
+            return f"{name} was built from {line.url or line.path}, which nothing requires"
+    return ""
+
+
+def _is_of(url: str, line: BuiltLine | None) -> bool:
+    """Whether a package, with what it was built from if it was, is of the URL that a requirement has."""
+    from envlock.model.url import COMMIT, direct_url
+
+    asked = direct_url(url)
+    if asked is None or (asked.kind == "web" and asked.is_wheel):
+        return line is None
+    if line is None or line.from_index or line.subdirectory != asked.subdirectory:
+        return False
+    if asked.kind == "git":
+        is_commit = re.fullmatch(COMMIT, asked.ref) is not None
+        return line.kind == "git" and is_index(line.url, asked.place) and (not is_commit or line.commit == asked.ref)
+    if asked.kind == "web":
+        sha256 = url.partition("sha256=")[2].partition("&")[0].lower()
+        return line.kind == "sdist" and is_index(line.url, asked.place) and sha256 in {"", line.content}
+    if asked.kind == "folder":
+        return line.kind == "folder" and line.content == asked.sha256
+    if asked.is_wheel:
+        return line.kind == "wheel" and line.sha256 == asked.sha256
+    return line.kind == "sdist" and not line.url and line.content == asked.sha256
 
 
 def missing(roots: Iterable[str], edges: Iterable[str], locked: Container[str]) -> str:
@@ -195,6 +221,8 @@ def is_index(index: str, required: str) -> bool:
     (True, False)
     >>> is_index("https://index.example/${TEAM}/simple", "https://${HOST}/${TEAM}/simple/")
     True
+    >>> is_index("http://127.0.0.1:8000/simple", "http://${HOST}/simple")  # what it held may have a port
+    True
     >>> is_index("", "https://index.example/a")
     False
     """
@@ -208,7 +236,7 @@ def is_index(index: str, required: str) -> bool:
     scheme, _, rest = required.partition("://")
     place, slash, path = rest.partition("/")
     named = re.sub(r":\$\{[^}]*\}$", "", place)  # the port of the scheme is written nowhere
-    held = "[^/:]+".join(map(re.escape, _VARIABLE.split(named.lower()))) + ("" if named == place else "(?::[0-9]+)?")
+    held = "[^/]+".join(map(re.escape, _VARIABLE.split(named.lower()))) + ("" if named == place else "(?::[0-9]+)?")
     return re.fullmatch(f"{scheme}://{held}{re.escape(slash + path)}", index) is not None
 
 

@@ -46,6 +46,7 @@ from envlock.lockfile.consistency import (
     another_python,
     another_source,
     roots_in,
+    unasked_source,
     unmet_limit,
     unmet_root,
     unneeded_wheel,
@@ -227,7 +228,13 @@ def _inconsistency(
 
 def _unmet_of_format_3(found: PackageLines, required: _LockedRequirements, arch: Arch) -> str:
     limit = unmet_limit(found.rows, found.built, required.constraints, required.hashes, arch)
-    return limit or another_source(found.rows, found.built, required.roots)
+    wheels = {row[1] for row in found.rows if row[0] == "pypi"}
+    return (
+        limit
+        or another_source(found.built, wheels, required.roots, arch)
+        # the requirements of a base are not in the lock
+        or ("" if required.base else unasked_source(found.built, (*required.roots, *required.constraints), arch))
+    )
 
 
 def wheels_in(body: str, start: int, *, with_built: bool = False) -> PackageLines | None:
