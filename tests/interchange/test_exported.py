@@ -77,6 +77,17 @@ def test_what_a_format_has_no_place_for_is_an_error_that_names_it(
     assert error.value.exit_status == 2
 
 
+def test_constraints_name_a_version_once_whatever_files_archs_have_of_it() -> None:
+    text = exported("constraints", WHEELS, MAC).text
+    assert [line for line in text.splitlines() if line.startswith("demo")] == ["demo==1.2.3"]
+    other = MAC._replace(packages=(MAC.packages[0]._replace(version="1.3"), MAC.packages[1]))
+    text = exported("constraints", WHEELS, other).text
+    assert [line.partition(" ")[0] for line in text.splitlines() if line.startswith("demo")] == [
+        "demo==1.2.3",
+        "demo==1.3",
+    ]
+
+
 def test_the_hint_names_formats_that_hold_the_environment() -> None:
     with pytest.raises(FormatCannotHold) as error:
         exported("explicit", WHEELS)

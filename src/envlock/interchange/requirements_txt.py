@@ -10,11 +10,10 @@ from envlock.interchange.exported import Export, Given, build_notes, python_note
 from envlock.model.url import strip_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from envlock.interchange.imported import Choice, Imported
-    from envlock.lockfile.rows import PackageRow
     from envlock.model.arch import Arch
     from envlock.model.requirement import PypiRequirement
 
@@ -36,12 +35,15 @@ def write(given: Given) -> Export:
     """
     notes = (*python_notes(given), *build_notes(given))
     if given.format == "constraints":
-        rows = [(package.name, _line(given, package, archs)) for package, archs in given.across_archs()]
+        merged: dict[tuple[str, str], list[Arch]] = {}  # whatever file an arch has of a version
+        for package, archs in given.across_archs():
+            merged.setdefault((package.name, requirement(package)), []).extend(archs)
+        rows = [(name, _with_marker(given, text, archs)) for (name, text), archs in merged.items()]
         rows += _provided(given)
         return Export(given.header() + "".join(f"{line}\n" for _, line in sorted(rows)), notes)
     lines = [f"{line}\n" for line in index_lines(given)]
     for package, archs in given.across_archs():
-        lines.append(f"{_line(given, package, archs)} \\\n    --hash=sha256:{package.sha256}\n")
+        lines.append(f"{_with_marker(given, requirement(package), archs)} \\\n    --hash=sha256:{package.sha256}\n")
     return Export(given.header() + "".join(lines), (*notes, *without_conda(given)))
 
 
@@ -74,9 +76,9 @@ def without_conda(given: Given) -> tuple[str, ...]:
     return ("the conda packages are left out: install these with `--no-deps` into an environment that has them",)
 
 
-def _line(given: Given, package: PackageRow, archs: tuple[Arch, ...]) -> str:
+def _with_marker(given: Given, text: str, archs: Sequence[Arch]) -> str:
     marker = given.marker(archs)
-    return requirement(package) + (f" ; {marker}" if marker else "")
+    return text + (f" ; {marker}" if marker else "")
 
 
 def _provided(given: Given) -> list[tuple[str, str]]:
@@ -86,11 +88,7 @@ def _provided(given: Given) -> list[tuple[str, str]]:
         for package in lock.conda_packages:
             for provided in package.conda.provides if package.conda else ():
                 found.setdefault(provided, []).append(lock.arch)
-    rows = []
-    for (name, version), archs in found.items():
-        marker = given.marker(archs)
-        rows.append((name, f"{name}=={version}{f' ; {marker}' if marker else ''}"))
-    return rows
+    return [(name, _with_marker(given, f"{name}=={version}", archs)) for (name, version), archs in found.items()]
 
 
 def read(text: str, path: Path, choice: Choice) -> Imported:
