@@ -60,8 +60,8 @@ class UnsafeFile(DamageError):
     message = "refused to read `{path}`: {reason}"
     hint = "put a plain file there"
 
-    def __init__(self, path: str, reason: str, locations: Sequence[Location] = ()) -> None:
-        super().__init__(path=path, reason=reason, locations=tuple(locations) or (Location(path),))
+    def __init__(self, path: str, reason: str, locations: Sequence[Location] = (), *, hint: str | None = None) -> None:
+        super().__init__(path=path, reason=reason, locations=tuple(locations) or (Location(path),), hint=hint)
 
 
 class Unexplained(ConfigError):

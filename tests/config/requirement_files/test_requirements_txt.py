@@ -680,6 +680,29 @@ def test_a_file_of_a_secret_is_none_of_requirements(name: str, tmp_path: Path) -
     assert [each.name for each in load_project(config).named[0].requirements.pypi] == ["rich"]
 
 
+@pytest.mark.parametrize(
+    ("key", "name", "other", "text"),
+    [
+        ("environment-yml", "environment.yml", "secrets.yml", "dependencies: [pip: [rich]]\n"),
+        ("environment-yml", "environment-dev.yaml", "environment.txt", "dependencies: [pip: [rich]]\n"),
+        ("pyproject", "pyproject.toml", "secrets.toml", '[project]\nname = "p"\ndependencies = ["rich"]\n'),
+    ],
+)
+def test_a_file_outside_the_project_has_the_name_of_its_kind(
+    key: str, name: str, other: str, text: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "project" / "envlock.toml"
+    config.parent.mkdir()
+    for each in (name, other):
+        (tmp_path / each).write_text(text)
+    config.write_text(f'[env.base]\n{key} = "../{name}"\n')
+    assert [each.name for each in load_project(config).named[0].requirements.pypi] == ["rich"]
+    config.write_text(f'[env.base]\n{key} = "../{other}"\n')
+    with pytest.raises(EnvlockError) as caught:
+        load_project(config)
+    assert (caught.value.code, caught.value.locations[0].line) == ("unsafe-file", 2)
+
+
 def test_no_other_file_that_is_not_of_the_project_is_shown_either(tmp_path: Path) -> None:
     outside = tmp_path / "shadow"
     outside.write_text(f"root:{SECRET}:19000\nx y {SECRET}\n")

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from envlock.config.conda_tables import CondaEntry
 
 _PROJECT = "pyproject.toml"
-_SUFFIXES = (".txt", ".in")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
@@ -177,10 +176,11 @@ def _opened(path: Path, name: str, at: Callable[[], tuple[Location, ...]], made:
         said = f"cannot read the {made.error.kind} `{shown(name)}`: {reason[:1].lower()}{reason[1:]}"
         raise made.error(said, at(), is_read=False) from None
     is_quoted = is_of(path, made.project)
-    if not is_quoted and path.suffix not in _SUFFIXES:
+    if not is_quoted and not any(path.match(pattern) for pattern in made.error.patterns):
         # Its lines would go to a lock and to indexes: they might be a secret.
-        reason = "a requirement file outside the project must be called `*.txt` or `*.in`"
-        raise UnsafeFile(name, reason, at())
+        names = " or ".join(f"`{pattern}`" for pattern in made.error.patterns)
+        reason = f"outside the project, a {made.error.kind} must be called {names}"
+        raise UnsafeFile(name, reason, at(), hint="rename it, or put it into the project")
     return made._replace(path=path, name=name, text=text, is_quoted=is_quoted)
 
 

@@ -15,6 +15,8 @@ class BadRequirementFile(ConfigError):
     kind = "requirement file"
     named_as = "`requirements`"
     """The key of envlock.toml that names such files."""
+    patterns: tuple[str, ...] = ()
+    """What such a file has to be called outside of the project, where another file might hold a secret."""
     advice = "write it in envlock.toml"
 
     def __init__(self, reason: str, locations: tuple[Location, ...], *, is_read: bool = True, hint: str = "") -> None:
@@ -30,6 +32,7 @@ class BadRequirementsFile(BadRequirementFile):
 
     code = "bad-requirements-file"
     kind = "requirements file"
+    patterns = ("*.txt", "*.in")
     advice = "write it as a requirement, or in envlock.toml"
 
 
@@ -39,6 +42,7 @@ class BadEnvironmentYml(BadRequirementFile):
     code = "bad-environment-yml"
     kind = "environment file"
     named_as = "`environment-yml`"
+    patterns = ("environment*.yml", "environment*.yaml")
 
 
 class BadPyproject(BadRequirementFile):
@@ -47,6 +51,7 @@ class BadPyproject(BadRequirementFile):
     code = "bad-pyproject"
     kind = "project file"
     named_as = "`pyproject`"
+    patterns = ("pyproject.toml",)
 
 
 class RequirementFileCycle(ConfigError):
