@@ -164,6 +164,7 @@ def test_the_version(envlock: Envlock) -> None:
             "environment.yml",
             "if that is a requirement file, name it with an option: envlock lock -f environment.yml",
         ),
+        (["show", "--step", "train"], "--step", "name it without an option: envlock show STEP"),
         (["check", "--step"], "--step", "envlock check --help"),
         (["remove"], "PACKAGE", "envlock remove --help"),
     ],

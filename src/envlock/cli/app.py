@@ -192,9 +192,13 @@ def _completion(param: Value | Argument) -> Callable[[str], list[str]] | None:
     return cast("Callable[[str], list[str]]", getattr(completion, param.complete)) if param.complete else None
 
 
-def _as_option(message: str, context: typer.Context | None) -> str:
-    """The hint for a word that the command does not take: perhaps a step's name, or a file; empty if it cannot be."""
-    if context is None or not message.startswith("Got unexpected extra argument"):
+def _said_otherwise(message: str, context: typer.Context | None) -> str:
+    """The hint for a word or an option that the command does not take, where it has another way to say that."""
+    if context is None:
+        return ""
+    if re.match(r"No such option: --(step|flow|env)\b", message) and context.command.name == "show":
+        return f"name it without an option: {context.command_path} STEP"
+    if not message.startswith("Got unexpected extra argument"):
         return ""
     options = {option for parameter in context.command.params for option in parameter.opts}
     if "--requirements" in options and (name := re.search(r"\((\S+\.(?:txt|in|ya?ml|toml))\)", message)):
@@ -223,7 +227,7 @@ def run(arguments: Sequence[str]) -> int:
         if not message:  # a group without a command: its help is printed already
             return BadUsage.exit_status
         command = context.command_path if context else f"envlock {named or ''}".strip()
-        raise BadUsage(message, command, hint=_as_option(message, context)) from None
+        raise BadUsage(message, command, hint=_said_otherwise(message, context)) from None
     except SystemExit as ended:
         if isinstance(ended.__context__, BrokenPipeError):  # typer would have it look like a stale lock: status 1
             raise ended.__context__ from None
