@@ -201,6 +201,16 @@ def test_a_file_that_this_user_may_not_read_is_no_defect(
     assert "hint: check who owns it" in error
 
 
+@pytest.mark.parametrize("arguments", ["import {}", "migrate {}", "check --config {}", "lock -r x.txt --output {}/y"])
+def test_a_path_that_is_too_long_is_no_defect(
+    arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.format("x" * 300).split()) == 2
+    assert "error[defect]" not in capsys.readouterr().err
+
+
 def test_a_working_folder_that_was_deleted(tmp_path: Path) -> None:
     for arguments in ("check", "path", "run -- true", "init"):
         gone = tmp_path / "gone"

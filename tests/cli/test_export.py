@@ -67,6 +67,7 @@ def test_a_command_line_that_is_wrong_writes_nothing(locked: ProjectFolder, tmp_
     assert code("--format", "pylock", "-o", str(pipe)) == "usage"
     assert pipe.is_fifo()
     assert code("--format", "pylock", "-o", "no/such/folder.toml") == "usage"
+    assert code("--format", "pylock", "-o", "x" * 300) == "machine-refused"
     assert code("--format", "pylock", "--env", "bsae") == "no-such-selection"
     assert code("--format", "pylock", "--arch", "linux-46") == "unknown-arch"
     assert code("--format", "pixi") == "format-cannot-hold"
@@ -79,6 +80,8 @@ def test_what_a_link_leads_to_is_written_and_no_file_of_the_project_is(locked: P
     place = locked.folder / "elsewhere"
     place.mkdir()
     (locked.folder / "linked.txt").symlink_to(place / "out.txt")
+    (locked.folder / "circle.txt").symlink_to("circle.txt")
+    run_envlock("export", "--format", "constraints", "-o", "circle.txt", cwd=locked.folder)
     run_envlock("export", "--format", "constraints", "-o", "linked.txt", cwd=locked.folder)
     assert (locked.folder / "linked.txt").is_symlink()
     assert "alpha==1.1" in (place / "out.txt").read_text()

@@ -9,6 +9,12 @@ from pathlib import Path
 from envlock.errors import ConfigError, EnvlockError, HydrateError, Location
 from envlock.words import did_you_mean
 
+_HINTS = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "check who owns it, and that you may read and write it"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "use another path"),
+}
+"""What helps where it is not more space."""
+
 
 class BadUsage(ConfigError):
     """The command line does not parse, or its options do not go together."""
@@ -20,7 +26,7 @@ class BadUsage(ConfigError):
 
 
 class MachineRefused(EnvlockError):
-    """The operating system refused something: the disk is full, too many files are open, a file is another user's."""
+    """The operating system refused something: the disk is full, a file is another user's, a path is too long."""
 
     code = "machine-refused"
 
@@ -29,6 +35,7 @@ class MachineRefused(EnvlockError):
             *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
             *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
             *(errno.EACCES, errno.EPERM),
+            *(errno.ENAMETOOLONG, errno.ELOOP),
         }
     )
 
@@ -39,9 +46,7 @@ class MachineRefused(EnvlockError):
         super().__init__(
             reason[:1].lower() + reason[1:],
             locations=(Location(str(error.filename)),) if error.filename else (),
-            hint="check who owns it, and that you may read and write it"
-            if isinstance(error, PermissionError)
-            else None,
+            hint=_HINTS.get(error.errno or 0),
         )
 
 

@@ -149,8 +149,7 @@ def _target(text: str, project: Project) -> Path:
     if not path.parent.is_dir():
         raise BadUsage(f"`--output`: there is no folder {path.parent}", "envlock export")
     own = [project.path, *project.files, *(file for flow in project.flows for file in (flow.file, *flow.modules))]
-    if path.resolve() in {each.resolve() for each in own} or path.resolve().is_relative_to(
-        project.lock_folder.resolve()
-    ):
+    target, locks = os.path.realpath(path), os.path.realpath(project.lock_folder)
+    if target in set(map(os.path.realpath, own)) or f"{target}/".startswith(f"{locks}/"):
         raise BadUsage(f"`--output`: {text} is a file of this project", "envlock export")
-    return path.resolve()  # what a link leads to is written, and the link stays
+    return Path(target)  # what a link leads to is written, and the link stays
