@@ -170,6 +170,53 @@ def test_a_cache_that_stalls_each_time_is_given_up_at_the_deadline(
     assert len(requests_for(cache, "packages/x")) <= 3
 
 
+@pytest.mark.parametrize(("name", "is_stopped"), [*((name, False) for name in CLOUDS), ("moto", True)])
+def test_a_cache_that_sends_a_trickle_is_given_up(
+    name: str, is_stopped: bool, make_cache: Callable[..., NodeCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes in time, and no library returns before the last of a piece."""
+    cache = make_cache(name)
+    cache.store.put("packages/x", DATA[:600])  # half a minute
+    url, open_client = clients.client_of(cache.manifest.cache, cache.manifest.options)
+    client = open_client()
+    client.list("plans")  # what takes a client long is done once
+    cache.proxy.breaks(Break.DRIP, "GET", times=ALWAYS)
+    monkeypatch.setattr(transport, "SECONDS", 1800.0 if is_stopped else 1.0)
+    opened = transport.Transport(url, lambda: client)
+    if is_stopped:
+        threading.Timer(1.0, opened.stop).start()
+    pieces: list[bytes] = []
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match="stopped" if is_stopped else "too slow"):
+        opened.get("packages/x", pieces.append)
+    assert time.monotonic() - began < 15
+    assert cache.proxy.broken == [Break.DRIP]
+    assert len(b"".join(pieces)) < 600
+
+
+def test_a_request_that_was_given_up_writes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By then its file may be closed, and the number of that belong to another one."""
+    monkeypatch.setattr(transport, "SECONDS", 0.2)
+    go_on, ended = threading.Event(), threading.Event()
+
+    class Slow:
+        raises = (OSError,)
+
+        def get(self, path: str, start: int, end: int | None, write: Callable[[bytes], None]) -> None:
+            try:
+                go_on.wait(60)
+                write(b"late")
+            finally:
+                ended.set()
+
+    pieces: list[bytes] = []
+    with pytest.raises(Unreachable, match="too slow"):
+        transport.Transport("s3://team/envlock", Slow).get("packages/x", pieces.append)
+    go_on.set()
+    assert ended.wait(60)
+    assert pieces == []
+
+
 def test_stopping_ends_a_pause(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "FIRST_PAUSE", 30.0)
     monkeypatch.setattr(transport, "LONGEST_PAUSE", 30.0)

@@ -6,10 +6,10 @@ below the cache's root. Metaflow's storage classes are not used: they start proc
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import threading
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from .errors import Misconfigured
 from .s3_settings import client_params
@@ -282,7 +282,7 @@ def _azure_credential(options: Mapping[str, Any]) -> Any:
 
 
 class GoogleCloudStorage(_Client):
-    """A bucket of Google Cloud Storage. Its client belongs to one thread, as Metaflow's does."""
+    """A bucket of Google Cloud Storage. Its library's client serves one request at a time: there are several."""
 
     def __init__(self, bucket: str, prefix: str, host: str, options: Mapping[str, Any], seconds: int) -> None:  # noqa: ARG002
         super().__init__(bucket, prefix)
@@ -295,35 +295,44 @@ class GoogleCloudStorage(_Client):
             raise _no_library("google-cloud-storage", "gs") from None
         self.raises = (GoogleAPIError, GoogleAuthError, RequestException, HTTPError, OSError)
         self._options = options
-        self._threads = threading.local()
+        self._idle: List[Any] = []
         self._once = {"timeout": (CONNECT_SECONDS, seconds), "retry": None}
 
-    @property
-    def _service(self) -> Any:
-        if not hasattr(self._threads, "service"):
-            self._threads.service = _gs_service(self._options)
-        return self._threads.service
+    @contextlib.contextmanager
+    def _objects(self) -> Iterator[Any]:
+        """The bucket, by a client that no other thread has."""
+        try:
+            service = self._idle.pop()
+        except IndexError:
+            service = _gs_service(self._options)
+        try:
+            yield service.bucket(self._bucket)
+        finally:
+            self._idle.append(service)
 
     def get(self, path: str, start: int, end: Optional[int], write: Write) -> None:
         """Write an object's bytes from `start` up to `end`, or to its end."""
         part: Dict[str, Any] = {"start": start} if start or end is not None else {}
         if end is not None:
             part["end"] = end - 1
-        blob = self._service.bucket(self._bucket).blob(self._key(path))
-        blob.download_to_file(_Sink(write), raw_download=True, checksum=None, **part, **self._once)
+        with self._objects() as bucket:
+            blob = bucket.blob(self._key(path))
+            blob.download_to_file(_Sink(write), raw_download=True, checksum=None, **part, **self._once)
 
     def list(self, folder: str) -> List[Listed]:
         """The objects below a folder."""
-        blobs = self._service.list_blobs(self._bucket, prefix=self._key(folder) + "/", **self._once)
-        return [Listed(self._path(blob.name), blob.updated.timestamp()) for blob in blobs]
+        with self._objects() as bucket:
+            blobs = bucket.list_blobs(prefix=self._key(folder) + "/", **self._once)
+            return [Listed(self._path(blob.name), blob.updated.timestamp()) for blob in blobs]
 
     def put_new(self, path: str, data: bytes) -> bool:
         """Make an object unless there is one."""
         from google.api_core.exceptions import PreconditionFailed
 
-        blob = self._service.bucket(self._bucket).blob(self._key(path))
         try:
-            blob.upload_from_string(data, "application/octet-stream", if_generation_match=0, **self._once)
+            with self._objects() as bucket:
+                blob = bucket.blob(self._key(path))
+                blob.upload_from_string(data, "application/octet-stream", if_generation_match=0, **self._once)
         except PreconditionFailed:
             return False
         return True

@@ -89,6 +89,8 @@ class Transport:
         self._deadline = 0.0
         self._guard = threading.Lock()
         self._stopped = threading.Event()
+        self._changed = threading.Condition()
+        """Told when an answer is there, and when all is stopped."""
 
     def get(self, path: str, write: Callable[[bytes], None], start: int = 0, end: Optional[int] = None) -> None:
         """Write an object's bytes from `start` up to `end`, or to its end, piece by piece, and in order.
@@ -97,18 +99,27 @@ class Transport:
         Damaged if the object has no byte at `start`.
         """
         moved = start
+        writing = threading.Lock()
+        is_over = False
 
         def take(piece: bytes) -> None:
             nonlocal moved
-            self._check_time()
-            write(piece)
-            moved += len(piece)
+            with writing:
+                self._check_time()
+                if is_over:
+                    raise Unreachable("nobody waits for %s any more" % path)
+                write(piece)
+                moved += len(piece)
 
         def request(client: Any) -> None:
             if moved != end:
                 client.get(path, moved, end, take)
 
-        self._request(request, path, lambda: moved)
+        try:
+            self._request(request, path, lambda: moved)
+        finally:
+            with writing:  # a request that was left to itself writes nothing from here on
+                is_over = True
 
     def read(self, path: str, limit: int) -> bytes:
         """An object. Raises NotThere, and Damaged if it is longer than `limit`."""
@@ -136,6 +147,8 @@ class Transport:
     def stop(self) -> None:
         """End all requests soon, in other threads too: they raise Unreachable. Nothing can be requested afterwards."""
         self._stopped.set()
+        with self._changed:
+            self._changed.notify_all()
 
     def _request(
         self,
@@ -150,7 +163,7 @@ class Transport:
         while True:
             self._check_time()
             try:
-                return request(client)
+                return self._answer(lambda: request(client))
             except client.raises as error:
                 fault = client.fault(error)
             if progress() != done:
@@ -162,6 +175,32 @@ class Transport:
             # Thousands of nodes start at once: each waits for another time, or they would all come back together.
             longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
             self._stopped.wait(_CHANCE.uniform(longest / 4, longest))
+
+    def _answer(self, request: Callable[[], _T]) -> _T:
+        """What a request returns or raises, if it does before the deadline.
+
+        It has a thread of its own, which is left to itself at the deadline: the libraries limit how long a server is
+        silent, and one that sends a byte now and then would keep them reading for days.
+        """
+        answers: List[_T] = []
+        errors: List[BaseException] = []
+
+        def work() -> None:
+            try:
+                answers.append(request())
+            except BaseException as error:  # noqa: BLE001  raised again in the thread that waits
+                errors.append(error)
+            with self._changed:
+                self._changed.notify_all()
+
+        threading.Thread(target=work, daemon=True).start()
+        with self._changed:
+            while not answers and not errors:
+                self._check_time()
+                self._changed.wait(max(0.0, self._deadline - time.monotonic()))
+        if errors:
+            raise errors[0]
+        return answers[0]
 
     def _opened(self) -> Any:
         with self._guard:
@@ -179,7 +218,7 @@ class Transport:
     def _check_time(self) -> None:
         if self._stopped.is_set():
             raise Unreachable("the requests to %s were stopped" % self.url)
-        if time.monotonic() > self._deadline:
+        if time.monotonic() >= self._deadline:
             raise Unreachable(
                 "the cache %s is too slow: it was not done after %d minutes; look at the network of this node"
                 % (self.url, SECONDS // 60)
