@@ -201,14 +201,15 @@ def test_a_wheel_names_what_it_needs_without_places_of_this_machine(tmp_path: Pa
 
 
 def test_a_failed_build_keeps_its_log_and_shows_its_last_lines(tmp_path: Path) -> None:
-    during = "print('compiling the parser', flush=True)\nprint('x' * 9999)\nraise RuntimeError('no grammar')\n"
+    said = "print('compiling the parser of https://me:pw@code.example/x', flush=True)"
+    during = f"{said}\nprint('x' * 9999)\nraise RuntimeError('no grammar')\n"
     error = failure(write_project(tmp_path / "demo", during), BuildFailed, name="demo")
     assert error.source == "demo"
     assert any("no grammar" in line for line in error.details)
     assert all(len(line) <= 200 for line in error.details)
     assert error.log is not None
     assert error.log.is_relative_to(home() / "builds" / "logs")
-    assert "compiling the parser" in error.log.read_text()
+    assert "compiling the parser of https://code.example/x\n" in error.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -413,6 +414,10 @@ NO_WHEELS = {
     "no tags": PROJECT["backend.py"].replace("py3-none-any", "py3"),
     "no METADATA": PROJECT["backend.py"].replace("/METADATA", "/OTHER"),
     "other METADATA": PROJECT["backend.py"].replace("Name: {NAME}", "Name: other"),
+    "a password in METADATA": PROJECT["backend.py"].replace(
+        "Version: {VERSION}\\n",
+        "Version: {VERSION}\\nRequires-Dist: x @ git+https://me:pw@code.example/x ; extra == 'y'\\n",
+    ),
 }
 
 

@@ -25,6 +25,7 @@ from envlock.build.in_environment import MAY_WRITE, REFUSED, RESULT, WANTS_MORE
 from envlock.errors import EnvlockError
 from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.places import folder_in_home
+from envlock.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -342,7 +343,8 @@ def _way_out(text: str) -> str | None:
 def _keep_log(recipe: Recipe, log: Path) -> Path:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", recipe.said).strip("-.")[:60]
     kept = folder_in_home("builds", "logs") / f"{name}-{recipe.key[:8]}.log"
-    write_atomically(kept, _tail(log, _LONGEST_LOG))
+    text = _tail(log, _LONGEST_LOG).decode("utf-8", "surrogateescape")
+    write_atomically(kept, redact(text).encode("utf-8", "surrogateescape"))
     return kept
 
 

@@ -23,6 +23,8 @@ from envlock.build.errors import BadBuiltWheel, BuildOfAnother, GitUnreachable, 
 from envlock.build.hooks import run_hooks, work_folder
 from envlock.build.port import Built, Recipe
 from envlock.files import MEMO_BYTES, METADATA_BYTES, json_of, read_file, sha256_of, toml_of, write_atomically
+from envlock.model.url import direct_url_fault
+from envlock.redaction import shown
 from envlock.reporter import Reporter
 from envlock.source_tree import EPOCH, copy_to
 from envlock.stage import make_once
@@ -181,6 +183,11 @@ def _facts(recipe: Recipe, wheel: Path) -> dict[str, object]:
     if canonicalize_name(told[0]) != name or not _is_same(told[1], str(version)):
         raise BadBuiltWheel(recipe.said, reason=f"{wheel.name} has the METADATA of {told[0]} {told[1]}")
     _compare(recipe, name, str(version))
+    for needed in said.get_all("Requires-Dist") or ():
+        url = re.sub(r"\s;.*", "", str(needed).partition("@")[2].strip(), flags=re.DOTALL)
+        if url and direct_url_fault(url) == "secret":
+            reason = f"its METADATA has a URL with credentials, or a query: `{shown(str(needed))}`"
+            raise BadBuiltWheel(recipe.said, reason=reason)
     return {
         "filename": wheel.name,
         "name": name,
