@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from envlock.addresses import Address, hide
 from envlock.build.errors import GitUnreachable, NoGit, NoSuchRef, UnusableRepository
+from envlock.config.local_sources import ssh_url
 from envlock.credentials import Credentials
 from envlock.files import CONFIG_BYTES, files_below, read_file, temporary_folder
 from envlock.model.url import COMMIT, strip_credentials
@@ -216,7 +217,7 @@ def _submodules(repository: _Repository, commit: str, folder: Path) -> Iterator[
         place = _joined(repository.url, written) if is_relative else written
         is_local = urlsplit(repository.url).scheme == "file"  # then its submodules may be, too
         if urlsplit(place).scheme not in {"https", "http", "ssh", *(("file",) if is_local else ())}:
-            place = _of_ssh(place)
+            place = ssh_url(place)
         if not place:
             reason = f"its submodule `{path}` has the URL `{strip_credentials(written)}`, which only one machine has"
             raise UnusableRepository(repository.source, url=repository.said, reason=reason)
@@ -232,16 +233,6 @@ def _joined(url: str, relative: str) -> str:
     """
     parts = urlsplit(url)
     return urlunsplit((*parts[:2], posixpath.normpath(f"{parts.path}/{relative}"), "", ""))
-
-
-def _of_ssh(written: str) -> str:
-    """The URL of what is written as `git@host:path`; empty for any other.
-
-    >>> _of_ssh("git@code.example:team/tool.git"), _of_ssh("/srv/tool")
-    ('ssh://git@code.example/team/tool.git', '')
-    """
-    found = re.fullmatch(r"([\w.-]+@[\w.-]+):(?!/)(\S+)", written)
-    return f"ssh://{found[1]}/{found[2]}" if found is not None else ""
 
 
 def _refuse_pointers(repository: _Repository, folder: Path) -> None:

@@ -66,9 +66,7 @@ def repository_url(name: str, table: Mapping[str, Any]) -> str:
     Raises BadSource.
     """
     url = str(table["git"]).strip().removeprefix("git+")
-    scp = _SCP.fullmatch(url)
-    if scp is not None and "://" not in url:
-        url = f"ssh://{scp['user'] or 'git'}@{scp['host']}/{scp['path'].lstrip('/')}"
+    url = ssh_url(url) or url
     given = [key for key in REFERENCES if table.get(key)]
     if len(given) > 1:
         raise BadSource(name, given[1], str(table[given[1]]), f"`{given[0]}` names the commit already")
@@ -77,6 +75,16 @@ def repository_url(name: str, table: Mapping[str, Any]) -> str:
             raise BadSource(name, key, str(table[key]), "the package comes from `git`, so that it has one version")
     ref = f"@{table[given[0]]}" if given else ""
     return f"git+{url}{ref}{_subdirectory(name, table)}"
+
+
+def ssh_url(written: str) -> str:
+    """The URL of a place that is written as ssh and git also do; empty for any other text.
+
+    >>> ssh_url("git@code.example:team/tool.git"), ssh_url("/srv/tool"), ssh_url("https://code.example/tool")
+    ('ssh://git@code.example/team/tool.git', '', '')
+    """
+    found = None if "://" in written else _SCP.fullmatch(written)
+    return f"ssh://{found['user'] or 'git'}@{found['host']}/{found['path'].lstrip('/')}" if found is not None else ""
 
 
 def _subdirectory(name: str, table: Mapping[str, Any]) -> str:
