@@ -93,6 +93,24 @@ def test_a_changed_step_starts_from_its_own_old_lock(make_index: MakeIndex, tmp_
     assert pins["new"] == {"alpha": "2.0", "beta": "2.0", "lam": "1.0"}
 
 
+def test_a_new_environment_keeps_the_versions_of_another_and_is_not_compared_with_it(
+    make_index: MakeIndex, tmp_path: Path, envlock: Envlock
+) -> None:
+    served = make_index()
+    project = own_project(tmp_path, served)
+    tables = "[env.{}.pypi]\npython = '3.12'\npackages = {{ {} }}\n"
+    old = tables.format("old", "lam = '', iota = ''")
+    project.write(old, archs=["linux-64"])
+    envlock("lock")
+    served.publish(Release("lam", "1.1"))
+    project.write(old + tables.format("new", "lam = ''"), archs=["linux-64"])
+    assert envlock("lock").stdout.splitlines()[0] == "locked new on linux-64: 1 package, CPython 3.12"
+    pins = {read(path).asked_by[0]: {p.name: p.version for p in read(path).packages} for path in project.locks}
+    assert pins["new"] == {"lam": "1.0"}
+    project.write(tables.format("renamed", "lam = '', alpha = '<2'"), archs=["linux-64"])
+    assert "+alpha 1.1" in envlock("lock").stdout
+
+
 def test_a_new_arch_gets_the_versions_of_the_others(make_index: MakeIndex, tmp_path: Path, envlock: Envlock) -> None:
     served = make_index()
     project = own_project(tmp_path, served)

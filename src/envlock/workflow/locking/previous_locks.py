@@ -168,6 +168,11 @@ class PreviousLocks:
         same = (lock for lock in self._read if lock.req_id == job.requirements.req_id)
         return older if older is not None else next(same, None)
 
+    def had(self, job: Job, before: Lock | None) -> Lock | None:
+        """The lock to start from, if the job's environments had it; None if only others have it, and keep it."""
+        others = before is not None and before.req_id in self._needed and before.req_id != job.requirements.req_id
+        return None if before is None or (others and not {*before.asked_by} & {*job.names}) else before
+
     def settled(self, job: Job) -> Locked | None:
         """The job as done, where one of its own locks has all that the others have: two branches were merged."""
         own = self.own(job)

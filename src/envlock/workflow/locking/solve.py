@@ -264,7 +264,7 @@ class Solver:
         same = before is not None and (before.identity, before.arch) == (new.identity, new.arch)
         if before is not None and same and self._previous.is_whole(before):
             return Locked(job.names, before, path, job.arch, "kept", before, notes)
-        return Locked(job.names, new, path, job.arch, "locked", before, notes)
+        return Locked(job.names, new, path, job.arch, "locked", self._previous.had(job, before), notes)
 
     def _hashes(self) -> FileHashes:
         with self._guard:
