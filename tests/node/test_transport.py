@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 
 import metaflow_extensions
+from envlock.cache.buckets import store
+from envlock.named import history
 from metaflow_extensions.envlock.plugins.node import clients, s3_settings, transport
 from metaflow_extensions.envlock.plugins.node.errors import Damaged, Misconfigured, NodeError
 from metaflow_extensions.envlock.plugins.node.manifest import parse
@@ -215,6 +218,26 @@ def test_a_request_that_was_given_up_writes_no_more(monkeypatch: pytest.MonkeyPa
     go_on.set()
     assert ended.wait(60)
     assert pieces == []
+
+
+def test_pauses_leave_a_program_its_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "LONGEST_PAUSE", 0.001)
+
+    class Busy:
+        raises = (OSError,)
+
+        def list(self, folder: str) -> list[transport.Listed]:
+            raise OSError(folder)
+
+        def fault(self, error: BaseException) -> transport.Fault:
+            return transport.Fault(transport.THROTTLED, type(error).__name__)
+
+    random.seed(7)
+    before = random.getstate()
+    with pytest.raises(Throttled):
+        transport.Transport("s3://team/envlock", Busy).list("plans")
+    assert random.getstate() == before
+    assert store.CHANCE is history.CHANCE is transport.CHANCE
 
 
 def test_stopping_ends_a_pause(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:

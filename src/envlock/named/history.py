@@ -7,7 +7,6 @@ sequence, never that of a clock.
 from __future__ import annotations
 
 import os
-import random
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from envlock.named.errors import (
     NoSuchMove,
 )
 from envlock.named.move import BadMove, Move, NewerMove, parse_move
+from metaflow_extensions.envlock.plugins.node.transport import CHANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence, Set
@@ -38,8 +38,6 @@ _ATTEMPTS = 100
 _LISTINGS = 4
 _PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
-_CHANCE = random.Random()  # noqa: S311  no secret hangs on it
-"""Not the shared generator of `random`: a program that seeds it draws the same numbers with and without envlock."""
 
 
 class Aliases:
@@ -135,7 +133,7 @@ class Aliases:
             )
             if self._store.create(move_path(alias, move.sequence), move.render()):
                 return move, before
-            time.sleep(_CHANCE.uniform(0, min(_PAUSE * (attempt + 1), _LONGEST_PAUSE)))
+            time.sleep(CHANCE.uniform(0, min(_PAUSE * (attempt + 1), _LONGEST_PAUSE)))
         raise AliasBusy(alias=alias)
 
     def disagreement(self, pin: Pin, newest: Move | None) -> str:

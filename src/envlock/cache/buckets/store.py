@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
 import threading
 import time
 from functools import partial
@@ -27,6 +26,7 @@ from envlock.cache.layout import checked
 from envlock.cache.port import Entry, tell_nobody
 from envlock.errors import EnvlockError
 from envlock.files import LOCK_BYTES
+from metaflow_extensions.envlock.plugins.node.transport import CHANCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -51,8 +51,6 @@ PAUSE = 0.5
 _CREATE_ATTEMPTS = 6
 _FAREWELL = 5.0
 """Seconds in which a cancelled transfer must end."""
-_CHANCE = random.Random()  # noqa: S311  no secret hangs on it
-"""Not the shared generator of `random`: a program that seeds it draws the same numbers with and without envlock."""
 
 
 class BucketStore:
@@ -367,4 +365,4 @@ def _is_local(error: Exception, local: Path | None) -> bool:
 
 
 def _jittered(pause: float) -> float:
-    return pause * _CHANCE.uniform(0.5, 1.5)
+    return pause * CHANCE.uniform(0.5, 1.5)

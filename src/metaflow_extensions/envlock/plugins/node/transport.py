@@ -24,8 +24,9 @@ ATTEMPTS = 6
 ATTEMPTS_WHEN_THROTTLED = 10
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 20.0
-_CHANCE = random.Random()  # noqa: S311  no secret hangs on it
-"""Not the shared generator of `random`: a program that seeds it draws the same numbers with and without envlock."""
+CHANCE = random.Random()  # noqa: S311  no secret hangs on it
+"""What pauses are drawn from, in envlock too. Not the shared generator of `random`: a program that seeds that draws the
+same numbers with and without envlock."""
 
 _T = TypeVar("_T")
 
@@ -174,7 +175,7 @@ class Transport:
                 raise self._error(fault, path, attempt)
             # Thousands of nodes start at once: each waits for another time, or they would all come back together.
             longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
-            self._stopped.wait(_CHANCE.uniform(longest / 4, longest))
+            self._stopped.wait(CHANCE.uniform(longest / 4, longest))
 
     def _answer(self, request: Callable[[], _T]) -> _T:
         """What a request returns or raises, if it does before the deadline.
