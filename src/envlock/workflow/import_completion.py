@@ -129,9 +129,8 @@ def with_files(project: Project, shown: str, imported: Imported, reporter: Repor
             if file is not None and not file.index and file is not package:
                 file = replace(file, index=only_index)
             if file is None:
-                failures[f"{package.filename or package.name + ' ' + package.version}: its index does not list it"] = (
-                    None
-                )
+                said = package.filename or f"{package.name} {package.version}"
+                failures[f"{said}: its index lists no wheel of it that fits"] = None
             else:
                 found.append(file)
         locks[arch] = tuple(found)
