@@ -162,6 +162,22 @@ def test_add_says_of_a_path_that_leads_nowhere_that_nothing_is_there(folder: Pat
     assert "no such file" in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("libs/comon", "did you mean `libs/common`?"),
+        ("dist/tool-1.0-py3-none-any.whl", "did you mean `dist/tool-1.0-py2.py3-none-any.whl`?"),
+    ],
+)
+def test_a_path_that_is_nearly_right_is_told_the_right_one(folder: Path, written: str, hint: str) -> None:
+    (folder / "dist").mkdir(exist_ok=True)
+    (folder / "dist" / "tool-1.0-py2.py3-none-any.whl").touch()
+    (folder / "envlock.toml").write_text(f'[env.base.pypi.packages]\ntool = {{ path = "{written}" }}\n')
+    with pytest.raises(ConfigError) as caught:
+        load_project(folder / "envlock.toml")
+    assert (caught.value.code, caught.value.hint) == ("bad-source", hint)
+
+
 def test_two_sources_of_one_package_contradict_each_other_with_both_lines(folder: Path) -> None:
     (folder / "requirements.txt").write_text("# ours\ncommon @ git+https://code.example/common@main\n")
     text = (

@@ -17,6 +17,7 @@ from envlock.config.errors import BadSource
 from envlock.files import is_of, sha256_of
 from envlock.model.requirement import PypiRequirement, normalize_name, normalized, parse_requirement
 from envlock.source_tree import UnusableSource, content_hash
+from envlock.words import nearest
 
 REFERENCES = ("rev", "tag", "branch")
 _SDISTS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
@@ -114,7 +115,7 @@ def _local_url(name: str, table: Mapping[str, Any], folder: Path, project: Path)
     try:
         found = Path(place).stat()
     except (OSError, ValueError) as error:
-        raise bad(_reason(error)) from None
+        raise bad(_reason(error), hint=_beside(place, written, project)) from None
     if not is_in(place, project):
         raise bad("it is outside the project: the folder of envlock.toml, and the git work tree around it")
     below = _subdirectory(name, table)
@@ -132,6 +133,17 @@ def _local_url(name: str, table: Mapping[str, Any], folder: Path, project: Path)
         raise bad(error.reason, hint=error.hint) from None
     except OSError as error:
         raise bad(_reason(error)) from None
+
+
+def _beside(place: str, written: str, project: Path) -> str | None:
+    """The hint for a path where nothing is: what the same folder of the project has of a similar name, if anything."""
+    folder = Path(place).parent
+    try:
+        there = sorted(each.name for each in folder.iterdir()) if is_in(str(folder), project) else []
+    except (OSError, ValueError):
+        return None
+    alike = nearest(Path(place).name, there)
+    return f"did you mean `{Path(written).parent / alike}`?" if alike else None
 
 
 def _fault_of_file(name: str, filename: str, below: str) -> str:
