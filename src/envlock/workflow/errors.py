@@ -80,38 +80,32 @@ class StaleLock(StaleError):
         )
 
 
-class HostNotAllowed(DamageError):
+class NotAllowed(DamageError):
+    """A lock has something that envlock.toml does not allow: the kind of all such errors."""
+
+    def __init__(
+        self, environments: Sequence[str], reasons: Sequence[str], location: Location | None, repair: str
+    ) -> None:
+        super().__init__(
+            environments=_quoted(environments),
+            locations=(location,) if location else (),
+            details=tuple(reasons),
+            hint=repair,
+        )
+
+
+class HostNotAllowed(NotAllowed):
     """A lock has a URL on a host that envlock.toml does not allow."""
 
     code = "host-not-allowed"
     message = "the lock of {environments} names a host that is not allowed"
 
-    def __init__(
-        self, environments: Sequence[str], reasons: Sequence[str], location: Location | None, repair: str
-    ) -> None:
-        super().__init__(
-            environments=_quoted(environments),
-            locations=(location,) if location else (),
-            details=tuple(reasons),
-            hint=repair,
-        )
 
-
-class BuildNotAllowed(DamageError):
+class BuildNotAllowed(NotAllowed):
     """A lock has a package that was built from an sdist of an index, and envlock.toml does not allow that."""
 
     code = "build-not-allowed"
     message = "the lock of {environments} has a package that may not be built"
-
-    def __init__(
-        self, environments: Sequence[str], reasons: Sequence[str], location: Location | None, repair: str
-    ) -> None:
-        super().__init__(
-            environments=_quoted(environments),
-            locations=(location,) if location else (),
-            details=tuple(reasons),
-            hint=repair,
-        )
 
 
 class DatastoreNotLocked(StaleError):
