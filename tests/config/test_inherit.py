@@ -264,6 +264,21 @@ def test_rules_of_merging(tmp_path: Path, tables: str, code: str) -> None:
     assert error.locations[0].line is not None
 
 
+@pytest.mark.parametrize(
+    ("tables", "place"),
+    [
+        ("named_env = {}", (6, "flow.Train.named_env")),
+        ("[flow.Train.named_env]", (6, "flow.Train.named_env")),
+        ("[flow.Train.step.end]\nnamed_env = {}", (7, "flow.Train.step.end.named_env")),
+        ("[env.base]\nnamed_env = {}", (7, "env.base.named_env")),
+    ],
+)
+def test_a_named_environment_that_names_none_is_refused(tmp_path: Path, tables: str, place: tuple[int, str]) -> None:
+    error = refused(tmp_path, tables)
+    assert error.code == "bad-value"
+    assert lines(error) == [place]
+
+
 def test_a_steps_name_goes_over_its_flows(tmp_path: Path) -> None:
     found = steps(
         tmp_path,
