@@ -169,6 +169,8 @@ def test_an_extra_or_a_group_that_names_an_extra_of_its_project_requires_what_th
     most, train = read(path, choice(extras=("most",))), read(path, choice(groups=("train",)))
     assert {"alpha", "eta"} <= names(most) == names(train)
     assert {str(each) for each in train.roots} == {"eta", "alpha<2 ; sys_platform != 'win32'"}
+    assert most.notes == ("without group `train`: `--extra` and `--group` take them",)
+    assert "`more`" not in train.notes[0]
     assert {str(each).replace("(", "").replace(")", "") for each in most.roots} == {
         "eta",
         "alpha<2 ; python_full_version >= '3.9' and sys_platform != 'win32'",

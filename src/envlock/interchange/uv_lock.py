@@ -106,9 +106,18 @@ class _Active:
         # How uv writes a choice of extras and groups that exclude each other into markers.
         self.names = {f"extra-{len(name)}-{name}-{extra}" for extra in self.extras}
         self.names |= {f"group-{len(name)}-{name}-{group}" for group in groups}
+        had = {
+            *self.extras,
+            *(extra for each in self.dependencies if each["name"] == name for extra in each.get("extra", ())),
+        }
+        had |= {extra for extra, needed in of_extras.items() if all(each in self.dependencies for each in needed)}
+        has = {
+            *groups,
+            *(each for each, needed in of_groups.items() if all(one in self.dependencies for one in needed)),
+        }
         left = [
-            *(f"extra `{extra}`" for extra in sorted(known - {*self.extras})),
-            *(f"group `{group}`" for group in sorted({*of_groups, *stated} - {*groups})),
+            *(f"extra `{extra}`" for extra in sorted(known - had)),
+            *(f"group `{group}`" for group in sorted({*of_groups, *stated} - has)),
         ]
         self.notes = (f"without {', '.join(left)}: `--extra` and `--group` take them",) if left else ()
 

@@ -21,9 +21,9 @@ class BadRequirementFile(ConfigError):
 
     def __init__(self, reason: str, locations: tuple[Location, ...], *, is_read: bool = True, hint: str = "") -> None:
         if not is_read:
-            hint = f"{self.named_as} takes paths of text files, relative to the file that names them"
-            if not locations:  # the command line names it
-                hint = "give the path of a text file, relative to this folder"
+            hint = (
+                f"{self.named_as} takes paths of text files, relative to the file, or the folder, where they are named"
+            )
         super().__init__(reason, locations=locations, hint=hint or self.advice)
 
 
