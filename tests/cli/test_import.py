@@ -65,7 +65,9 @@ def test_it_writes_into_the_envlock_toml_that_is_there(
     again = envlock("import", str(requirements), check=2)
     assert "environment-exists" in again.text
     assert "`--force`" in again.text
+    project.config.write_text(project.config.read_text() + '\n[env.wider]\nenv = "base"\n')
     envlock("import", str(requirements), "--python", "3.12", "--force")
+    envlock("check", "--env", "base")
 
 
 def test_what_metaflow_lacks_is_told(project: ProjectFolder, envlock: Envlock, requirements: Path) -> None:

@@ -131,7 +131,7 @@ def add_environment(
         expected = tomli.loads(project.text)
         set_value(expected, ("env", name), None)
         checked(text, expected)
-        project = project_of(project.path, text)
+        project = project._replace(text=text)  # not read: a step may use the table that is missing here
     tables = _tables(project, wanted, local)
     # The light reader alone: it refuses what the full one does, and explains it then.
     made = project_of(project.path, new_environment(project.text, name, tables or {"pypi": {}}))
