@@ -275,7 +275,7 @@ def test_rules_of_merging(tmp_path: Path, tables: str, code: str) -> None:
 )
 def test_a_named_environment_that_names_none_is_refused(tmp_path: Path, tables: str, place: tuple[int, str]) -> None:
     error = refused(tmp_path, tables)
-    assert error.code == "bad-value"
+    assert error.code == "empty-named-env"
     assert lines(error) == [place]
 
 

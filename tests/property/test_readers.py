@@ -231,7 +231,7 @@ MERGING = {
     "disagreeing-values", "name-and-pathspec", "disabled-with-requirements", "fetch-at-exec-without-name",
     "fetch-at-exec-with-requirements", "named-env-with-requirements-at-flow-level", "named-env-disabled",
     "flow-without-file", "unknown-flow", "unknown-step", "unknown-index", "python-too-old",
-    "named-like-a-step",
+    "named-like-a-step", "empty-named-env",
 }  # fmt: skip
 
 

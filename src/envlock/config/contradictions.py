@@ -137,6 +137,14 @@ class NameAndPathspec(Contradiction):
     hint = "remove one of the two"
 
 
+class EmptyNamedEnv(Contradiction):
+    """A `named_env` that says nothing."""
+
+    code = "empty-named-env"
+    message = "`named_env` is empty"
+    hint = 'write it as `named_env = {{ name = "team/base:v1" }}`, or remove it'
+
+
 class DisabledWithRequirements(Contradiction):
     """A flow, step or table that is disabled and has requirements."""
 

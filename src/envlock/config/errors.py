@@ -196,18 +196,11 @@ class BadValue(InvalidValue):
     code = "bad-value"
 
     def __init__(
-        self,
-        key: str,
-        found: str,
-        reason: str,
-        at: Location | None = None,
-        *,
-        right: Sequence[str] = (),
-        hint: str | None = None,
+        self, key: str, found: str, reason: str, at: Location, *, right: Sequence[str] = (), hint: str | None = None
     ) -> None:
         super().__init__(
             f"invalid value `{shown(found)}` for `{shown(key)}`" + (f": {reason}" if reason else ""),
-            locations=(at,) if at else (),
+            locations=(at,),
             details=all_of("values", right) if right else (),
             hint=hint or did_you_mean(found, right, ALIKE) or f"use {listed((f'`{each}`' for each in right), 'or')}",
         )

@@ -296,10 +296,7 @@ def set_variable(level: Level, name: str, value: str, key: KeyPath) -> None:
 
 def _read_named(level: Level, table: Mapping[str, Any], key: KeyPath) -> None:
     if not table:
-        from envlock.config.errors import BadValue
-
-        hint = 'write it as `named_env = { name = "team/base:v1" }`, or remove it'
-        raise AtKey(BadValue("named_env", "{}", "it names no environment", hint=hint), key)
+        raise Conflict("empty-named-env", key)
     if "name" in table and "pathspec" in table:
         raise Conflict("name-and-pathspec", (*key, "name"), (*key, "pathspec"))
     for kind in ("name", "pathspec"):
