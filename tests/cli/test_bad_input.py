@@ -527,8 +527,31 @@ def test_a_lock_under_another_name(project: ProjectFolder, envlock: Envlock) -> 
     envlock("check")
 
 
+@pytest.mark.parametrize("linked", [".", "linux-64"])
+def test_a_folder_of_locks_that_is_a_link_out_of_the_project(
+    linked: str, project: ProjectFolder, envlock: Envlock, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As of a lock file that is one: what is not of the project is neither read, nor written, nor deleted."""
+    project.write_env("alpha", archs=["linux-64"])
+    envlock("lock")
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "locks"
+    link = project.lock_folder / linked
+    link.rename(elsewhere)
+    link.symlink_to(elsewhere, target_is_directory=True)
+    before = sorted(elsewhere.rglob("*"))
+    assert "leads out of the project" in envlock("check", check=3).stdout
+    project.write_env("alpha", "lam", archs=["linux-64"])
+    said = envlock("lock", check=2).stderr
+    assert "error[unwritable-lock-folder]" in said
+    assert "leads out of the project" in said
+    project.config.write_text("[envlock]\n")  # all locks are unused
+    assert "leads out of the project" in envlock("lock", check=2).stderr
+    assert sorted(elsewhere.rglob("*")) == before
+
+
 def test_a_disk_that_is_full_while_locking(project: ProjectFolder, envlock: Envlock, small_disk: Path) -> None:
     project.write_env("alpha", "lam")
+    (small_disk.parent / ".git").mkdir()  # so that the disk is of the project
     project.lock_folder.symlink_to(small_disk, target_is_directory=True)
     fill(small_disk / "filler", leave=5000)
     said = envlock("lock", check=2).stderr

@@ -67,16 +67,29 @@ def read_lock(path: Path, *, shown: str | None = None) -> Lock:
     return parse(lock_bytes(path, shown=shown), shown or str(path))
 
 
-def write_lock(folder: Path, lock: Lock) -> Path:
-    """Write a lock at its place and return that; a file that holds these bytes already is not touched."""
+def write_lock(folder: Path, lock: Lock, *, within: Path | None = None) -> Path:
+    """Write a lock at its place and return that; a file that holds these bytes already is not touched.
+
+    Raises NotPlain where a link leads the place out of the project `within`: no lock is read from there either.
+    """
     from envlock.files import holds, write_atomically
     from envlock.lockfile.document import render
 
     path = lock_path(folder, lock)
+    if within is not None:
+        refuse_leading_out(path.parent, within)
     data = render(lock).encode()
     if not holds(path, data):
         write_atomically(path, data)
     return path
+
+
+def refuse_leading_out(folder: Path, project: Path) -> None:
+    """Raise NotPlain where a link leads a folder of locks out of the project: nothing is changed there."""
+    from envlock.files import NotPlain, leads_out
+
+    if leads_out(folder, project):
+        raise NotPlain(str(folder), "it is a link that leads out of the project")
 
 
 def _is_lock(name: str) -> bool:

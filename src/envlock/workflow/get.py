@@ -71,7 +71,7 @@ def get(lookup: Lookup, found: NamedEnvironment, archs: Sequence[Arch] = (), *, 
             if _holds(place, lock):
                 kept.append(place)
             else:
-                written.append(write_lock(folder, lock))
+                written.append(write_lock(folder, lock, within=None if into else project.folder))
             there = candidates(folder, lock.arch, lock.req_id) if into is None else ()
             rivals = [path for path in there if path != place and not needed.is_pinned(path)]
             for path in rivals:

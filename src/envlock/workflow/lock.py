@@ -118,7 +118,7 @@ def _write(project: Project, results: Sequence[Locked], pinned: Sequence[Pinned]
                 assert each.lock is not None
                 if not each.path.exists():
                     written.append(each.path)
-                write_lock(folder, each.lock)
+                write_lock(folder, each.lock, within=project.folder)
         for new in pinned:
             if new.before is None:
                 written.append(pin_path(folder, new.pin.kind, new.pin.reference))

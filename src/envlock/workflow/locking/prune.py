@@ -12,7 +12,7 @@ from pathlib import Path
 from envlock.config.project import LOCK_FOLDER_NAME, Project
 from envlock.files import files_below
 from envlock.lockfile.errors import UnwritableLockFolder
-from envlock.lockfile.folder import lock_files, lock_path
+from envlock.lockfile.folder import lock_files, lock_path, refuse_leading_out
 from envlock.lockfile.merge_conflicts import remove_attributes
 from envlock.named.pin import FOLDER as PINS
 from envlock.named.pin import unnamed_pins
@@ -55,6 +55,7 @@ def prune(project: Project, paths: Iterable[Path]) -> None:
     """Delete files of the lock folder. Raises UnwritableLockFolder."""
     for path in paths:
         try:
+            refuse_leading_out(path.parent, project.folder)
             remove(path)
         except OSError as error:  # noqa: PERF203  the first that fails ends it
             raise unwritable(project, project.lock_folder, error) from None
