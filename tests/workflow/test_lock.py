@@ -214,11 +214,11 @@ def test_what_was_written_is_taken_back_when_the_rest_cannot_be(
     project.write_env("alpha>=2", archs=ARCHS)
     really, left = workflow_lock.write_lock, [None] * 2
 
-    def write(*arguments: object) -> object:
+    def write(*arguments: object, **options: object) -> object:
         if not left:
             raise error
         left.pop()
-        return really(*arguments)  # type: ignore[arg-type]
+        return really(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(workflow_lock, "write_lock", write)
     with pytest.raises(UnwritableLockFolder if isinstance(error, OSError) else KeyboardInterrupt):
