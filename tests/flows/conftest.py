@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -88,7 +89,9 @@ class Flows:
 def _client(home: Path) -> subprocess.Popen[str]:
     """Metaflow's client of a home, in one process that ends with this one: importing it takes long."""
     program = [sys.executable, "-c", TASKS]
-    return subprocess.Popen(program, cwd=home, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    client = subprocess.Popen(program, cwd=home, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(client.communicate)
+    return client
 
 
 @pytest.fixture(scope="session")

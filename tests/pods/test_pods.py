@@ -59,7 +59,14 @@ def test_pods_of_a_node_share_its_disk_and_nothing_else(start: Callable[..., Pod
     assert wait_for(start("first", "echo kept | tee /var/tmp/a /tmp/b ./c /mnt/out/d")) == 0
     second = start("second", "ls /var/tmp /tmp . /mnt/out; exit 7")
     assert wait_for(second) == 7
-    assert second.said.split() == [".:", "/mnt/out:", "/tmp:", "/var/tmp:", "a"]
+    checkout = set(Path(__file__).parts) if kind == "folder" else set()  # which a pod sees, wherever it was cloned to
+    assert [each for each in second.said.split() if each not in checkout] == [
+        ".:",
+        "/mnt/out:",
+        "/tmp:",
+        "/var/tmp:",
+        "a",
+    ]
     assert second.status == 7
 
 
