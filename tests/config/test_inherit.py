@@ -6,29 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from envlock.config.project import Environment, Project
+from envlock.config.project import Environment
 from envlock.config.read import load_project
 from envlock.errors import ConfigError
-
-FLOW = """
-from metaflow import FlowSpec, step
-
-class Train(FlowSpec):
-    @step
-    def start(self):
-        self.next(self.end)
-
-    @step
-    def end(self):
-        pass
-"""
-
-
-def load(folder: Path, text: str) -> Project:
-    (folder / "flow.py").write_text(FLOW)
-    path = folder / "envlock.toml"
-    path.write_text(text)
-    return load_project(path)
+from tests.config.projects import load
 
 
 def steps(folder: Path, tables: str, *, settings: str = "") -> dict[str, Environment | None]:

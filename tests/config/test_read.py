@@ -11,29 +11,9 @@ from hypothesis import strategies as st
 
 from envlock.config.edit.toml_edit import header_text, value_text
 from envlock.config.project import Environment, Project
-from envlock.config.read import load_project
 from envlock.errors import ConfigError
 from envlock.workflow.locking.jobs import jobs_of
-
-FLOW = """
-from metaflow import FlowSpec, step
-
-class Train(FlowSpec):
-    @step
-    def start(self):
-        self.next(self.end)
-
-    @step
-    def end(self):
-        pass
-"""
-
-
-def load(folder: Path, text: str) -> Project:
-    (folder / "flow.py").write_text(FLOW)
-    path = folder / "envlock.toml"
-    path.write_text(text)
-    return load_project(path)
+from tests.config.projects import load
 
 
 def environment_of(project: Project, step: str) -> Environment:
