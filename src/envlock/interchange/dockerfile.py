@@ -24,7 +24,10 @@ _OLDEST_SERIES = 10
 _EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "all": "all"}
 _AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _AZURE = ("AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN")
-_GOOGLE = "/root/.config/gcloud/application_default_credentials.json"
+_ROOT_HOME = "/root"
+"""Root's home in the images that the file begins from: where a build secret that is a file is mounted."""
+_FILES = {"google": ".config/gcloud/application_default_credentials.json", "netrc": ".netrc"}
+"""The files that may be build secrets, by id, relative to a home folder."""
 
 
 class BuildContext(NamedTuple):
@@ -93,7 +96,7 @@ def _base(given: Given, source: str, series: str) -> str:
 def _how(given: Given, context: BuildContext) -> Iterator[str]:
     """How the image is built, with each secret that there may be."""
     secrets = [f"--secret id={name},env={name}" for name in _of_environment(context)]
-    secrets += [f"--secret id={name},src={place}" for name, place in _of_files(context).items()]
+    secrets += [f"--secret id={name},src=$HOME/{file}" for name, file in _of_files(context).items()]
     yield f"# docker build {' '.join([*secrets, f'--tag {given.name}'])} ."
 
 
@@ -105,18 +108,13 @@ def _of_environment(context: BuildContext) -> tuple[str, ...]:
 
 
 def _of_files(context: BuildContext) -> dict[str, str]:
-    found = {}
-    if _EXTRAS.get(context.bucket) in {"gcs", "all"}:
-        found["google"] = "$HOME/.config/gcloud/application_default_credentials.json"
-    if context.has_own_hosts:
-        found["netrc"] = "$HOME/.netrc"
-    return found
+    is_needed = {"google": _EXTRAS.get(context.bucket) in {"gcs", "all"}, "netrc": context.has_own_hosts}
+    return {name: file for name, file in _FILES.items() if is_needed[name]}
 
 
 def _secrets(context: BuildContext) -> list[str]:
-    targets = {"google": _GOOGLE, "netrc": "/root/.netrc"}
     found = [f"type=secret,id={name},env={name}" for name in _of_environment(context)]
-    return found + [f"type=secret,id={name},target={targets[name]}" for name in _of_files(context)]
+    return found + [f"type=secret,id={name},target={_ROOT_HOME}/{file}" for name, file in _of_files(context).items()]
 
 
 def _copies(context: BuildContext) -> Iterator[str]:
