@@ -108,7 +108,7 @@ class Work(NamedTuple):
 
     folder: Path
     handle: int
-    """Of the folder: whoever has it open holds its lock, so that nobody else works there."""
+    """A descriptor of the folder, locked while the build runs: no other build works there meanwhile."""
 
 
 def end_builds() -> None:

@@ -23,7 +23,7 @@ _WITH = Value(
     "Take over this requirements.txt, environment.yml or pyproject.toml, for all flows.",
     repeatable=True,
 )
-_FORCE = Flag("--force", "Write envlock.toml anew; the one that is there is kept as envlock.toml.old.")
+_FORCE = Flag("--force", "Write a new envlock.toml. The existing one is kept as envlock.toml.old.")
 _SCHEMA = Flag("--schema", "Also write the JSON schema, so that an editor helps with the file.")
 _METAFLOW_DEFAULT = Flag("--metaflow-default", "Also make envlock Metaflow's environment in this folder.")
 _DRY_RUN = Flag("--dry-run", "Write nothing: print what would change in envlock.toml.")

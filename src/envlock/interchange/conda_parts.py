@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from envlock.conda.lock_files import PlatformPart, PypiRow
 
 _DEFAULT = "conda-forge"
-"""A channel that has a name, from which the address of all of them is told."""
+"""The channel from whose URL the base URL of all named channels is taken."""
 _FLOOR = re.compile(r"(__(?:glibc|osx|linux|cuda)) *>=([0-9]+(?:\.[0-9]+)*)")
 _PARTS = {"__glibc": 2, "__osx": 2, "__linux": 2, "__cuda": 2}
 """How many numbers the version of a system package has."""

@@ -240,11 +240,11 @@ def python_notes(given: Given) -> tuple[str, ...]:
 
 
 def build_notes(given: Given) -> tuple[str, ...]:
-    """Which packages whoever installs from the file has to build."""
+    """Notes: the packages that are built again when the file is installed."""
     built = {each.name for lock in given.locks for each in given.packages(lock) if each.source and each.source.requires}
     if not built:
         return ()
-    return (f"built again by whoever installs from the file: {', '.join(sorted(built))}",)
+    return (f"built again when the file is installed: {', '.join(sorted(built))}",)
 
 
 def channels_of(given: Given) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What a requirement file says, opening one, and adding it to the tables of its level.
 
 Each format has its reader beside this module. No message quotes a file from outside the project: envlock.toml may name
-one that whoever reads the log must not see.
+a file whose content must not get into a log.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def _read(
     for line in _logical(lines):
         try:
             parts.append(_LineReader(file, line, reading, is_constraint=is_constraint).contents())
-        except EnvlockError as error:  # noqa: PERF203  every line that is wrong is told
+        except EnvlockError as error:  # noqa: PERF203  all wrong lines are reported, not only the first
             errors.append(error)
     if errors:
         raise as_one(errors)
