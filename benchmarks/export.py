@@ -6,6 +6,7 @@ import hashlib
 import sys
 from pathlib import Path
 
+from benchmarks.projects import locked_wheel
 from benchmarks.timing import ENVLOCK, PYTHON, UV, Command, Row, at_most
 from envlock.config.read import load_project
 from envlock.interchange.exported import FORMATS
@@ -47,7 +48,12 @@ def wheel_project(folder: Path) -> Path:
     """A project that is locked to 150 wheels for this machine; nothing of it exists."""
     packages = ", ".join(f'{name} = ">=1"' for name in NAMES[:ROOTS])
     table = f'pypi = {{ python = "{SERIES}", packages = {{ {packages} }} }}'
-    return _locked(folder, table, LockedPython("machine", f"{SERIES}.0"), [_wheel(n) for n in range(PACKAGES)])
+    return _locked(
+        folder,
+        table,
+        LockedPython("machine", f"{SERIES}.0"),
+        [locked_wheel(name, "any", needed_by(n)) for n, name in enumerate(NAMES)],
+    )
 
 
 def conda_project(folder: Path) -> Path:
@@ -81,23 +87,6 @@ def _locked(
     )
     write_lock(project.lock_folder, lock)
     return folder
-
-
-def _wheel(number: int) -> LockedPackage:
-    name = NAMES[number]
-    sha256 = hashlib.sha256(name.encode()).hexdigest()
-    filename = f"{name.replace('-', '_')}-1.0-py3-none-any.whl"
-    return LockedPackage(
-        name=name,
-        version="1.0",
-        filename=filename,
-        url=f"{_FILES}/{sha256[:2]}/{sha256}/{filename}",
-        sha256=sha256,
-        upload_time="2026-01-01T00:00:00Z",
-        size=123456,
-        index="https://index.example/simple",
-        dependencies=needed_by(number),
-    )
 
 
 def _conda(name: str, version: str, needs: tuple[str, ...]) -> LockedPackage:

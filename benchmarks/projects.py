@@ -35,7 +35,9 @@ def made_up(folder: Path, *, environments: int = 10, packages: int = 60) -> Path
                 arch=arch,
                 requirements=environment.requirements,
                 python=LockedPython(source="machine", version="3.12.0"),
-                packages=tuple(_package(name, arch, tuple(names[: number % 5])) for number, name in enumerate(names)),
+                packages=tuple(
+                    locked_wheel(name, arch, tuple(names[: number % 5])) for number, name in enumerate(names)
+                ),
                 asked_by=(environment.name,),
                 resolved_by="benchmark",
                 resolved_at="2026-11-01T00:00:00Z",
@@ -44,7 +46,8 @@ def made_up(folder: Path, *, environments: int = 10, packages: int = 60) -> Path
     return folder
 
 
-def _package(name: str, arch: str, dependencies: tuple[str, ...]) -> LockedPackage:
+def locked_wheel(name: str, arch: str, dependencies: tuple[str, ...]) -> LockedPackage:
+    """A wheel that does not exist, another for each arch."""
     sha256 = hashlib.sha256(f"{name} {arch}".encode()).hexdigest()
     filename = f"{name.replace('-', '_')}-1.0-py3-none-any.whl"
     return LockedPackage(
