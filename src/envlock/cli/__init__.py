@@ -2,7 +2,8 @@
 
 PANELS = {
     "Set up": ("init", "migrate", "add", "remove", "schema"),
-    "Lock": ("lock", "check", "show", "build", "import", "export"),
+    "Lock": ("lock", "check", "build", "import", "export"),
+    "Look": ("show",),
     "Cache": ("push", "get", "alias", "cache"),
     "Run": ("run", "shell", "create", "path", "verify"),
 }
