@@ -15,7 +15,7 @@ import pytest
 from rich.text import Text
 
 from envlock.__main__ import main
-from envlock.cli.console import console
+from envlock.cli.console import console, write_table
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError, Location
 from envlock.lockfile.folder import write_lock
@@ -202,3 +202,32 @@ def test_what_is_passed_to_a_resolver_is_utf_8_in_every_locale(
     project.write_env("alpha", name="base", settings=f'index-url = "{index.url}é/"', archs=[HERE])
     ran = envlock("lock", check=4, env=NARROW[0])
     assert "\\xe9/" in ran.stderr
+
+
+def test_a_table_on_a_pipe_is_plain_and_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    write_table(("name", "size", "state"), [("a\n::error::x", "10 kB", "fresh"), ("bb", "9 bytes"), ("c",)], right={1})
+    assert capsys.readouterr().out.splitlines() == [
+        "name             size  state",
+        "a ::error::x    10 kB  fresh",
+        "bb            9 bytes",
+        "c",
+    ]
+
+
+def test_a_table_on_a_terminal_has_the_same_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [("a", "10 kB", "fresh"), ("bb", "9 bytes", "stale")]
+    write_table(("name", "size", "state"), rows, right={1})
+    plain = capsys.readouterr().out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR")
+    console.cache_clear()
+    try:
+        write_table(("name", "size", "state"), rows, right={1})
+    finally:
+        console.cache_clear()
+    drawn = capsys.readouterr().out
+    assert "\x1b[1m" in drawn
+    words = re.sub(r"\x1b\[[0-9;]*m", "", drawn)
+    assert [line.rstrip() for line in words.splitlines()] == plain.splitlines()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envlock.errors import EnvlockError
 from envlock.lockfile.document import render
-from envlock.lockfile.rows import rows_in
+from envlock.lockfile.rows import rows_in, verified_rows
 from envlock.model.lock import Lock, LockedPackage
+from tests.lockfile.conda_locks import WHOLE
 from tests.property.conda_strategies import conda_locks
 from tests.property.strategies import locks as wheel_locks
 
@@ -27,6 +31,24 @@ def test_rows_are_what_the_lock_says(lock: Lock) -> None:
         assert row.from_index == package.index
         assert (row.conda._asdict() if row.conda else None) == (vars(package.conda) if package.conda else None)
         assert _source(row) == _source(package)
+
+
+@settings(max_examples=30, deadline=None)
+@given(lock=wheel_locks, at=st.integers(min_value=0), byte=st.integers(0, 127))
+def test_rows_that_were_changed_are_never_read(lock: Lock, at: int, byte: int) -> None:
+    data = bytearray(render(lock).encode())
+    whole = verified_rows(bytes(data), "a")
+    assert whole == rows_in(bytes(data))
+    data[at % len(data)] = byte
+    with suppress(EnvlockError):
+        assert verified_rows(bytes(data), "a")._replace(resolved_at="") == whole._replace(resolved_at="")
+
+
+def test_a_lock_in_another_spelling_is_read_all_the_same() -> None:
+    text = render(WHOLE)
+    assert verified_rows(text.replace("\n\n[tool.envlock]", "\n\n\n[tool.envlock]").encode(), "a") == rows_in(
+        text.encode()
+    )
 
 
 def _source(package: object) -> list[object] | None:

@@ -13,10 +13,10 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
-from envlock.errors import EnvlockError, ManyErrors, printable, steady, without_commands
+from envlock.errors import EnvlockError, ManyErrors, one_line, printable, steady, without_commands
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator, Sequence
     from typing import TextIO
 
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -41,6 +41,28 @@ def write(text: str) -> None:
 def write_err(text: str) -> None:
     """Write a line, or some, of plain text to stderr."""
     sys.stderr.write(f"{printable(text)}\n")
+
+
+def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Container[int] = ()) -> None:
+    """Write a table to stdout: one row a line, each column as wide as its widest cell. Rows may be short.
+
+    The numbers in `right` are columns that end at the same place, such as sizes. rich is imported for a terminal alone.
+    """
+    cells = [[one_line(cell) for cell in row] for row in (titles, *rows)]
+    if is_drawn():
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for number, title in enumerate(cells[0]):
+            table.add_column(title, no_wrap=True, justify="right" if number in right else "left")
+        for row in cells[1:]:
+            table.add_row(*row)
+        console().print(table)
+        return
+    widths = [max(len(row[at]) for row in cells if at < len(row)) for at in range(len(titles))]
+    for row in cells:
+        padded = [cell.rjust(widths[at]) if at in right else cell.ljust(widths[at]) for at, cell in enumerate(row)]
+        write("  ".join(padded).rstrip())
 
 
 def write_json(document: dict[str, object]) -> None:

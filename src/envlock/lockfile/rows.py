@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envlock.files import toml_of
-from envlock.lockfile.canonical_text import CONDA, TAIL, filename_of
+from envlock.lockfile.canonical_text import CONDA, STAMP, TAIL, body_of, digest_of, ends_with_stamp, filename_of
 from envlock.model.arch import Arch
 
 if TYPE_CHECKING:
@@ -108,6 +108,30 @@ class LockRows(NamedTuple):
     def conda_packages(self) -> tuple[PackageRow, ...]:
         """The packages that are linked from conda archives."""
         return tuple(package for package in self.packages if package.kind == "conda")
+
+    @property
+    def pypi_packages(self) -> tuple[PackageRow, ...]:
+        """The packages that are installed from wheels."""
+        return tuple(package for package in self.packages if package.kind == "pypi")
+
+
+def verified_rows(data: bytes, shown: str) -> LockRows:
+    """The rows of a lock file, which nobody has verified yet. `shown` is how messages call the file.
+
+    A body that hashes to its digest is what envlock wrote: whether it still fits envlock.toml is for `check` to
+    say. Any other file is read in full. Half a millisecond for 60 packages. Raises DamagedLock, ConflictMarkersInLock,
+    NewerLockFormat.
+    """
+    try:
+        text = data.decode()
+        stamp = text.rfind(STAMP) + len(STAMP)
+        if ends_with_stamp(text) and text.startswith(f'digest = "{digest_of(body_of(text))}"\n', stamp):
+            return rows_in(data)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass  # the full reader says what is wrong
+    from envlock.lockfile.document import parse, render
+
+    return rows_in(render(parse(data, shown)).encode())
 
 
 def rows_in(data: bytes) -> LockRows:
