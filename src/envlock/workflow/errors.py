@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from envlock.errors import ConfigError, DamageError, Location, StaleError
@@ -47,6 +48,22 @@ class StepNotInConfig(ConfigError):
             known=", ".join(known) or "none",
             every=", ".join(f'"{step}"' for step in (*known, *steps)),
             locations=(location,),
+        )
+
+
+class PrefixGone(ConfigError):
+    """There is no environment at a path that is given as one."""
+
+    code = "prefix-gone"
+    message = "there is no environment at `{path}`: {reason}"
+    hint = "name the environment by its step, `[env.*]` table, alias or ids"
+
+    def __init__(self, path: str, name: str, *, is_there: bool) -> None:
+        ids = re.match(r"metaflow_([0-9a-f]{40})_([0-9a-f]{40})", name)
+        super().__init__(
+            path=path,
+            reason="the folder has no receipt, which envlock writes last" if is_there else "nothing is there",
+            details=(f"it was {ids[1]}:{ids[2]}",) if ids else (),
         )
 
 

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.config.errors import NoSuchSelection
 from envlock.config.project import Environment, Project
-from envlock.config.selection import Choice, Selection, steps_of, tables_of
+from envlock.config.selection import Choice, Selection
 from envlock.errors import Location
 from envlock.hydration.prefix import find_prefix
 from envlock.lockfile.document import parse
-from envlock.lockfile.folder import candidates, full_id_of, lock_files, lock_path, read_lock
+from envlock.lockfile.folder import candidates, lock_path, read_lock
 from envlock.model.arch import Arch, UnsupportedHost, host_arch
 from envlock.model.lock import Lock
-from envlock.named.errors import AmbiguousId
 from envlock.places import home
 from envlock.workflow.check import check_and_read
 from envlock.workflow.check_rules import Verdict
 from envlock.workflow.fresh_locks import fresh_locks
 from envlock.workflow.needed_locks import locks_of
 from envlock.workflow.netflix_id import netflix_id_of
+from envlock.workflow.references import find
 
 if TYPE_CHECKING:
     from envlock.named.lookup import Lookup, NamedEnvironment
     from envlock.named.move import Move
-
-_PREFIX = re.compile(r"[0-9a-f]{4,40}\Z")
 
 
 @dataclass(frozen=True)
@@ -137,32 +134,24 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
 
 
 def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple[Description | Disabled, ...]:
-    """The environments that are called `wanted`: a step, `Flow/step`, a flow, an `[env.*]` table, ids, or an alias.
+    """The environments that a reference names (`references.find`): a step that several flows have means all of them.
 
-    Ids are `req_id:full_id`, or the beginnings of both, or of a full_id; an alias has a `/`, or a tag after `:`. Names
-    of the project come first. A step that several flows have means all of them. `archs` are this machine's where
-    none are given; ids are looked up for all archs. Raises NoSuchSelection, AmbiguousId, LockNotFound, AliasNotFound,
-    AliasLacksArch, and what is wrong with a lock or a name.
+    `archs` are this machine's where none are given; ids are looked up for all archs. Raises as `find`; LockNotFound,
+    AliasLacksArch, and what is wrong with a lock.
     """
-    choices = _choices(project, wanted)
-    if choices:
-        by_arch = (_of_choices(project, choices, arch) for arch in archs or (default_arch(project),))
+    found = find(project, wanted, archs)
+    if found.choices:
+        by_arch = (_of_choices(project, found.choices, arch) for arch in archs or (default_arch(project),))
         return tuple(dict.fromkeys(chain.from_iterable(by_arch)))
-    if _PREFIX.match(wanted):
-        return _of_id(project, wanted, archs)
-    from envlock.named.alias import ids_in
-    from envlock.named.lookup import Lookup
-
-    if ids_in(wanted):
-        lookup = Lookup(project, recalls=True)
-        return _of_id(project, wanted, archs) or _of_found(lookup, lookup.reference(wanted), archs)
-    if _may_be_alias(project, wanted):
-        lookup = Lookup(project, recalls=True)
-        return _of_found(lookup, lookup.reference(wanted), archs)
-    steps = steps_of(project)
-    right = [each.step for each in steps] + [flow.name for flow in project.flows]
-    right += [each.name for each in (*steps, *tables_of(project))]
-    raise NoSuchSelection("environment", wanted, list(dict.fromkeys(right)), project.path.name)
+    if found.paths:
+        locks = [(read_lock(path, shown=project.shown(path)), project.shown(path)) for path in found.paths]
+        return tuple(_description(project, lock, shown) for lock, shown in locks)
+    if found.file is not None:
+        shown = os.path.relpath(found.file)
+        return (_description(project, read_lock(found.file, shown=shown), shown),)
+    assert found.named is not None
+    assert found.lookup is not None
+    return _of_found(found.lookup, found.named, archs)
 
 
 def describe_task(project: Project, pathspec: str) -> tuple[Description, ...]:
@@ -186,17 +175,6 @@ def default_arch(project: Project) -> Arch:
         return project.settings.archs[0]
 
 
-def _choices(project: Project, wanted: str) -> list[Choice]:
-    """The `[env.*]` table of that name; else that step of a flow; else that flow's steps; else steps of that name."""
-    steps = steps_of(project)
-    return (
-        [each for each in tables_of(project) if each.name == wanted]
-        or [each for each in steps if each.name == wanted]
-        or [each for each in steps if each.flow == wanted]
-        or [each for each in steps if each.step == wanted]
-    )
-
-
 def _of_choices(project: Project, choices: Sequence[Choice], arch: Arch) -> list[Description | Disabled]:
     environments = [each.environment for each in choices if each.environment is not None]
     locks = fresh_locks(project, environments, arch) if environments else {}
@@ -208,33 +186,6 @@ def _of_choices(project: Project, choices: Sequence[Choice], arch: Arch) -> list
             (path,) = locks_of(project, each.environment, arch)
             found.append(_description(project, locks[each.name], project.shown(path)))
     return found
-
-
-def _of_id(project: Project, wanted: str, archs: Sequence[Arch]) -> tuple[Description, ...]:
-    paths = [
-        path
-        for path in lock_files(project.lock_folder)
-        if (not archs or path.parent.parent.name in archs) and _has_id(path, wanted)
-    ]
-    identities = sorted({f"{path.parent.name}:{full_id_of(path)}" for path in paths})
-    if len(identities) > 1:
-        raise AmbiguousId(wanted, identities)
-    if not paths and ":" not in wanted:
-        from envlock.named.errors import LockNotFound
-
-        raise LockNotFound(wanted, project.lock_folder.name, project.cache_url)
-    locks = [(read_lock(path, shown=project.shown(path)), project.shown(path)) for path in paths]
-    return tuple(_description(project, lock, shown) for lock, shown in locks)
-
-
-def _has_id(path: Path, wanted: str) -> bool:
-    req_id, _, full_id = wanted.rpartition(":")
-    return path.parent.name.startswith(req_id) and full_id_of(path).startswith(full_id)
-
-
-def _may_be_alias(project: Project, wanted: str) -> bool:
-    """Whether a name that is not the project's may be an alias: `team/base`, `base:v1`."""
-    return bool({":", "@"} & set(wanted)) or ("/" in wanted and project.flow(wanted.partition("/")[0]) is None)
 
 
 def _of_found(lookup: Lookup, found: NamedEnvironment, archs: Sequence[Arch]) -> tuple[Description, ...]:

@@ -1,0 +1,334 @@
+"""References: from any text that names environments to their locks.
+
+A reference is the name of the project's own (a step, `Flow/step`, a flow, an `[env.*]` table), ids, an alias or a move,
+a pathspec, the path of a lock file or of a prefix. The first of these that a text names is what it means: the project's
+names come first, then what is on this machine, then the cache. `find` has that order, and nothing else does.
+
+Looking at locks has to be fast, so nothing here imports what solves, asks or draws, and a lock is read when it is asked
+for: `rows` costs a quarter of a millisecond for 60 packages, `lock` ten times as much.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from envlock.config.project import Environment, Project
+from envlock.config.selection import Choice, steps_of, tables_of
+from envlock.lockfile.folder import full_id_of, lock_bytes, lock_files
+from envlock.model.arch import Arch
+from envlock.words import short_ids
+from envlock.workflow.needed_locks import locks_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from envlock.lockfile.rows import LockRows
+    from envlock.model.lock import Lock
+    from envlock.named.lookup import Lookup, NamedEnvironment
+
+_IDS = re.compile(r"(?:[0-9a-f]{4,40}:)?[0-9a-f]{4,40}\Z")
+_PATHSPEC = re.compile(r"[A-Za-z_]\w*/[A-Za-z0-9][\w.-]*/[A-Za-z_]\w*(?:/[A-Za-z0-9][\w.-]*)?\Z", re.ASCII)
+
+
+class LockFile(NamedTuple):
+    """One lock that is there: its ids, as its place says them, and its bytes, which nobody has verified yet."""
+
+    arch: Arch
+    req_id: str
+    full_id: str
+    shown: str
+    """How messages call it."""
+    read: Callable[[], bytes]
+
+
+class Referred:
+    """An environment that a reference names, and its locks. Each lock is read, and verified, when it is asked for."""
+
+    def __init__(
+        self,
+        reference: str,
+        name: str,
+        files: Sequence[LockFile],
+        *,
+        environment: Environment | None = None,
+        project: Project | None = None,
+    ) -> None:
+        self.reference = reference
+        """As it was written."""
+        self.name = name
+        """For a heading: `Train/start`, `team/base:v1`."""
+        self.files: Mapping[Arch, LockFile] = {each.arch: each for each in files}
+        """The lock of each arch that has one."""
+        self.environment = environment
+        """The environment of the project that it is; None for what a cache, a file or a prefix has."""
+        self.project = project
+        """The project of that environment."""
+        self._rows: dict[Arch, LockRows] = {}
+        self._locks: dict[Arch, Lock] = {}
+
+    @property
+    def archs(self) -> tuple[Arch, ...]:
+        """The archs that it has a lock for."""
+        return tuple(self.files)
+
+    @property
+    def full_ids(self) -> Mapping[Arch, str]:
+        """The full_id of each arch. Reads nothing."""
+        return {arch: file.full_id for arch, file in self.files.items()}
+
+    def rows(self, arch: Arch) -> LockRows:
+        """The lock of an arch as plain rows, verified by the fast reader.
+
+        Raises KeyError for an arch without a lock; DamagedLock, ConflictMarkersInLock, NewerLockFormat.
+        """
+        if arch not in self._rows:
+            from envlock.lockfile.rows import rows_in
+            from envlock.lockfile.summary import quick_summary
+
+            file = self.files[arch]
+            data = file.read()
+            if quick_summary(data) is None:
+                from envlock.lockfile.document import render
+
+                data = render(self.lock(arch)).encode()
+            self._rows[arch] = rows_in(data)
+        return self._rows[arch]
+
+    def lock(self, arch: Arch) -> Lock:
+        """The lock of an arch, read in full. Raises as `rows`."""
+        if arch not in self._locks:
+            from envlock.lockfile.document import parse
+
+            file = self.files[arch]
+            self._locks[arch] = parse(file.read(), file.shown)
+        return self._locks[arch]
+
+    @property
+    def locks(self) -> Mapping[Arch, Lock]:
+        """All of its locks, read in full."""
+        return {arch: self.lock(arch) for arch in self.files}
+
+
+class Found(NamedTuple):
+    """What a reference names, before any lock is read: one of the fields has it."""
+
+    project: Project
+    """The project that was looked in."""
+    choices: tuple[Choice, ...] = ()
+    """The project's own steps and tables of that name."""
+    paths: tuple[Path, ...] = ()
+    """Locks of its lock folder, of one environment."""
+    file: Path | None = None
+    """A lock file, wherever it is."""
+    named: NamedEnvironment | None = None
+    """What the cache knows, or a prefix says of itself."""
+    lookup: Lookup | None = None
+    """What looked it up there."""
+
+
+def find(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> Found:
+    """What a text names: the order in which it is looked for.
+
+    1. A step, `Flow/step`, a flow, an `[env.*]` table of the project.
+    2. Digits of ids, among the project's locks of these archs.
+    3. The path of a lock file or of a prefix: a text that ends in `.toml`, or begins with `.`, `/` or `~`.
+    4. The pathspec of what ran.
+    5. An alias, a move of one, or both ids, in the cache: a text with a `:`, `@` or `/`.
+
+    Raises NoSuchSelection, AmbiguousId, LockNotFound, PrefixGone, and what `Lookup` raises.
+    """
+    choices = choices_of(project, wanted)
+    if choices:
+        return Found(project, choices=tuple(choices))
+    if _IDS.match(wanted):
+        paths = _with_ids(project, wanted, archs)
+        if paths:
+            return Found(project, paths=paths)
+        if ":" not in wanted:
+            from envlock.named.errors import LockNotFound
+
+            raise LockNotFound(wanted, project.lock_folder.name, project.cache_url)
+    if wanted.startswith((".", "/", "~")) or wanted.endswith(".toml"):
+        return _at_path(project, wanted)
+    if _is_pathspec(project, wanted):
+        lookup = _lookup(project)
+        return Found(project, named=lookup.pathspec(wanted), lookup=lookup)
+    if {":", "@"} & set(wanted) or ("/" in wanted and project.flow(wanted.partition("/")[0]) is None):
+        lookup = _lookup(project)
+        return Found(project, named=lookup.reference(wanted), lookup=lookup)
+    from envlock.config.errors import NoSuchSelection
+
+    steps = steps_of(project)
+    right = [each.step for each in steps] + [flow.name for flow in project.flows]
+    right += [each.name for each in (*steps, *tables_of(project))]
+    raise NoSuchSelection("environment", wanted, list(dict.fromkeys(right)), project.path.name)
+
+
+def choices_of(project: Project, wanted: str) -> list[Choice]:
+    """The `[env.*]` table of that name; else that step of a flow; else that flow's steps; else steps of that name."""
+    steps = steps_of(project)
+    return (
+        [each for each in tables_of(project) if each.name == wanted]
+        or [each for each in steps if each.name == wanted]
+        or [each for each in steps if each.flow == wanted]
+        or [each for each in steps if each.step == wanted]
+    )
+
+
+def _with_ids(project: Project, wanted: str, archs: Sequence[Arch]) -> tuple[Path, ...]:
+    """The locks of the one environment whose ids begin so. Raises AmbiguousId."""
+    req_id, _, full_id = wanted.rpartition(":")
+    paths = tuple(
+        path
+        for path in lock_files(project.lock_folder)
+        if (not archs or path.parent.parent.name in archs)
+        and path.parent.name.startswith(req_id)
+        and full_id_of(path).startswith(full_id)
+    )
+    identities = sorted({f"{path.parent.name}:{full_id_of(path)}" for path in paths})
+    if len(identities) > 1:
+        from envlock.named.errors import AmbiguousId
+
+        raise AmbiguousId(wanted, identities)
+    return paths
+
+
+def _is_pathspec(project: Project, wanted: str) -> bool:
+    """Whether a text is the pathspec of what ran; a name in a cache has no capitals, and may have as many parts."""
+    if not _PATHSPEC.match(wanted):
+        return False
+    return wanted != wanted.lower() or project.flow(wanted.partition("/")[0]) is not None
+
+
+def _lookup(project: Project) -> Lookup:
+    from envlock.named.lookup import Lookup
+
+    return Lookup(project, recalls=True)
+
+
+def _at_path(project: Project, wanted: str) -> Found:
+    """A lock file, or what a prefix is made from. Raises PrefixGone."""
+    from envlock.places import expanded
+
+    path = Path(expanded(wanted)).absolute()
+    if wanted.endswith(".toml") or path.is_file():
+        return Found(project, file=path)
+    from envlock.hydration.prefix import read_receipt
+    from envlock.named.lookup import NamedEnvironment
+    from envlock.workflow.errors import PrefixGone
+
+    receipt = read_receipt(path)
+    if receipt is None:
+        there = path.readlink() if path.is_symlink() else path
+        raise PrefixGone(wanted, there.name, is_there=path.is_dir())
+    full_ids = ((Arch(receipt.arch), receipt.full_id),)
+    return Found(project, named=NamedEnvironment(wanted, receipt.req_id, full_ids), lookup=_lookup(project))
+
+
+# From what is found to its locks.
+
+
+def referred(project: Project, reference: str, *, archs: Sequence[Arch] = ()) -> Referred:
+    """The one environment that a text names, with its locks: of these archs, or of all that it is locked for.
+
+    Steps with the same requirements count as one. Raises what `find` raises; SeveralEnvironments, StepDisabled;
+    NotLocked, StaleLock, and what else is wrong with an environment of the project that has no lock for an arch;
+    AliasLacksArch, EnvironmentNotInCache, DamagedLock for a file that is no lock.
+    """
+    found = find(project, reference, archs)
+    if not found.choices:
+        return _of_others(found, reference, archs)
+    ids = {each.environment.requirements.req_id if each.environment else "" for each in found.choices}
+    first = found.choices[0]
+    if len(ids) > 1:
+        from envlock.config.errors import SeveralEnvironments
+
+        raise SeveralEnvironments([each.name for each in found.choices], first.key, project.path.name)
+    if first.environment is None:
+        from envlock.config.errors import StepDisabled
+
+        raise StepDisabled(first.name, project.locate(first.key))
+    return of_environment(project, first.environment, reference, archs)
+
+
+def all_referred(project: Project, reference: str = "", *, archs: Sequence[Arch] = ()) -> tuple[Referred, ...]:
+    """Every environment that a text names: of a flow, or, by nothing or `.`, of the whole project.
+
+    Environments without a lock are among them, with no files, and those with several locks for one arch have none for
+    it: `referred` says what is wrong. Disabled steps, and environments that are fetched when their step starts, are
+    not. Raises what `find` raises.
+    """
+    if reference in {"", "."}:
+        choices = (*steps_of(project), *tables_of(project))
+    else:
+        found = find(project, reference, archs)
+        if not found.choices:
+            return (_of_others(found, reference, archs),)
+        choices = found.choices
+    return tuple(
+        _with_locks(project, each.environment, reference, archs)
+        for each in choices
+        if each.environment is not None and not each.environment.is_fetched
+    )
+
+
+def of_environment(
+    project: Project, environment: Environment, reference: str = "", archs: Sequence[Arch] = ()
+) -> Referred:
+    """An environment of a project, as `referred` gives it. Raises as that, of one that is not locked."""
+    made = _with_locks(project, environment, reference, archs)
+    missing = [arch for arch in archs or project.settings.archs if arch not in made.files]
+    if missing and (archs or not made.files):
+        from envlock.workflow.fresh_locks import fresh_locks
+
+        fresh_locks(project, (environment,), missing[0])  # says what is wrong
+    return made
+
+
+def _with_locks(project: Project, environment: Environment, reference: str, archs: Sequence[Arch]) -> Referred:
+    files = []
+    for arch in archs or project.settings.archs:
+        paths = locks_of(project, environment, arch)
+        if len(paths) == 1:
+            files.append(_file(project, paths[0], arch))
+    return Referred(reference or environment.name, environment.name, files, environment=environment, project=project)
+
+
+def _file(project: Project, path: Path, arch: Arch) -> LockFile:
+    shown = project.shown(path)
+    return LockFile(arch, path.parent.name, full_id_of(path), shown, partial(lock_bytes, path, shown=shown))
+
+
+def _of_others(found: Found, reference: str, archs: Sequence[Arch]) -> Referred:
+    """What is no environment of the project by its name: ids, a file, and what the cache has."""
+    if found.paths:
+        files = [_file(found.project, path, Arch(path.parent.parent.name)) for path in found.paths]
+        return Referred(reference, short_ids(reference), files)
+    if found.file is not None:
+        from envlock.lockfile.document import parse
+
+        shown = os.path.relpath(found.file)
+        data = lock_bytes(found.file, shown=shown)
+        lock = parse(data, shown)
+        return Referred(reference, reference, [LockFile(lock.arch, lock.req_id, lock.full_id, shown, lambda: data)])
+    named, lookup = found.named, found.lookup
+    assert named is not None
+    assert lookup is not None
+    for arch in archs:
+        named.place(arch)  # raises AliasLacksArch
+    files = [
+        LockFile(arch, named.req_id, full_id, named.reference, partial(_looked_up, lookup, named, arch))
+        for arch, full_id in named.full_ids
+        if not archs or arch in archs
+    ]
+    return Referred(reference, named.reference, files)
+
+
+def _looked_up(lookup: Lookup, named: NamedEnvironment, arch: Arch) -> bytes:
+    from envlock.lockfile.document import render
+
+    return render(lookup.lock(named, arch)).encode()
