@@ -18,9 +18,9 @@ from envlock.config.edit.toml_edit import value_text
 from envlock.config.json_schema import json_schema, json_schema_text, settings_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from envlock.cli.command import Command, Group
+    from envlock.cli.command import Argument, Command, Flag, Group, Value
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
@@ -86,6 +86,7 @@ def commands_page() -> str:
     """Every command, with its arguments and options, as `--help` prints them."""
     from envlock.cli import PANELS
     from envlock.cli.app import declared
+    from envlock.cli.command import GLOBAL, GLOBAL_PANEL
     from scripts.error_index import EXIT_STATUSES
 
     lines = [
@@ -99,6 +100,12 @@ def commands_page() -> str:
         *EXIT_STATUSES,
         "[Errors](errors/index.md) lists every error with its status. A command whose exit status means",
         "something of its own says so below its options.",
+        "",
+        f"## {GLOBAL_PANEL}",
+        "",
+        "Every command has these, before or after its name:",
+        "",
+        *_table(GLOBAL),
     ]
     for panel, names in PANELS.items():
         lines += ["", f"## {panel}"]
@@ -108,7 +115,7 @@ def commands_page() -> str:
 
 
 def _command(name: str, command: Command | Group, heading: str) -> Iterator[str]:
-    from envlock.cli.command import Command, Flag
+    from envlock.cli.command import Command
 
     yield from ("", f"{heading} {name}", "", _paragraphs(inspect.cleandoc(command.help_text)))
     if not isinstance(command, Command):
@@ -116,14 +123,16 @@ def _command(name: str, command: Command | Group, heading: str) -> Iterator[str]
             yield from _command(f"{name} {each}", command.commands[each], heading + "#")
         return
     words = [name, "[OPTIONS]", *(argument.metavar for argument in command.arguments)]
-    yield from ("", "```text", " ".join(words), "```", "", "| Option | Meaning |", "|---|---|")
-    yield from (f"| `{_cell(each.metavar)}` | {_cell(each.meaning)} |" for each in command.arguments)
-    for option in command.options:
-        spelt = f"{option.name}, {option.short}" if option.short else option.name
-        shown = spelt if isinstance(option, Flag) else f"{spelt} {option.metavar}"
-        yield f"| `{_cell(shown)}` | {_cell(option.meaning)} |"
+    yield from ("", "```text", " ".join(words), "```", "")
+    yield from _table((*command.arguments, *command.options))
     if command.epilog:
         yield from ("", command.epilog)
+
+
+def _table(params: Sequence[Flag | Value | Argument]) -> Iterator[str]:
+    yield from ("| Option | Meaning |", "|---|---|")
+    for param in params:
+        yield f"| `{_cell(param.usage)}` | {_cell(param.meaning)} |"
 
 
 def _paragraphs(text: str) -> str:

@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     signals = _Signals()
     try:
+        arguments = _named_first(arguments)
         if argv is None:
             signals.listen()
             _collect_rarely()
@@ -46,7 +47,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if signals.came or _is_of_interrupt(error):
             return _ended(signals.status)
         return _report(_as_envlock_error(error, arguments), arguments)
+    finally:
+        if "envlock.cli.console" in sys.modules:
+            sys.modules["envlock.cli.console"].print_as()
     return status
+
+
+def _named_first(arguments: list[str]) -> list[str]:
+    """The arguments, with the name of the command in front of the global options."""
+    if not arguments or not arguments[0].startswith("-"):
+        return arguments
+    from envlock.cli.command import global_first
+
+    first = global_first(arguments)
+    return [*arguments[first : first + 1], *arguments[:first], *arguments[first + 1 :]]
 
 
 class _Signals:
@@ -157,7 +171,7 @@ def _run(arguments: list[str]) -> int:
         declared: Command | Group = getattr(__import__(f"envlock.cli.{module}", fromlist=[module]), module)
         line = declared.read(arguments[1:])
         if line is not None:
-            return line.command.run(line)
+            return line.run()
     from envlock.cli.app import run
 
     return run(arguments)
@@ -195,17 +209,20 @@ def _is_working_folder_gone() -> bool:
 
 def _report(error: EnvlockError, arguments: list[str]) -> int:
     try:
-        if _wants(arguments, "json"):
+        if _wants(arguments, "--json", "--format=json"):
             from envlock.cli.console import write_json
 
             write_json({"error": error.as_dict()})
-        elif _wants(arguments, "github"):
+        elif _wants(arguments, "--format=github"):
             from envlock.cli.check import error_as_github
 
             sys.stdout.write(error_as_github(error, arguments))
         else:
-            from envlock.cli.console import show_error
+            from envlock.cli.console import print_as, show_error
 
+            for color in ("always", "never"):  # also where the command line could not be read
+                if _wants(arguments, f"--color={color}"):
+                    print_as(color=color)
             show_error(error)
         sys.stdout.flush()
     except OSError:  # the output is full or gone: only the status is left
@@ -213,16 +230,14 @@ def _report(error: EnvlockError, arguments: list[str]) -> int:
     return error.exit_status
 
 
-def _wants(arguments: list[str], style: str) -> bool:
-    """Whether errors are to be written like this, also where a wrong option kept the command line from being read."""
-    if arguments[:1] == ["run"]:  # it has no such option, and what it starts may have one
+def _wants(arguments: list[str], *spellings: str) -> bool:
+    """Whether an option is given, also where a wrong one kept the command line from being read: errors heed it."""
+    if arguments[:1] == ["run"]:  # what it starts may have such an option
         return False
     if "--" in arguments:  # what follows is no option
         arguments = arguments[: arguments.index("--")]
-    return any(
-        each in {f"--{style}", f"--format={style}"} or arguments[place : place + 2] == ["--format", style]
-        for place, each in enumerate(arguments)
-    )
+    pairs = (f"{option}={value}" for option, value in zip(arguments, arguments[1:], strict=False))  # noqa: RUF007  itertools would be one import more
+    return not {*arguments, *pairs}.isdisjoint(spellings)
 
 
 def _discard_output() -> None:

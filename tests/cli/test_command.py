@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import pytest
 import typer.main
 
+from envlock.__main__ import main
 from envlock.cli import PANELS, completion
 from envlock.cli.app import build, declared
-from envlock.cli.command import Argument, Command, CommandLine, Flag, Group, Value
+from envlock.cli.command import GLOBAL, QUIET, Argument, Command, CommandLine, Flag, Group, Value
 
 NAMES = [name for names in PANELS.values() for name in names]
 
@@ -35,7 +36,8 @@ def by_typer(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> CommandLi
 
 def facts(line: CommandLine) -> dict[str, object]:
     return {
-        param.name: line.has(param) if isinstance(param, Flag) else line.values(param) for param in line.command.params
+        param.name: line.has(param) if isinstance(param, Flag) else line.values(param)
+        for param in line.command.all_params
     }
 
 
@@ -47,8 +49,9 @@ def whole_lines(command: Command) -> Iterator[list[str]]:
     """Command lines with all options of a command: written out, joined with `=`, and by their short names."""
     alone = [value_of(each) for each in command.arguments]
     twice = [*alone, *alone[-1:]] if command.arguments and command.arguments[-1].is_many else alone
-    flags = [each for each in command.options if isinstance(each, Flag)]
-    values = [each for each in command.options if isinstance(each, Value)]
+    options = (*command.options, *GLOBAL)
+    flags = [each for each in options if isinstance(each, Flag) and each is not QUIET]
+    values = [each for each in options if isinstance(each, Value)]
     spread = [word for each in values for word in (each.name, value_of(each))] + [each.name for each in flags]
     again = [f"{each.name}={value_of(each)}" for each in values if each.repeatable]
     short = [word for each in values for word in (each.short or each.name, value_of(each))]
@@ -75,6 +78,35 @@ def test_what_a_command_reads_is_what_typer_reads(
         assert line.command is command
         assert facts(line) == facts(by_typer([*name, *words], monkeypatch)), words
         assert all(line.has(param) for param in command.params if not isinstance(param, Flag))
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    list(commands()),
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "its declaration",
+)
+def test_global_options_stand_before_the_name_as_after_it(
+    name: list[str], command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = {"--help", "-h", *(spelt for each in GLOBAL for spelt in (each.name, each.short))} - {""}
+    assert not taken & {spelt for each in command.options for spelt in (each.name, each.short)}
+    seen: list[dict[str, object]] = []
+    monkeypatch.setattr(CommandLine, "run", lambda line: seen.append(facts(line)) or 0)
+    needed = [value_of(each) for each in command.arguments if each.is_required]
+    given = ["-q", "--color", "never", "--no-progress"]
+    for words in (
+        [*name, *given, *needed],
+        [*given, *name, *needed],
+        [*name[:1], *given, *name[1:], *needed],
+        ["-q", *name, "--color=never", "--no-progress", *needed],
+        ["-vq", *name, *needed],
+        [*given, *name, "-qv", *needed],
+    ):
+        assert main(words) == 0, words
+    plain, *others, bundled, again = seen
+    assert all(each == plain for each in others)
+    assert (plain["--quiet"], plain["--color"], plain["--no-progress"]) == (True, ("never",), True)
+    assert (bundled["--quiet"], bundled["--verbose"], again["--verbose"]) == (True, True, True)
 
 
 FROM = Argument("from", "SOURCE", "...")

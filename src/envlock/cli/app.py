@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from envlock.cli import PANELS, completion, module_of
-from envlock.cli.command import Argument, Command, CommandLine, Flag, Group, Value
+from envlock.cli.command import GLOBAL, GLOBAL_PANEL, Argument, Command, CommandLine, Flag, Group, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,12 +116,12 @@ def _group(declaration: Group) -> type[TyperGroup]:
 
 def _function(declared: Command) -> Callable[..., int]:
     """The function for typer. Its signature declares the options and arguments."""
-    names = {param.name: f"{param.name.strip('-').replace('-', '_')}_" for param in declared.params}
+    names = {param.name: f"{param.name.strip('-').replace('-', '_')}_" for param in declared.all_params}
 
     def function(**values: object) -> int:
-        return declared.run(CommandLine(declared, {name: _texts(values[own]) for name, own in names.items()}))
+        return CommandLine(declared, {name: _texts(values[own]) for name, own in names.items()}).run()
 
-    parameters = [_parameter(names[param.name], param) for param in declared.params]
+    parameters = [_parameter(names[param.name], param) for param in declared.all_params]
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     function.__annotations__ = {}
     return function
@@ -140,8 +140,14 @@ def _texts(value: object) -> list[str]:
 
 def _parameter(name: str, param: Flag | Value | Argument) -> inspect.Parameter:
     kind: object
+    panel = GLOBAL_PANEL if param in GLOBAL else None
     if isinstance(param, Flag):
-        kind, info = bool, typer.Option(False, *_spelt(param), metavar="", help=param.meaning, show_default=False)
+        kind, info = (
+            bool,
+            typer.Option(
+                False, *_spelt(param), metavar="", help=param.meaning, show_default=False, rich_help_panel=panel
+            ),
+        )
     elif isinstance(param, Value):
         single = str if param.least is None else int
         kind, info = (
@@ -155,6 +161,7 @@ def _parameter(name: str, param: Flag | Value | Argument) -> inspect.Parameter:
                 callback=_only(param.choices) if param.choices else None,
                 autocompletion=_completion(param),
                 show_default=False,
+                rich_help_panel=panel,
             ),
         )
     else:

@@ -15,12 +15,13 @@ _MOST_DIGITS = 9
 
 
 class Flag:
-    """An option that takes no value."""
+    """An option that takes no value. `usage` of each is how help lists it."""
 
     def __init__(self, name: str, meaning: str, *, short: str = "") -> None:
         self.name = name
         self.meaning = meaning
         self.short = short
+        self.usage = f"{name}, {short}" if short else name
 
 
 class Value:
@@ -48,6 +49,7 @@ class Value:
         self.metavar = metavar
         self.meaning = meaning + (" Repeatable." if repeatable else "") + (f" Default: {default}." if default else "")
         self.short = short
+        self.usage = f"{name}, {short} {metavar}" if short else f"{name} {metavar}"
         self.default = default
         self.choices = choices
         self.least = least
@@ -77,12 +79,49 @@ class Argument:
     def __init__(self, name: str, metavar: str, meaning: str, *, complete: str = "") -> None:
         self.name = name
         self.metavar = metavar
+        self.usage = metavar
         self.meaning = meaning
         self.complete = complete
         self.default = ""
         self.is_rest = metavar.startswith("-- ")
         self.is_many = metavar.endswith("...")
         self.is_required = not (self.is_rest or metavar.startswith("["))
+
+
+QUIET = Flag("--quiet", "Print only data and errors: no progress, notes and warnings.", short="-q")
+VERBOSE = Flag("--verbose", "Also print what is run, requested and waited for, without credentials.", short="-v")
+COLOR = Value("--color", "WHEN", "When to use colours.", default="auto", choices=("auto", "always", "never"))
+NO_PROGRESS = Flag("--no-progress", "Draw no progress bars.")
+GLOBAL = (QUIET, VERBOSE, COLOR, NO_PROGRESS)
+"""The options that every command has, before or after its name. No command declares them, and none has others of their
+names."""
+GLOBAL_PANEL = "Global options"
+
+
+def global_first(words: Sequence[str]) -> int:
+    """How many of the first words are global options, with their values.
+
+    >>> global_first(["-q", "--color", "never", "lock", "-q"]), global_first(["-qv", "--color=never"])
+    (3, 2)
+    >>> global_first(["lock"]), global_first(["--json"])
+    (0, 0)
+    """
+    flags = {spelt for each in (QUIET, VERBOSE, NO_PROGRESS) for spelt in (each.name, each.short) if spelt}
+    count = 0
+    while count < len(words):
+        word = words[count]
+        if word == COLOR.name:
+            count += 2
+        elif word in flags or word.startswith(f"{COLOR.name}=") or _is_short(word):
+            count += 1
+        else:
+            break
+    return min(count, len(words))
+
+
+def _is_short(word: str) -> bool:
+    """Whether a word is short names of global options, one or several behind one dash."""
+    return len(word) > 1 and word[0] == "-" and not set(word[1:]) - set(QUIET.short + VERBOSE.short).difference("-")
 
 
 class CommandLine:
@@ -116,6 +155,20 @@ class CommandLine:
         """The value of an option with `least`; None if it is not given."""
         return int(self.value(option)) if self.has(option) else None
 
+    def run(self) -> int:
+        """Run the command, which prints as the global options say. Raises BadUsage if those contradict each other."""
+        if any(self.has(option) for option in GLOBAL):
+            from envlock.cli.console import print_as
+
+            print_as(
+                quiet=self.has(QUIET),
+                verbose=self.has(VERBOSE),
+                color=self.value(COLOR),
+                progress=not self.has(NO_PROGRESS),
+                command=self.command.name,
+            )
+        return self.command.run(self)
+
 
 class Command:
     """One command. Its name and its help (Markdown) are those of `run`, which returns the exit status."""
@@ -143,6 +196,11 @@ class Command:
         """The options, in the order of help."""
         return [param for param in self.params if not isinstance(param, Argument)]
 
+    @property
+    def all_params(self) -> tuple[Flag | Value | Argument, ...]:
+        """Those of the command, and the global options."""
+        return (*self.params, *GLOBAL)
+
     def read(self, words: Sequence[str]) -> CommandLine | None:
         """Read the words after the command's name.
 
@@ -157,8 +215,10 @@ class Command:
         >>> show.read(["--stpe", "train"]) is None
         True
         """
-        given: dict[str, list[str]] = {param.name: [] for param in self.params}
-        options = {spelt: option for option in self.options for spelt in (option.name, option.short) if spelt}
+        given: dict[str, list[str]] = {param.name: [] for param in self.all_params}
+        options = {
+            spelt: option for option in (*self.options, *GLOBAL) for spelt in (option.name, option.short) if spelt
+        }
         arguments = self.arguments
         alone: list[str] = []
         rest = iter(words)
@@ -221,16 +281,25 @@ class Group:
         self.refuse = refuse
 
     def named(self, words: Sequence[str]) -> Sequence[str]:
-        """The words, with the name of the command in front if it was left out."""
-        if not self.unnamed or not words or words[0] in {*self.commands, "-h", "--help"}:
-            return words
-        return [self.unnamed, *words]
+        """The words, with the name of the command in front: global options may be before it, or it may be left out.
+
+        >>> cache = Group("cache", "...", [Command(min, ())], unnamed="min")
+        >>> cache.named(["-q", "min", "x"]), cache.named(["x"])
+        (['min', '-q', 'x'], ['min', 'x'])
+        """
+        first = global_first(words)
+        before, words = words[:first], words[first:]
+        if not words:
+            return before
+        if not self.unnamed or words[0] in {*self.commands, "-h", "--help"}:
+            return [words[0], *before, *words[1:]] if before else words
+        return [self.unnamed, *before, *words]
 
     def read(self, words: Sequence[str]) -> CommandLine | None:
         """Like `Command.read`, for the command that the first word names."""
         named = self.named(words)
-        if named is not words and self.refuse is not None:
-            self.refuse(words[0])
+        if self.refuse is not None and len(named) > len(words):
+            self.refuse(words[global_first(words)])
         command = self.commands.get(named[0]) if named else None
         return command.read(named[1:]) if command is not None else None
 

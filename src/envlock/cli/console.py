@@ -3,6 +3,9 @@
 Data goes to stdout, everything else to stderr. Neither reads markup, so that `pandas[sql]` stays `pandas[sql]`; colour
 comes from `style=` and `rich.text.Text`. Nothing depends on colour, and `NO_COLOR` turns it off.
 
+What the global options say is in force here. `--quiet` leaves data (`write`, `write_json`, `console()`) and errors
+(`show_error`): what a command did (`say`) is not printed, and all else that is written to stderr is thrown away.
+
 rich takes longer to import than most commands take to run: `console` imports it, and nothing else here does.
 """
 
@@ -11,8 +14,9 @@ from __future__ import annotations
 import os
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict, cast
 
+from envlock import reporter
 from envlock.errors import EnvlockError, ManyErrors, one_line, printable, steady, without_commands
 
 if TYPE_CHECKING:
@@ -28,14 +32,66 @@ _DRAWN = ("FORCE_COLOR", "TTY_COMPATIBLE")
 _PIPE_WIDTH = 400  # a table that is piped is cut by no terminal's width
 
 
+class _Manners(NamedTuple):
+    """What the global options say."""
+
+    is_quiet: bool = False
+    color: str = "auto"
+    draws: bool = True
+    stderr: TextIO | None = None
+    """The real stderr, where another one is in its place."""
+
+
+_manners = _Manners()
+
+
+def print_as(
+    *, quiet: bool = False, verbose: bool = False, color: str = "auto", progress: bool = True, command: str = ""
+) -> None:
+    """Print as the global options say, from here on; without any, as ever. Raises BadUsage if two contradict."""
+    global _manners  # noqa: PLW0603  one process has one stdout and one stderr
+    if quiet and verbose:
+        from envlock.cli.errors import BadUsage
+
+        raise BadUsage("`--quiet` and `--verbose` exclude each other", f"envlock {command}")
+    if _manners.stderr is not None:
+        sys.stderr.close()
+        sys.stderr = _manners.stderr
+    if color != _manners.color:
+        console.cache_clear()
+    real = sys.stderr
+    if quiet:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  until the command ends
+    _manners = _Manners(quiet, color, progress and not verbose, real if quiet else None)
+    reporter.show_details(_detail if verbose else None)
+
+
+def _detail(message: str) -> None:
+    from envlock.redaction import without_credentials
+
+    sys.stderr.write(f"debug: {one_line(without_credentials(message))}\n")
+
+
+def draws_progress() -> bool:
+    """Whether progress is drawn: on a terminal, unless an option says no. Details would be written into bars."""
+    return _manners.draws and sys.stderr.isatty()
+
+
 def is_drawn() -> bool:
     """Whether rich draws on stdout as on a terminal."""
-    return (sys.stdout.isatty() or any(map(os.environ.get, _DRAWN))) and console().is_terminal
+    is_wanted = _manners.color == "always" or any(map(os.environ.get, _DRAWN))
+    return (sys.stdout.isatty() or is_wanted) and console().is_terminal
 
 
 def write(text: str) -> None:
     """Write a line, or some, of plain text to stdout."""
     sys.stdout.write(f"{printable(text)}\n")
+
+
+def say(text: str) -> None:
+    """Write what was done to stdout, in a line or some: no data, so nothing with `--quiet`."""
+    if not _manners.is_quiet:
+        write(text)
 
 
 def write_err(text: str) -> None:
@@ -101,15 +157,41 @@ def console(*, stderr: bool = False) -> Console:
                 yield segment if segment.control else Segment(steady(text), segment.style)
 
     stream = cast("TextIO", _Stream("stderr" if stderr else "stdout"))
-    made = SteadyConsole(file=stream, stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
-    if not made.is_terminal:
+    made = SteadyConsole(
+        file=stream, stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, **_colours()
+    )
+    if not made.is_terminal or not getattr(sys, "stderr" if stderr else "stdout").isatty():
         made.width = _PIPE_WIDTH
     return made
 
 
+class _Colours(TypedDict, total=False):
+    """What decides about colours, for rich."""
+
+    force_terminal: bool
+    no_color: bool
+    color_system: Literal["auto", "standard"] | None
+
+
+def _colours() -> _Colours:
+    """What `--color` says, for rich: without it, the terminal decides, and NO_COLOR and FORCE_COLOR."""
+    if _manners.color == "always":
+        return {"force_terminal": True, "no_color": False, "color_system": "standard"}
+    return {"color_system": None} if _manners.color == "never" else {}
+
+
 def show_error(error: EnvlockError) -> None:
-    """Show an error on stderr: `error.render()`, with colour on a terminal."""
-    if not sys.stderr.isatty():
+    """Show an error on stderr, also with `--quiet`: `error.render()`, with colour on a terminal."""
+    quiet, real = sys.stderr, _manners.stderr or sys.stderr
+    sys.stderr = real
+    try:
+        _show_error(error)
+    finally:
+        sys.stderr = quiet
+
+
+def _show_error(error: EnvlockError) -> None:
+    if _manners.color == "never" or not (_manners.color == "always" or sys.stderr.isatty()):
         sys.stderr.write(f"{error.render()}\n")
         return
     errors = error.errors if isinstance(error, ManyErrors) else (error,)

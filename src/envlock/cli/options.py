@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from envlock.named.lookup import Lookup, NamedEnvironment
 
 JSON = Flag("--json", "Print JSON.")
+DRY_RUN = Flag("--dry-run", "Write nothing: print what would be written.")
 CONFIG = Value("--config", "PATH", "The envlock.toml to use. Default: the nearest one in this folder or above.")
 
 FLOWS = Value("--flow", "FLOW", "Only this flow.", complete="flows", repeatable=True)

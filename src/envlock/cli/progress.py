@@ -179,7 +179,11 @@ class LiveReporter(Reporter):
     # rich takes longer to import than some work takes to do: it is loaded by the timer, or not at all.
 
     def _draws(self) -> bool:
-        return self._given.is_terminal if self._given is not None else sys.stderr.isatty()
+        if self._given is not None:
+            return self._given.is_terminal
+        from envlock.cli.console import draws_progress
+
+        return draws_progress()
 
     def _console(self) -> Console:
         if self._given is None:
