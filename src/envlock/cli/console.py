@@ -160,7 +160,7 @@ def console(*, stderr: bool = False) -> Console:
     made = SteadyConsole(
         file=stream, stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, **_colours()
     )
-    if not made.is_terminal or not getattr(sys, "stderr" if stderr else "stdout").isatty():
+    if not made.is_terminal or (_manners.color == "always" and not stream.isatty()):
         made.width = _PIPE_WIDTH
     return made
 
