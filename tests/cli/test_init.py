@@ -170,3 +170,45 @@ def test_a_flow_that_was_migrated_needs_no_option(tmp_path: Path, envlock: Envlo
     )
     assert said.returncode != 0
     assert "envlock lock" in said.stdout + said.stderr, "envlock is in charge, and there is no lock yet"
+
+
+SETTING = '"python.defaultInterpreterPath": "${workspaceFolder}/.envlock/envs/base/bin/python"'
+
+
+def test_vscode_gets_an_environment_of_the_project_and_keeps_its_other_settings(
+    tmp_path: Path, envlock: Envlock
+) -> None:
+    config = tmp_path / "envlock.toml"
+    config.write_text('[env.base.pypi]\npython = "3.12"\n[env.other.pypi]\npython = "3.11"\n')
+    assert "error[several-environments]" in envlock("init", "--vscode", check=2).stderr
+    settings = tmp_path / ".vscode" / "settings.json"
+    assert SETTING in envlock("init", "--vscode", "--env", "base", "--dry-run").stdout
+    assert not settings.parent.exists()
+    ran = envlock("init", "--vscode", "--env", "base")
+    assert ran.stdout == "wrote .vscode/settings.json\n"
+    assert "  envlock create --env base --in-project   VS Code then uses it\n" in ran.stderr
+    assert settings.read_text() == f"{{\n    {SETTING}\n}}\n"
+    assert "nothing to add" in envlock("init", "--vscode", "--env", "base").stdout
+    settings.write_text('{\n  // ours\n  "editor.rulers": [120],\n}\n')
+    assert envlock("init", "--vscode", "--env", "base", "--json").json["written"] == [".vscode/settings.json"]
+    assert settings.read_text() == f'{{\n  // ours\n  "editor.rulers": [120],\n  {SETTING}\n}}\n'
+    assert config.read_text().startswith("[env.base.pypi]")
+
+
+def test_settings_of_vscode_that_are_no_json_are_left_alone(tmp_path: Path, envlock: Envlock) -> None:
+    (tmp_path / "envlock.toml").write_text('[env.base.pypi]\npython = "3.12"\n')
+    settings = tmp_path / ".vscode" / "settings.json"
+    settings.parent.mkdir()
+    settings.write_text('{\n  "a": 1\n  "b": 2\n}\n')
+    ran = envlock("init", "--vscode", check=2)
+    assert "error[bad-vscode-settings]" in ran.stderr
+    assert "at .vscode/settings.json:3" in ran.stderr
+    assert f"add this line yourself: {SETTING}" in ran.stderr
+    assert settings.read_text() == '{\n  "a": 1\n  "b": 2\n}\n'
+
+
+def test_a_first_envlock_toml_and_vscode_in_one_go(tmp_path: Path, envlock: Envlock) -> None:
+    shutil.copy(FLOWS / "plain.py", tmp_path)
+    ran = envlock("init", "--vscode", "--step", "start", "--json")
+    assert ran.json["written"] == ["envlock.toml", ".vscode/settings.json"]
+    assert "envs/PlainFlow.start/bin/python" in (tmp_path / ".vscode" / "settings.json").read_text()

@@ -203,10 +203,11 @@ def test_a_name_whose_project_has_locked_something_else_is_reported(
     assert ran.stdout == "1.1\n"
     assert "warning: `jup` is outdated: `demo` changed in envlock.toml" in ran.stderr
     envlock("lock")
-    again = f"envlock create --config '{folder}/envlock.toml' --name jup --force"
-    assert again in run().stderr
-    assert again in envlock("path", "--name", "jup", cwd=tmp_path).stderr
-    assert envlock(*shlex.split(again)[1:], cwd=tmp_path).stdout != old
+    again = f"envlock sync jup --config '{folder}/envlock.toml'"
+    for ran in (run(), envlock("path", "--name", "jup", cwd=tmp_path), envlock("shell", "--name", "jup", cwd=tmp_path)):
+        assert again in ran.stderr
+    assert envlock("path", "--name", "jup", cwd=tmp_path).stdout == old
+    assert envlock(*shlex.split(again)[1:], cwd=tmp_path).stdout == "jup  demo  updated\n"
     assert (run().text, run().text) == ("1.0\n", "1.0\n")
     project.config.rename(tmp_path / "elsewhere.toml")
     assert run().text == "1.0\n"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from envlock.cli.app import run
-from envlock.cli.errors import BadName
 from envlock.model.arch import host_arch
 from envlock.places import home
+from envlock.workflow.errors import BadName
 from tests.conftest import Envlock, ProjectFolder
 from tests.hydration.making import SERIES, missing_files
 from tests.index import Index

@@ -5,7 +5,7 @@ PANELS = {
     "Lock": ("lock", "check", "build", "import", "export"),
     "Look": ("show",),
     "Cache": ("push", "get", "alias", "cache"),
-    "Run": ("run", "shell", "create", "path", "verify"),
+    "Run": ("run", "shell", "create", "path", "verify", "sync"),
 }
 """The commands as `envlock --help` lists them: each is what a module of its name declares under that name."""
 

@@ -64,10 +64,17 @@ def shown(incomplete: str) -> list[str]:
 
 def local_names(incomplete: str) -> list[str]:
     """Names that `envlock create --name` gave on this machine."""
-    from envlock.places import home
+    from envlock.workflow.local_names import local_names as names_here
 
-    folder = home() / "named"
-    return sorted(link.name for link in folder.glob(f"{incomplete}*")) if folder.is_dir() else []
+    return _starting((each.name for each in names_here()), incomplete)
+
+
+def names_of_project(incomplete: str) -> list[str]:
+    """Local names that follow the project."""
+    from envlock.workflow.local_names import names_of
+
+    project = _nearby_project()
+    return _starting((each.name for each in names_of(project)), incomplete) if project else []
 
 
 def _nearby_project() -> Project | None:

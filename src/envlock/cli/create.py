@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 
 from envlock.cli.command import Argument, CommandLine, Flag, Value, command
 from envlock.cli.one_environment import Wanted, ready_prefix
-from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, looked_up, open_project
+from envlock.cli.options import (
+    CONFIG,
+    FORCE,
+    OFFLINE,
+    ONE_ENV,
+    ONE_FLOW,
+    ONE_STEP,
+    PATHSPEC,
+    config_path,
+    looked_up,
+    open_project,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +32,10 @@ _SHARED = Argument(
     complete="aliases",
 )
 _NAME = Value("--name", "N", "Name it N. `envlock run --name N -- ...` then works from any folder.")
+_IN_PROJECT = Flag(
+    "--in-project",
+    "Also make a link to it in the project, which editors can use: `.envlock/envs/NAME`. Default name: its own.",
+)
 _INTO = Value(
     "--into",
     "FOLDER",
@@ -32,10 +46,9 @@ _FORCE = Flag(
     "Create the environment even if this machine lacks what its lock requires, and take the name from another one.",
 )
 _REBUILD = Flag("--rebuild", "Create it again even if it exists, and check the hashes of all packages again.")
-_LOCAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
-@command(_SHARED, ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC, _NAME, _INTO, _FORCE, _REBUILD, OFFLINE, CONFIG)
+@command(_SHARED, ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC, _NAME, _IN_PROJECT, _INTO, _FORCE, _REBUILD, OFFLINE, CONFIG)
 def create(line: CommandLine) -> int:
     """Create a locked environment on this machine and print its path.
 
@@ -46,19 +59,21 @@ def create(line: CommandLine) -> int:
 
     - `envlock create --step train`
     - `envlock create --env base --name base`
+    - `envlock create --env base --in-project`
     - `envlock create --step train --rebuild`
     - `envlock create team/base:v1 --name base`
     - `envlock create --pathspec TrainFlow/142/train`
     - `envlock create --step train --into /opt/envlock`
     """
-    from envlock.cli.errors import BadName, BadUsage
+    from envlock.cli.errors import BadUsage
 
-    name = line.value(_NAME)
-    if line.has(_NAME) and line.has(_INTO):
-        raise BadUsage("`--name` and `--into` exclude each other: give one of them", "envlock create")
+    for option in (_NAME, _IN_PROJECT):
+        if line.has(option) and line.has(_INTO):
+            raise BadUsage(f"`{option.name}` and `--into` exclude each other: give one of them", "envlock create")
+    if line.has(_IN_PROJECT) and (line.has(_SHARED) or line.has(PATHSPEC)):
+        raise BadUsage("`--in-project` is for environments of the project: give --step or --env", "envlock create")
     into = _folder(line.value(_INTO)) if line.has(_INTO) else None
-    if line.has(_NAME) and not _LOCAL_NAME.match(name):
-        raise BadName(name)
+    name = _checked(line.value(_NAME)) if line.has(_NAME) else ""
     wanted: Wanted | None = None
     if not (line.has(_SHARED) or line.has(PATHSPEC)):
         wanted = Wanted.of(line, rebuild=line.has(_REBUILD))
@@ -69,12 +84,35 @@ def create(line: CommandLine) -> int:
         )
     else:
         prefix = _make_shared(line, into)
-    if name:
-        from envlock.cli.prefix import give_name
-
-        give_name(name, prefix, wanted, force=line.has(_FORCE))
+    if name or line.has(_IN_PROJECT):
+        _give_name(line, name, prefix, wanted)
     sys.stdout.write(f"{prefix}\n")
     return 0
+
+
+def _checked(name: str) -> str:
+    from envlock.workflow.local_names import check_name
+
+    return check_name(name)
+
+
+def _give_name(line: CommandLine, name: str, prefix: str, wanted: Wanted | None) -> None:
+    """Give the prefix the name of `--name`, in the project with `--in-project`."""
+    from pathlib import Path
+
+    from envlock.workflow.local_names import Origin, give_name, name_in_project
+
+    origin = None
+    if wanted is not None:
+        origin = Origin(config_path(wanted.config), wanted.flow, wanted.step, wanted.environment)
+    if line.has(_IN_PROJECT):
+        assert origin is not None
+        project, environment = origin.of_today()
+        name = name or name_in_project(environment)
+        link = give_name(name, Path(prefix), origin, project=project, force=line.has(_FORCE))
+        sys.stderr.write(f"note: {project.shown(link)} leads to it\n")
+    else:
+        give_name(name, Path(prefix), origin, force=line.has(_FORCE))
 
 
 def _folder(text: str) -> Path:

@@ -7,7 +7,6 @@ import errno
 from pathlib import Path
 
 from envlock.errors import ConfigError, EnvlockError, HydrateError, Location
-from envlock.words import did_you_mean
 
 _HINTS = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), "check who owns it, and that you may read and write it"),
@@ -105,18 +104,6 @@ class NotHydrated(HydrateError):
         super().__init__(environment=environment, prefix=prefix)
 
 
-class NoSuchName(ConfigError):
-    """No environment of this machine has that name."""
-
-    code = "no-such-name"
-    message = "no environment is called `{name}` on this machine"
-    details = ("names: {names}",)
-    hint = "envlock create --name {name} --step STEP"
-
-    def __init__(self, name: str, names: list[str]) -> None:
-        super().__init__(name=name, names=", ".join(names) or "none", hint=did_you_mean(name, names))
-
-
 class NamedEnvironmentGone(HydrateError):
     """The environment that has this name on this machine can no longer be used."""
 
@@ -138,30 +125,6 @@ class NoSuchCommand(ConfigError):
 
     def __init__(self, command: str, reason: str, scripts: str) -> None:
         super().__init__(command=command, reason=reason, scripts=scripts)
-
-
-class BadName(ConfigError):
-    """A name that an environment of this machine cannot have."""
-
-    code = "bad-name"
-    message = "`{name}` cannot be the name of an environment"
-    details = ("names have letters, digits, `.`, `_` and `-`, and begin with a letter or a digit",)
-    hint = "envlock create --name train"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name=name)
-
-
-class NameTaken(ConfigError):
-    """Another environment on this machine has this name already."""
-
-    code = "name-taken"
-    message = "`{name}` is the name of another environment"
-    details = ("it is {target}",)
-    hint = "to move the name to the new environment: envlock create --name {name} --force"
-
-    def __init__(self, name: str, link: Path, target: str) -> None:
-        super().__init__(locations=(Location(str(link)),), name=name, target=target)
 
 
 class AlreadyInShell(ConfigError):

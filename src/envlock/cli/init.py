@@ -8,12 +8,14 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from envlock.cli.command import Argument, CommandLine, Flag, Value, command
-from envlock.cli.options import JSON
+from envlock.cli.options import JSON, ONE_ENV, ONE_FLOW, ONE_STEP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from envlock.config.edit.init_template import Template, Written
+    from envlock.config.edit.vscode_settings import Vscode
+    from envlock.config.project import Project
     from envlock.errors import EnvlockError
 
 _FLOW_FILES = Argument("flow_files", "[FLOW_FILE]...", "Python files with flows. Default: those of this folder.")
@@ -26,12 +28,15 @@ _WITH = Value(
 _FORCE = Flag("--force", "Write a new envlock.toml. The existing one is kept as envlock.toml.old.")
 _SCHEMA = Flag("--schema", "Also write the JSON schema, so that an editor helps with the file.")
 _METAFLOW_DEFAULT = Flag("--metaflow-default", "Also make envlock Metaflow's environment in this folder.")
+_VSCODE = Flag("--vscode", "Also let VS Code use an environment of this project, chosen by --step or --env.")
 _DRY_RUN = Flag("--dry-run", "Write nothing: print what would change in envlock.toml.")
 
 _MOST_DROPPED = 20
 
 
-@command(_FLOW_FILES, _WITH, _FORCE, _SCHEMA, _METAFLOW_DEFAULT, _DRY_RUN, JSON)
+@command(
+    *(_FLOW_FILES, _WITH, _FORCE, _SCHEMA, _METAFLOW_DEFAULT, _VSCODE, ONE_FLOW, ONE_STEP, ONE_ENV, _DRY_RUN, JSON),
+)
 def init(line: CommandLine) -> int:
     """Write an envlock.toml into this folder, or add to it what is new.
 
@@ -49,30 +54,44 @@ def init(line: CommandLine) -> int:
     - `envlock init --force flows/*.py`
     - `envlock init train_flow.py --metaflow-default`
     - `envlock init --metaflow-default` (it does not change an existing envlock.toml)
+    - `envlock init --vscode --env base` (nor does this)
     """
     from envlock.config.edit.init_template import Written, make_template, text_there, write_template
     from envlock.config.project import CONFIG_NAME
 
     folder = Path.cwd()
     force, schema, metaflow_default = map(line.has, (_FORCE, _SCHEMA, _METAFLOW_DEFAULT))
-    if metaflow_default and not (force or schema or line.has(_WITH)) and (folder / CONFIG_NAME).exists():
+    is_toml_kept = not (force or schema or line.has(_WITH)) and (folder / CONFIG_NAME).exists()
+    if is_toml_kept and line.has(_VSCODE) and not (metaflow_default or line.has(_FLOW_FILES)):
+        _only_vscode(line, folder)
+        return 0
+    if metaflow_default and is_toml_kept and not line.has(_VSCODE):
         _only_default(folder, as_json=line.has(JSON))
         return 0
     before = None if force else text_there(folder)
     files, take = [Path(each) for each in line.values(_FLOW_FILES)], line.values(_WITH)
     made = make_template(folder, files, schema=schema, before=before, take=take)
+    vscode = _vscode(line, folder, made.project) if line.has(_VSCODE) else None
     if line.has(_DRY_RUN):
         written = Written(())
     else:
         written = write_template(folder, made, schema=schema, metaflow_default=metaflow_default)
+        if vscode is not None and vscode.is_changed:
+            from dataclasses import replace
+
+            from envlock.config.edit.vscode_settings import write_settings
+
+            written = replace(written, files=(*written.files, write_settings(folder, vscode.text)))
     names = [path.relative_to(folder).as_posix() for path in written.files]
     diff = difference(folder / CONFIG_NAME, made.text) if line.has(_DRY_RUN) else None
+    if diff is not None and vscode is not None:
+        diff += difference(folder / vscode.path, vscode.text)
     if line.has(JSON):
         _print_json(made, names, written, diff)
     else:
         if diff:
             sys.stdout.write(diff)
-        _print(made, names, written)
+        _print(made, names, written, vscode.next_lines if vscode else ())
     return 0
 
 
@@ -99,6 +118,45 @@ def _only_default(folder: Path, *, as_json: bool) -> None:
     write_err("\nnext:")
     for line in _COMMIT:
         write_err(f"  {line}")
+
+
+def _vscode(line: CommandLine, folder: Path, project: Project) -> Vscode:
+    """VS Code's settings with an environment of the project. Raises what choosing one, and reading those, raises."""
+    from envlock.config.edit.vscode_settings import Vscode
+    from envlock.config.selection import choose_one
+    from envlock.workflow.local_names import IN_PROJECT, name_in_project
+
+    chosen = choose_one(project, flow=line.value(ONE_FLOW), step=line.value(ONE_STEP), environment=line.value(ONE_ENV))
+    option = f"--step {quote(chosen.name)}" if chosen.is_step else f"--env {quote(chosen.name)}"
+    create = f"envlock create {option} --in-project   VS Code then uses it"
+    return Vscode.of(folder, IN_PROJECT / name_in_project(chosen), (create,))
+
+
+def _only_vscode(line: CommandLine, folder: Path) -> None:
+    """Let VS Code use an environment of a folder that has its envlock.toml, and say so."""
+    from envlock.cli.console import write, write_err, write_json
+    from envlock.config.edit.vscode_settings import write_settings
+    from envlock.config.project import CONFIG_NAME
+    from envlock.config.read import load_project
+
+    vscode = _vscode(line, folder, load_project(folder / CONFIG_NAME))
+    names = [vscode.path.as_posix()] if vscode.is_changed and not line.has(_DRY_RUN) else []
+    if names:
+        write_settings(folder, vscode.text)
+    diff = difference(folder / vscode.path, vscode.text) if line.has(_DRY_RUN) else None
+    if line.has(JSON):
+        document: dict[str, object] = {"written": names, "flows": [], "old": None, "dropped": [], "added": []}
+        write_json(document if diff is None else {**document, "diff": diff})
+        return
+    if diff:
+        sys.stdout.write(diff)
+    for name in names:
+        write(f"wrote {name}")
+    if not vscode.is_changed:
+        write(f"nothing to add: {vscode.path} has it already")
+    write_err("\nnext:")
+    for text in vscode.next_lines:
+        write_err(f"  {text}")
 
 
 _COMMIT = (
@@ -143,7 +201,7 @@ def _unread_place(error: EnvlockError) -> dict[str, object]:
     return {"file": at.path if at else None, "line": at.line if at else None, "message": error.message}
 
 
-def _print(made: Template, names: list[str], written: Written) -> None:
+def _print(made: Template, names: list[str], written: Written, then: Iterable[str] = ()) -> None:
     from envlock.cli.console import write, write_err
 
     for text in _done_lines(made, names):
@@ -158,8 +216,8 @@ def _print(made: Template, names: list[str], written: Written) -> None:
             write_err(f"  and {more} more")
     print_notes(made)
     write_err("\nnext:")
-    for line in _next_lines(made, names):
-        write_err(f"  {line}")
+    for text in (*_next_lines(made, names), *then):
+        write_err(f"  {text}")
 
 
 def _done_lines(made: Template, names: list[str]) -> Iterator[str]:

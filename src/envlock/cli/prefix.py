@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.activation import RECEIPT
-from envlock.cli.errors import NamedEnvironmentGone, NameTaken, NoSuchName, NotHydrated
+from envlock.cli.errors import NamedEnvironmentGone, NotHydrated
 from envlock.cli.one_environment import Wanted, named_link, origin_file
 from envlock.cli.options import config_path
 from envlock.cli.prefix_memo import remember
@@ -18,21 +16,22 @@ from envlock.config.project import CONFIG_NAME
 from envlock.config.read import load_project
 from envlock.config.selection import choose_one
 from envlock.errors import EnvlockError, printable
-from envlock.files import MEMO_BYTES, read_file, write_atomically
-from envlock.hydration.errors import storage_error
 from envlock.hydration.prefix import find_prefix, prefix_of, read_receipt
 from envlock.interpreters import version_of
 from envlock.lockfile.folder import lock_path
 from envlock.model.arch import host_arch
 from envlock.named.alias import has_variables
-from envlock.places import folder_in_home, home, trusted
+from envlock.places import home, trusted
+from envlock.workflow.errors import NoSuchName
 from envlock.workflow.hydrate import find_lock, hydrate
+from envlock.workflow.local_names import local_names, read_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from envlock.config.project import Base, Project
     from envlock.model.lock import Lock
+    from envlock.workflow.local_names import Origin
 
 
 def find_or_hydrate(wanted: Wanted, into: Path | None = None) -> str:
@@ -60,13 +59,17 @@ def find_or_hydrate(wanted: Wanted, into: Path | None = None) -> str:
     base = environment.base
     is_pinned = base is None or (not base.fetch_at_exec and not has_variables(base.written))
     if is_pinned and not any(url.startswith("folder") for url, _ in environment.local):  # else no few files decide it
-        remember(wanted.key, str(prefix), _deciding(wanted, project, base, lock, prefix), began=wanted.began)
+        deciding = _deciding(project, base, lock, prefix, is_nearest=not wanted.config)
+        remember(wanted.key, str(prefix), deciding, began=wanted.began)
     return str(prefix)
 
 
-def _deciding(wanted: Wanted, project: Project, base: Base | None, lock: Lock, prefix: Path) -> Iterator[str]:
-    """Every path whose change could change the answer: which prefix it is, or whether it is complete."""
-    if not wanted.config:
+def _deciding(project: Project, base: Base | None, lock: Lock, prefix: Path, *, is_nearest: bool) -> Iterator[str]:
+    """Every path whose change could change the answer: which prefix it is, or whether it is complete.
+
+    `is_nearest` tells that the project was found from the working folder.
+    """
+    if is_nearest:
         for folder in (Path.cwd(), *Path.cwd().parents):
             yield str(folder / CONFIG_NAME)
             if folder == project.folder:
@@ -94,8 +97,7 @@ def _of_prefix(prefix: Path) -> Iterator[str]:
 def _named(wanted: Wanted) -> str:
     link = Path(named_link(wanted.name))
     if not link.is_symlink():
-        names = sorted(path.name for path in link.parent.iterdir() if path.is_symlink()) if link.parent.is_dir() else []
-        raise NoSuchName(wanted.name, names)
+        raise NoSuchName(wanted.name, [each.name for each in local_names()])
     home()  # refuses a home that others may write: they would decide what runs here
     prefix = trusted(link.readlink())
     receipt = read_receipt(prefix)
@@ -104,84 +106,41 @@ def _named(wanted: Wanted) -> str:
     version = version_of(Path(receipt.python))
     if version is None or version.split(".")[:2] != receipt.python_version.split(".")[:2]:
         raise NamedEnvironmentGone(wanted.name, f"its interpreter {receipt.python} is {version or 'gone'}")
-    origin = _origin(wanted.name)
+    origin = read_origin(Path(origin_file(wanted.name)))
     if origin is None:
         remember(("prefix", str(prefix)), str(prefix), _of_prefix(prefix), began=wanted.began)
     else:
-        _compare(wanted, origin, prefix)
+        why = compare(("named", wanted.name, str(prefix)), origin, prefix, began=wanted.began)
+        if why:
+            _warn_of_older(wanted.name, origin, why)
     return str(prefix)
 
 
-def give_name(name: str, prefix: str, origin: Wanted | None, *, force: bool) -> None:
-    """Give a prefix on this machine the name `name`. Raises NameTaken unless `force`; HomeUnusable.
+def compare(
+    key: Sequence[str], origin: Origin, prefix: Path, *, began: int, is_of: Callable[[Lock], bool] | None = None
+) -> str:
+    """Why the prefix is not what the project has locked now; if it is, that is remembered, and the text is empty.
 
-    `origin` is the project's environment that it is, so that a newer lock is noticed; None if it is of no project.
+    `is_of` tells whether it was made for a lock; by default, whether it is the prefix of that lock.
     """
-    link = Path(named_link(name))
+    if not origin.config.exists():  # the project is gone, the environment is still good
+        remember(key, str(prefix), (str(origin.config), *_of_prefix(prefix)), began=began)
+        return ""
     try:
-        folder_in_home("named")
-        if os.path.lexists(link):
-            target = str(link.readlink()) if link.is_symlink() else "not a link of envlock"
-            if target != prefix and not force:
-                raise NameTaken(name, link, target)
-        stage = link.with_name(f".{name}.{os.getpid()}")
-        stage.unlink(missing_ok=True)
-        stage.symlink_to(prefix)
-        stage.replace(link)
-        _keep_origin(name, origin)
-    except OSError as error:
-        raise storage_error(error, link.parent) from error
-
-
-def _keep_origin(name: str, wanted: Wanted | None) -> None:
-    """Write down which environment of which project the name is for; None if it is of no project."""
-    path = Path(origin_file(name))
-    if wanted is None:
-        path.unlink(missing_ok=True)
-        return
-    said = {
-        "config": str(config_path(wanted.config)),
-        "flow": wanted.flow,
-        "step": wanted.step,
-        "environment": wanted.environment,
-    }
-    write_atomically(path, json.dumps(said).encode())
-
-
-def _origin(name: str) -> Wanted | None:
-    """Which environment of which project the name is for; None if that is unknown."""
-    try:
-        said = json.loads(read_file(origin_file(name), MEMO_BYTES))
-        config, flow, step, environment = (str(said[key]) for key in ("config", "flow", "step", "environment"))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
-    return Wanted(config=config, flow=flow, step=step, environment=environment)
-
-
-def _compare(wanted: Wanted, origin: Wanted, prefix: Path) -> None:
-    """Warn if the project of a name has a newer lock; else remember the prefix."""
-    key = ("named", wanted.name, str(prefix))
-    if not Path(origin.config).exists():  # the project is gone, the environment is still good
-        remember(key, str(prefix), (origin.config, *_of_prefix(prefix)), began=wanted.began)
-        return
-    try:
-        project = load_project(Path(origin.config))
-        environment = choose_one(project, flow=origin.flow, step=origin.step, environment=origin.environment)
+        project, environment = origin.of_today()
         if environment.is_fetched:
-            return
+            return ""
         lock = find_lock(project, environment, host_arch())
     except EnvlockError as error:
-        _warn_of_older(wanted.name, origin, error.message)
-        return
-    if prefix_of(lock, home()) != prefix:
-        _warn_of_older(wanted.name, origin, f"`{environment.name}` has been locked again since")
-    elif environment.base is None or not has_variables(environment.base.written):
-        deciding = _deciding(origin, project, environment.base, lock, prefix)
-        remember(key, str(prefix), deciding, began=wanted.began)
+        return error.message
+    if not (is_of(lock) if is_of else prefix_of(lock, home()) == prefix):
+        return f"`{environment.name}` has been locked again since"
+    if environment.base is None or not has_variables(environment.base.written):
+        deciding = _deciding(project, environment.base, lock, prefix, is_nearest=False)
+        remember(key, str(prefix), deciding, began=began)
+    return ""
 
 
-def _warn_of_older(name: str, origin: Wanted, why: str) -> None:
-    options = (("--config", origin.config), ("--flow", origin.flow), ("--step", origin.step))
-    said = [f"{option} {shlex.quote(value)}" for option, value in (*options, ("--env", origin.environment)) if value]
-    command = f"envlock create {' '.join(said)} --name {name} --force"
+def _warn_of_older(name: str, origin: Origin, why: str) -> None:
+    command = f"envlock sync {name} --config {shlex.quote(str(origin.config))}"
     sys.stderr.write(printable(f"warning: `{name}` is outdated: {why}\n  to update it: {command}\n"))

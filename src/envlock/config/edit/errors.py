@@ -139,3 +139,14 @@ class BadMetaflowConfig(ConfigError):
 
     def __init__(self, path: str, reason: str, line: int | None = None) -> None:
         super().__init__(path=path, reason=reason, locations=(Location(path, line),))
+
+
+class BadVscodeSettings(ConfigError):
+    """VS Code's settings of the project cannot be read, so nothing can be added to them."""
+
+    code = "bad-vscode-settings"
+    message = "`{path}` is not JSON with comments: {reason}"
+    hint = "correct it, or add this line yourself: {line_to_add}"
+
+    def __init__(self, path: str, reason: str, line: int | None, line_to_add: str) -> None:
+        super().__init__(path=path, reason=reason, line_to_add=line_to_add, locations=(Location(path, line),))

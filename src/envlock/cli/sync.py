@@ -1,0 +1,88 @@
+"""`envlock sync`: let the local names of a project follow its locks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envlock.cli.command import Argument, CommandLine, Flag, command
+from envlock.cli.options import CONFIG, JSON, OFFLINE, open_project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from envlock.workflow.local_names import Synced
+
+_NAMES = Argument("names", "[NAME]...", "Only these names. Default: all of the project.", complete="names_of_project")
+_DRY_RUN = Flag("--dry-run", "Change nothing: print which names would be updated.")
+
+
+@command(
+    _NAMES,
+    _DRY_RUN,
+    OFFLINE,
+    JSON,
+    CONFIG,
+    epilog="Exit status: 0; 1 if a name cannot follow: it stays as it is, and the others are updated.",
+)
+def sync(line: CommandLine) -> int:
+    """Let the names of the project's environments on this machine lead to what is locked now.
+
+    These are the names that `envlock create --name` gave, and the links of `envlock create --in-project`. An
+    environment that is not on this machine is created; each name then changes at once.
+
+    For example:
+
+    - `envlock sync`
+    - `envlock sync base`
+    - `envlock sync --dry-run --json`
+    """
+    from envlock.cli.console import write, write_err, write_json
+    from envlock.cli.progress import LiveReporter
+    from envlock.errors import one_line, printable
+    from envlock.workflow.local_names import sync as sync_names
+
+    project = open_project(line)
+    with LiveReporter() as reporter:
+        synced = sync_names(
+            project, line.values(_NAMES), reporter, dry_run=line.has(_DRY_RUN), offline=line.has(OFFLINE)
+        )
+    failed = [each for each in synced if each.error is not None]
+    status = 1 if failed else 0
+    if line.has(JSON):
+        write_json({"names": [_as_document(each) for each in synced], "exit_status": status})
+        return status
+    for text in _lines(synced):
+        write(one_line(text))
+    for each in failed:
+        assert each.error is not None
+        write_err(printable(f"\n{each.name.name}: {each.error.render()}"))
+    if not synced:
+        write_err("note: no environment of this project has a name here; `envlock create --name NAME` gives one")
+    return status
+
+
+def _as_document(synced: Synced) -> dict[str, object]:
+    return {
+        "name": synced.name.name,
+        "link": str(synced.name.link),
+        "environment": synced.environment or None,
+        "state": synced.state,
+        "before": str(synced.before) if synced.before else None,
+        "after": str(synced.after) if synced.after else None,
+        "error": synced.error.as_dict() if synced.error else None,
+    }
+
+
+_WORDS = {
+    "current": "up to date",
+    "updated": "updated",
+    "outdated": "would be updated",
+    "failed": "not updated",
+}
+
+
+def _lines(synced: Sequence[Synced]) -> Iterator[str]:
+    """One line for each name: the name, its environment, and what became of it."""
+    rows = [(each.name.name, each.environment or "?", _WORDS[each.state]) for each in synced]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    yield from (f"{name:{widths[0]}}  {environment:{widths[1]}}  {word}" for name, environment, word in rows)

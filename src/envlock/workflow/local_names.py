@@ -1,0 +1,253 @@
+"""Local names: links to prefixes that editors and kernels hold, and that `sync` moves to what is locked now.
+
+```
+<home>/named/<name>                          of this machine: `envlock create --name <name>`
+<folder of envlock.toml>/.envlock/envs/<name>  of a project: `envlock create --in-project`
+```
+
+Beside each link, `.<name>.from` says which environment of which project it is for. A link of an environment that is of
+no project (an alias, a task) has no such file, and is never moved.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from envlock.config.read import load_project
+from envlock.config.selection import choose_one
+from envlock.errors import EnvlockError
+from envlock.files import MEMO_BYTES, json_of, leads_out, read_file, write_atomically
+from envlock.hydration.errors import storage_error
+from envlock.hydration.prefix import find_prefix, prefix_of
+from envlock.model.arch import host_arch
+from envlock.places import folder_in_home, home
+from envlock.workflow.errors import BadName, NameTaken, NoSuchName
+from envlock.workflow.hydrate import find_lock, hydrate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envlock.config.project import Environment, Project
+    from envlock.reporter import Reporter
+
+IN_PROJECT = Path(".envlock", "envs")
+"""Where a project has its links, relative to the folder of envlock.toml."""
+_GITIGNORE = b"# Links to environments on this machine, made by `envlock create --in-project`.\n*\n"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+
+
+class Origin(NamedTuple):
+    """The environment of a project that a local name or a kernel is for. Empty means that the choice is open."""
+
+    config: Path
+    """envlock.toml, absolute."""
+    flow: str = ""
+    step: str = ""
+    environment: str = ""
+    """The name of an `[env.*]` table."""
+
+    @property
+    def options(self) -> str:
+        """It as options of commands, quoted for a shell."""
+        chosen = (("--flow", self.flow), ("--step", self.step), ("--env", self.environment))
+        options = (("--config", str(self.config)), *chosen)
+        return " ".join(f"{option} {shlex.quote(value)}" for option, value in options if value)
+
+    def of_today(self) -> tuple[Project, Environment]:
+        """The project and its environment as envlock.toml has them now. Raises ConfigError."""
+        project = load_project(self.config)
+        return project, choose_one(project, flow=self.flow, step=self.step, environment=self.environment)
+
+
+class LocalName(NamedTuple):
+    """A name of an environment on this machine: a link."""
+
+    name: str
+    link: Path
+    origin: Origin | None
+    """None for an environment that is of no project, and where that cannot be read."""
+
+    @property
+    def prefix(self) -> Path:
+        """Where the link leads, whether or not that is there. Raises OSError."""
+        return self.link.readlink()
+
+
+def check_name(name: str) -> str:
+    """The name. Raises BadName."""
+    if not _NAME.match(name):
+        raise BadName(name)
+    return name
+
+
+def name_in_project(environment: Environment) -> str:
+    """What the link of an environment is called in its project: `Train.start`, `base`. Raises BadName."""
+    return check_name(environment.name.replace("/", ".") if environment.is_step else environment.name)
+
+
+def folder_of_links(project: Project | None = None) -> Path:
+    """Where the links are: of the machine, or of a project."""
+    return home() / "named" if project is None else project.folder / IN_PROJECT
+
+
+def local_names(project: Project | None = None) -> tuple[LocalName, ...]:
+    """The local names of this machine, or those in a project's folder, sorted. Raises NoHome."""
+    folder = folder_of_links(project)
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_symlink() and _NAME.match(entry.name))
+    except OSError:
+        return ()
+    return tuple(LocalName(name, folder / name, read_origin(folder / f".{name}.from")) for name in names)
+
+
+def names_of(project: Project) -> tuple[LocalName, ...]:
+    """The local names that follow a project: those of its own folder, then the machine's."""
+    own = tuple(each for each in local_names(project) if each.origin is not None)
+    here = tuple(each for each in local_names() if each.origin is not None and _is_same(each.origin.config, project))
+    return own + here
+
+
+def give_name(name: str, prefix: Path, origin: Origin | None, *, project: Project | None = None, force: bool) -> Path:
+    """Give a prefix a local name, of this machine or in a project's folder; the link.
+
+    `origin` is the project's environment that it is; None if it is of no project. The link is replaced at once.
+    Raises NameTaken unless `force`; HomeUnusable, DiskFull; CannotWrite for a project's folder.
+    """
+    folder = folder_of_links(project)
+    link = folder / name
+    try:
+        if project is None:
+            folder_in_home("named")
+        else:
+            _make_in_project(project)
+        if os.path.lexists(link):
+            target = str(link.readlink()) if link.is_symlink() else "not a link of envlock"
+            if target != str(prefix) and not force:
+                own = "" if project is None else "--in-project "
+                raise NameTaken(name, str(link), target, f"envlock create {own}--name {name}")
+        _move(link, prefix)
+        if origin is not None and project is not None:  # which may move
+            origin = origin._replace(config=Path(os.path.relpath(origin.config, folder)))
+        _keep_origin(folder / f".{name}.from", origin)
+    except OSError as error:
+        raise _unwritable(error, folder, project) from error
+    return link
+
+
+def _unwritable(error: OSError, folder: Path, project: Project | None) -> EnvlockError:
+    if project is None:
+        return storage_error(error, folder)
+    from envlock.config.edit.errors import CannotWrite
+
+    return CannotWrite(project.shown(folder), error.strerror or str(error))
+
+
+def _make_in_project(project: Project) -> None:
+    """Make the folder of a project's links, which git ignores. Raises OSError."""
+    folder = project.folder / IN_PROJECT
+    if leads_out(folder, project.folder):
+        raise NotADirectoryError(20, "it is a link that leads out of the project", str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    ignored = folder.parent / ".gitignore"
+    if not ignored.exists() and folder.parent != home():
+        write_atomically(ignored, _GITIGNORE)
+
+
+def _move(link: Path, prefix: Path) -> None:
+    """Let a link lead to a prefix, at once. Raises OSError."""
+    stage = link.with_name(f".{link.name}.{os.getpid()}")
+    stage.unlink(missing_ok=True)
+    stage.symlink_to(prefix)
+    try:
+        stage.replace(link)
+    except OSError:
+        stage.unlink(missing_ok=True)
+        raise
+
+
+def _keep_origin(path: Path, origin: Origin | None) -> None:
+    if origin is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_atomically(path, json.dumps(origin._asdict(), default=str).encode())
+
+
+def read_origin(path: Path) -> Origin | None:
+    """The environment that a file says a name is for; None if there is none, or it is not valid."""
+    try:
+        said = json_of(read_file(path, MEMO_BYTES))
+        config, *chosen = (str(said[key]) for key in Origin._fields)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return Origin(Path(os.path.normpath(path.parent / config)), *chosen)
+
+
+def _is_same(config: Path, project: Project) -> bool:
+    try:
+        return config == project.path or config.samefile(project.path)
+    except OSError:
+        return False
+
+
+# Following the locks: `envlock sync`.
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What became of one local name."""
+
+    name: LocalName
+    state: str
+    """`current`, `updated`, `outdated` (a dry run: it would be updated), or `failed`."""
+    environment: str = ""
+    """What the project calls the environment; empty if it has none of that kind any more."""
+    before: Path | None = None
+    """Where the link led."""
+    after: Path | None = None
+    """Where it leads, or would lead."""
+    error: EnvlockError | None = None
+    """Why it cannot follow."""
+
+
+def sync(
+    project: Project, names: Sequence[str], reporter: Reporter, *, dry_run: bool = False, offline: bool = False
+) -> tuple[Synced, ...]:
+    """Let the local names of a project lead to what is locked now, hydrating it where it is not on this machine.
+
+    `names` are those to update; none means all. Each link is moved at once, after its environment is whole; one that
+    cannot follow stays as it is, and the others are updated. With `dry_run`, nothing is written. Raises NoSuchName.
+    """
+    known = names_of(project)
+    for name in names:
+        if name not in {each.name for each in known}:
+            raise NoSuchName(name, sorted({each.name for each in known}))
+    chosen = [each for each in known if not names or each.name in names]
+    return tuple(_synced(each, reporter, dry_run=dry_run, offline=offline) for each in chosen)
+
+
+def _synced(local: LocalName, reporter: Reporter, *, dry_run: bool, offline: bool) -> Synced:
+    assert local.origin is not None
+    before: Path | None = None
+    name = ""
+    try:
+        before = local.prefix
+        project, environment = local.origin.of_today()
+        name = environment.name
+        lock = find_lock(project, environment, host_arch())
+        if prefix_of(lock, home()) == before and find_prefix(lock, home()) is not None:
+            return Synced(local, "current", name, before, before)
+        if dry_run:
+            return Synced(local, "outdated", name, before, prefix_of(lock, home()))
+        after = hydrate(project, lock, reporter, offline=offline)
+        _move(local.link, after)
+    except EnvlockError as error:
+        return Synced(local, "failed", name, before, before, error)
+    except OSError as error:
+        return Synced(local, "failed", name, before, before, storage_error(error, local.link.parent))
+    return Synced(local, "updated", name, before, after)
