@@ -8,10 +8,13 @@ import time
 from envlock.cli.command import Value
 from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, config_given
 from envlock.cli.prefix_memo import home, recall
+from envlock.in_use import hold, used
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envlock.cli.command import CommandLine
+
+_ATTEMPTS = 3
 
 
 class Wanted:
@@ -73,18 +76,29 @@ class Wanted:
 def ready_prefix(wanted: Wanted) -> str:
     """The prefix of this environment, hydrated first if it is not on this machine.
 
-    Costs a few `stat` calls where it was found before. Raises EnvlockError.
+    Notes that it is used. Costs a few `stat` calls where it was found before. Raises EnvlockError.
     """
     prefix = None
     if wanted.name:
         prefix = _named(wanted.name)
     elif not wanted.rebuild:
         prefix = recall(wanted.key)
-    if prefix is not None:
-        return prefix
-    from envlock.cli.prefix import find_or_hydrate
+    if prefix is None:
+        from envlock.cli.prefix import find_or_hydrate
 
-    return find_or_hydrate(wanted)
+        prefix = find_or_hydrate(wanted)
+    used(prefix)
+    return prefix
+
+
+def held_prefix(wanted: Wanted) -> str:
+    """As `ready_prefix`; `env gc` leaves it as long as this process lives, and what it becomes or starts."""
+    prefix = ready_prefix(wanted)
+    for _ in range(_ATTEMPTS):
+        if hold(prefix):
+            break
+        prefix = ready_prefix(wanted)  # it was removed a moment ago
+    return prefix
 
 
 def named_link(name: str) -> str:

@@ -25,6 +25,7 @@ from envlock.places import home, trusted
 from envlock.workflow.errors import NoSuchName
 from envlock.workflow.hydrate import find_lock, hydrate
 from envlock.workflow.local_names import local_names, read_origin
+from envlock.workflow.machine.known_projects import know
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +55,8 @@ def find_or_hydrate(wanted: Wanted, into: Path | None = None) -> str:
             prefix = hydrate(
                 project, lock, reporter, offline=wanted.offline, force=wanted.force, rebuild=wanted.rebuild, into=into
             )
+    elif into is None:
+        know(project, lock)
     if into is not None:
         return str(prefix)
     base = environment.base

@@ -7,7 +7,7 @@ import sys
 
 from envlock.activation import activated
 from envlock.cli.command import Argument, CommandLine, command
-from envlock.cli.one_environment import Wanted, ready_prefix
+from envlock.cli.one_environment import Wanted, held_prefix
 from envlock.cli.options import CONFIG, FORCE, KEEP_PYTHONPATH, LOCAL_NAME, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ def run(line: CommandLine) -> int:
         raise BadUsage(
             "no command to run is given; for example: `envlock run --step train -- python -V`", "envlock run"
         )
-    prefix = ready_prefix(Wanted.of(line, name=line.value(LOCAL_NAME)))
+    prefix = held_prefix(Wanted.of(line, name=line.value(LOCAL_NAME)))
     return become(words, prefix, keep_pythonpath=line.has(KEEP_PYTHONPATH))
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 
 from envlock.cli.command import CommandLine, command
-from envlock.cli.one_environment import Wanted, ready_prefix
+from envlock.cli.one_environment import Wanted, held_prefix
 from envlock.cli.options import (
     CONFIG,
     FORCE,
@@ -56,7 +56,7 @@ def shell(line: CommandLine) -> int:
 
 def enter(wanted: Wanted, *, keep_pythonpath: bool = False) -> NoReturn:
     """Replace this process by the user's shell. Raises EnvlockError: AlreadyInShell and NoShell among them."""
-    prefix = ready_prefix(wanted)
+    prefix = held_prefix(wanted)
     name = _name_of(wanted)
     own = os.environ.get("SHELL") or "/bin/sh"
     _look_around(prefix)

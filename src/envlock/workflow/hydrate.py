@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from envlock.hydration.prefix import find_prefix
 from envlock.places import home
 from envlock.reporter import Reporter
+from envlock.workflow.machine.known_projects import know
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,10 +30,13 @@ def hydrate(
     """The prefix of a lock in this machine's home, with artifacts from the project's cache, else from upstream.
 
     `into` is another home for the prefix and its Python build; all else stays in this machine's. `offline` uses the
-    cache alone. Costs half a millisecond if the prefix is there. Everything else is as in `envlock.hydration.hydrate`.
+    cache alone. This machine knows the project from then on. Costs half a millisecond if the prefix is there.
+    Everything else is as in `envlock.hydration.hydrate`.
     Raises HostNotAllowed too.
     """
     place = into or home()
+    if into is None:
+        know(project, lock)
     found = None if rebuild else find_prefix(lock, place)
     if found is not None:
         return found

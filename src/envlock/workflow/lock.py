@@ -22,6 +22,7 @@ from envlock.workflow.locking.jobs import Job, Locked, LockResult, Pinned, Upgra
 from envlock.workflow.locking.previous_locks import PreviousLocks, upgradable
 from envlock.workflow.locking.prune import left_over, prune, remove, sweep, unwritable
 from envlock.workflow.locking.solve import Solver, raise_all
+from envlock.workflow.machine.known_projects import know
 from envlock.workflow.needed_locks import locks_of
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def lock(
     """Lock the chosen environments for the chosen archs, and prune.
 
     Everything is resolved before anything is written; each file is written whole, new files before old ones go. Where
-    nothing changed, no file is touched and no process started. `start` are locks to keep packages of, beside those of
-    the project. Raises ManyErrors with every environment that fails, or the one error.
+    nothing changed, no file is touched and no process started. This machine knows the project from then on. `start` are
+    locks to keep packages of, beside those of the project. Raises ManyErrors with every environment that fails, or the
+    one error.
     """
     selection, upgrade, reporter = selection or Selection(), upgrade or Upgrade(), reporter or Reporter()
     environments, archs = selection.choose(project), selection.choose_archs(project)
@@ -73,6 +75,7 @@ def lock(
     noted = previous.with_left_over(results, [*replaced, *pruned])
     prune(project, [*replaced, *pruned])
     sweep(project.lock_folder)
+    know(project)
     return LockResult(noted, replaced, pruned, pinned, len(fetched))
 
 

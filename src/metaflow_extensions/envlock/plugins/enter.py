@@ -14,6 +14,7 @@ from metaflow.package import MetaflowPackage
 
 from .envlock_environment import ABSENT_VARIABLE, IDENTITY_VARIABLE, TASK_VARIABLE, EnvlockException, pathspec
 from .name_values import runtime_values
+from .node.home import hold
 
 # The process that entered, and the prefix. A process that finds its own number here has entered without effect.
 _ENTERED_VARIABLE = "_METAFLOW_ENVLOCK_ENTERED"
@@ -113,6 +114,9 @@ def _become(python, variables, launcher, state):
     for name in json.loads(wanted.pop(ABSENT_VARIABLE)):
         if not wanted[name]:
             del wanted[name]
+    handle = hold(os.path.dirname(os.path.dirname(python)))
+    if handle is not None:  # the task holds its environment, which the launcher's process held until now
+        os.set_inheritable(handle, True)
     _replace(python, os.path.dirname(os.path.dirname(python)), wanted, state, launcher)
 
 

@@ -87,8 +87,17 @@ class EnvlockInternalDecorator(StepDecorator):
                 )
             ],
         )
-        if is_on_node():
+        if not is_on_node():
+            self._hold_environment()
+        else:
             from .node.record import write_from_task
 
             task = "%s/%s/%s/%s" % (flow.name, run_id, step_name, task_id)
             write_from_task(task, json.loads(identity), sys.prefix)
+
+    def _hold_environment(self):
+        # The launcher's process holds it too, and may be killed: what a task runs in is not removed.
+        from .node.home import RECEIPT, hold
+
+        if os.path.exists(os.path.join(sys.prefix, RECEIPT)):
+            self._held = hold(sys.prefix)
