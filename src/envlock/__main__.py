@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _BROKEN_PIPE = 141
 _ENDED = {129: "hung up", 130: "interrupted", 143: "terminated"}
 """The message for each exit status, which is 128 and the number of the signal."""
+_CODE_HOSTS = ("github", "gitlab", "sarif", "junit")
+"""The formats of `check` in which an error is an entry too."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -213,10 +215,10 @@ def _report(error: EnvlockError, arguments: list[str]) -> int:
             from envlock.cli.console import write_json
 
             write_json({"error": error.as_dict()})
-        elif _wants(arguments, "--format=github"):
-            from envlock.cli.check import error_as_github
+        elif style := next((each for each in _CODE_HOSTS if _wants(arguments, f"--format={each}")), ""):
+            from envlock.cli.check_formats import write_error
 
-            sys.stdout.write(error_as_github(error, arguments))
+            sys.stdout.write(write_error(style, error, arguments))
         else:
             from envlock.cli.console import print_as, show_error
 

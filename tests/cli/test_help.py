@@ -144,7 +144,7 @@ def flow_project(project: ProjectFolder) -> Path:
         ("envlock check --env ", ["base"]),
         ("envlock push --arch o", ["osx-64"]),
         ("envlock lo", ["lock"]),
-        ("envlock check --format g", ["github"]),
+        ("envlock check --format g", ["github", "gitlab"]),
         ("envlock show ba", ["base"]),
         ("envlock lock --upgrade-a", ["--upgrade-alias", "--upgrade-aliases"]),
         ("envlock alias team/base:v1 --env b", ["base"]),

@@ -20,7 +20,6 @@ from envlock.lockfile.errors import DamagedLock
 from envlock.lockfile.folder import lock_bytes, read_lock, write_lock
 from envlock.model.lock import LockedPackage, LockedPython
 from envlock.workflow.check import check, check_and_read
-from envlock.workflow.check_rules import Verdict
 from envlock.workflow.errors import HostNotAllowed
 from envlock.workflow.hydrate import hydrate
 from envlock.workflow.lock import lock
@@ -572,12 +571,6 @@ def test_a_file_is_read_once_however_many_steps_share_it(copy: ProjectFolder, mo
     verdict = check(load_project(copy.config))
     assert (verdict.exit_status, verdict.environments) == (0, 3)
     assert sorted(read) == sorted(copy.locks)
-
-
-def test_the_guide_has_each_verdict_with_its_exit_status_and_its_rule() -> None:
-    guide = (Path(__file__).parents[2] / "docs" / "how-to" / "check-in-ci.md").read_text()
-    rows = [f"| `{verdict.value}` | {verdict.exit_status} | {verdict.rule} |" for verdict in Verdict]
-    assert re.findall(r"^\| `[a-z-]+` \| \d .*$", guide, re.MULTILINE) == rows
 
 
 def test_who_goes_on_with_the_locks_gets_what_was_checked(copy: ProjectFolder) -> None:

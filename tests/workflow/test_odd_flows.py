@@ -14,7 +14,8 @@ from textwrap import indent
 
 import pytest
 
-from envlock.cli.check import as_document, as_github, as_text
+from envlock.cli.check import as_document, as_text
+from envlock.cli.check_formats import as_github
 from envlock.config.flows.errors import FlowFileSyntax
 from envlock.config.flows.flow_reader import read_flows
 from envlock.config.read import load_project

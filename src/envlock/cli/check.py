@@ -8,21 +8,18 @@ from pathlib import Path
 from envlock import words
 from envlock.cli.command import CommandLine, Flag, Value, command
 from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, config_given, selection
-from envlock.errors import EnvlockError, Location, one_line, printable
+from envlock.errors import one_line, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from envlock.workflow.check import CheckResult
-    from envlock.workflow.check_rules import Finding
 
 _FORMAT = Value(
     "--format",
     "FORMAT",
-    "`text`, `json`, or `github` (annotations).",
+    "`text`, `json`, or what code hosts read: `github` (annotations), `gitlab` (Code Quality), `sarif`, `junit`.",
     default="text",
-    choices=("text", "json", "github"),
+    choices=("text", "json", "github", "gitlab", "sarif", "junit"),
 )
 _ONLINE = Flag("--online", "Also check the cache for aliases that moved, and the indexes for yanked releases.")
 
@@ -46,6 +43,7 @@ def check(line: CommandLine) -> int:
     - `envlock check`
     - `envlock check --step train --arch linux-64`
     - `envlock check --format github`
+    - `envlock check --format sarif > envlock.sarif`
     """
     from envlock.config.read import load_project
     from envlock.workflow import check as offline
@@ -65,10 +63,12 @@ def check(line: CommandLine) -> int:
         from envlock.cli.console import write_json
 
         write_json(as_document(result))
-    elif style == "github":
-        sys.stdout.write("".join(as_github(finding, project.folder) for finding in result.findings))
-    else:
+    elif style == "text":
         sys.stdout.write(as_text(result))
+    else:
+        from envlock.cli.check_formats import write_result
+
+        sys.stdout.write(write_result(style, result, project.folder))
     return result.exit_status
 
 
@@ -83,13 +83,10 @@ def as_text(result: CheckResult) -> str:
         count = words.count(result.environments, "environment")
         archs = words.count(result.archs, "arch")
         return f"fresh: {count} on {archs}{f'; {later}' if later else ''}\n"
-    groups: dict[tuple[object, ...], list[Finding]] = {}
-    for finding in result.findings:
-        path = finding.location.path if finding.verdict.is_of_file and finding.location else ""
-        key = (finding.environment, finding.verdict, finding.reasons, finding.repair, path)
-        groups.setdefault(key, []).append(finding)
+    from envlock.cli.check_formats import folded
+
     paragraphs = []
-    for group in groups.values():
+    for group in folded(result.findings):
         first = group[0]
         archs = ", ".join(finding.arch for finding in group if finding.arch)
         name = first.environment or "(no environment)"
@@ -128,61 +125,3 @@ def as_document(result: CheckResult) -> dict[str, object]:
             for finding in result.findings
         ],
     }
-
-
-def as_github(finding: Finding, folder: Path) -> str:
-    """A finding as a GitHub workflow command, which is shown beside its line of the checkout."""
-    text = "; ".join((*finding.reasons, f"repair: {finding.repair}"))
-    where = " on ".join(part for part in (finding.environment, finding.arch) if part)
-    return _annotation(
-        f"envlock: {finding.verdict.words}", [f"{where}: {text}" if where else text], finding.location, folder
-    )
-
-
-def error_as_github(error: EnvlockError, arguments: Sequence[str]) -> str:
-    """An error that ends a command, as GitHub workflow commands: each one beside its line of the checkout.
-
-    Places in errors are relative to the folder of envlock.toml, which `arguments` may name.
-    """
-    from itertools import pairwise
-
-    from envlock.config.read import find_config
-    from envlock.errors import ManyErrors
-
-    given = [each.removeprefix("--config=") for each in arguments if each.startswith("--config=")]
-    given += [value for option, value in pairwise(arguments) if option == "--config"]
-    try:
-        folder = Path(given[-1]).parent if given else find_config(Path.cwd()).parent
-    except EnvlockError:
-        folder = Path.cwd()
-    return "".join(
-        _annotation(
-            f"envlock: {each.code}",
-            [each.message, *each.details, *([f"hint: {each.hint}"] if each.hint else [])],
-            each.locations[0] if each.locations else None,
-            folder,
-        )
-        for each in (error.errors if isinstance(error, ManyErrors) else (error,))
-    )
-
-
-def _annotation(title: str, lines: Sequence[str], at: Location | None, folder: Path) -> str:
-    """One workflow command. No name or value in it can end the line or start another command."""
-    import os
-
-    properties = []
-    if at is not None and os.path.lexists(folder / at.path):
-        base = os.environ.get("GITHUB_WORKSPACE") or os.getcwd()  # noqa: PTH109
-        properties.append(f"file={_of_property(os.path.relpath(folder / at.path, base))}")
-        properties += [f"line={at.line}"] if at.line is not None else []
-    properties.append(f"title={_of_property(title)}")
-    text = "%0A".join(_of_message(line) for each in lines for line in each.splitlines() or [""])
-    return f"::error {','.join(properties)}::{text}\n"
-
-
-def _of_message(text: str) -> str:
-    return one_line(text).replace("%", "%25")
-
-
-def _of_property(text: str) -> str:
-    return _of_message(text).replace(":", "%3A").replace(",", "%2C")

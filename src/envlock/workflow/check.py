@@ -30,6 +30,9 @@ class CheckResult(NamedTuple):
     archs: int
     fetched: int = 0
     """Environments that are looked up when their step starts, so there is nothing to check."""
+    environment_names: tuple[str, ...] = ()
+    arch_names: tuple[Arch, ...] = ()
+    fetched_names: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -55,9 +58,10 @@ def check_and_read(project: Project, selection: Selection) -> tuple[CheckResult,
 def _checked(project: Project, selection: Selection, read: dict[Path, bytes] | None) -> CheckResult:
     environments = selection.choose(project)
     archs = selection.choose_archs(project)
-    fetched = sum(environment.is_fetched for environment in environments)
+    fetched = tuple(environment.name for environment in environments if environment.is_fetched)
+    locked = tuple(environment.name for environment in environments if not environment.is_fetched)
     findings = tuple(_Check(project, read).run(environments, archs, selection))
-    return CheckResult(findings, len(environments) - fetched, len(archs), fetched)
+    return CheckResult(findings, len(locked), len(archs), len(fetched), locked, archs, fetched)
 
 
 class _Check:
