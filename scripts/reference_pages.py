@@ -84,8 +84,7 @@ def _cell(text: str) -> str:
 
 def commands_page() -> str:
     """Every command, with its arguments and options, as `--help` prints them."""
-    from envlock.cli import PANELS
-    from envlock.cli.app import declared
+    from envlock.cli import PANELS, declared
     from envlock.cli.command import GLOBAL, GLOBAL_PANEL
     from scripts.error_index import EXIT_STATUSES
 

@@ -216,7 +216,11 @@ def refusal(line: str) -> str:
     except _UsageError as error:
         said = str(error.format_message())
         # `envlock add` and `envlock show --pathspec` in a sentence are names, and no lines to type.
-        return "" if line.startswith(_MENTION) and re.search("Missing argument|requires an argument", said) else said
+        return (
+            ""
+            if line.startswith(_MENTION) and re.search("Missing (argument|command)|requires an argument", said)
+            else said
+        )
     return ""
 
 

@@ -12,7 +12,6 @@ TYPE_CHECKING = False  # `typing` alone would cost more than some commands take
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envlock.cli.command import Command, Group
     from envlock.errors import EnvlockError
 
 _BROKEN_PIPE = 141
@@ -165,18 +164,36 @@ def _bytes_given_back() -> str:
 
 
 def _run(arguments: list[str]) -> int:
-    from envlock.cli import PANELS, module_of
+    from envlock.cli import PANELS, declared
 
-    name = arguments[0] if arguments else ""
-    if any(name in names for names in PANELS.values()):
-        module = module_of(name)
-        declared: Command | Group = getattr(__import__(f"envlock.cli.{module}", fromlist=[module]), module)
-        line = declared.read(arguments[1:])
+    name, *words = arguments or [""]
+    found = declared(name) if any(name in names for names in PANELS.values()) else None
+    if found is not None:
+        line = found.read(words)
         if line is not None:
             return line.run()
+    elif name in {"--version", "-V"}:
+        from envlock import __version__
+
+        sys.stdout.write(f"envlock {__version__}\n")
+        return 0
+    if not (arguments == [] and _is_completion()):
+        from envlock.cli.help_ import print_help, words_of_help
+
+        wanted = words_of_help(arguments)
+        if wanted is not None:
+            print_help(wanted)
+            return 0 if {"-h", "--help"}.intersection(arguments) else 2
     from envlock.cli.app import run
 
     return run(arguments)
+
+
+def _is_completion() -> bool:
+    """Whether a shell asks what could come next."""
+    import os
+
+    return "_ENVLOCK_COMPLETE" in os.environ
 
 
 def _as_envlock_error(error: Exception, arguments: list[str]) -> EnvlockError:

@@ -8,8 +8,8 @@ import pytest
 import typer.main
 
 from envlock.__main__ import main
-from envlock.cli import PANELS, completion
-from envlock.cli.app import build, declared
+from envlock.cli import PANELS, completion, declared
+from envlock.cli.app import build
 from envlock.cli.command import GLOBAL, QUIET, Argument, Command, CommandLine, Flag, Group, Value
 
 NAMES = [name for names in PANELS.values() for name in names]

@@ -12,9 +12,11 @@ import typer.main
 
 from envlock.cli import PANELS
 from envlock.cli.app import build
+from envlock.cli.help_ import as_text, page_of
 from scripts import reference_pages
 from tests.conftest import Envlock
 from tests.support import ProjectFolder
+from tests.test_imports import heavy, imported_by
 
 COMMANDS = [command for commands in PANELS.values() for command in commands]
 
@@ -29,10 +31,12 @@ def test_every_command_is_in_a_panel_and_there() -> None:
 
 def test_help_lists_the_commands_by_panel(envlock: Envlock) -> None:
     text = envlock("--help").stdout
-    listed = [panel for panel in re.findall(r"^╭─ (.*?) ─+╮$", text, re.MULTILINE) if panel != "Options"]
-    assert listed == list(PANELS)
-    order = [word for word in re.findall(r"^│ ([a-z]+) ", text, re.MULTILINE) if word in COMMANDS]
+    titles = re.findall(r"^(?!Usage)([A-Z][A-Za-z ]+):$", text, re.MULTILINE)
+    assert titles == [*PANELS, "Options", "Global options"]
+    order = [word for word in re.findall(r"^  ([a-z]+) ", text, re.MULTILINE) if word in COMMANDS]
     assert order == COMMANDS
+    assert max(map(len, text.splitlines())) <= 80
+    assert envlock("help").stdout == text
 
 
 def test_no_command_is_help_and_a_usage_error(envlock: Envlock) -> None:
@@ -47,6 +51,61 @@ def test_each_command_has_help(envlock: Envlock, command: str, flag: str) -> Non
     ran = envlock(command, flag)
     assert f"Usage: envlock {command}" in ran.stdout
     assert ran.stderr == ""
+    assert envlock("help", command).stdout == ran.stdout
+
+
+def test_help_of_each_command_has_its_own_options_and_then_the_global_ones() -> None:
+    for name, command in leaves(typer.main.get_command(build())):
+        text = as_text(page_of(name.split()[1:]))
+        _, own, shared = re.split(r"^(?:Options|Global options):$", text, flags=re.MULTILINE)
+        spelt = {max(option.opts, key=len) for option in command.params if option.param_type_name == "option"}
+        general = {"--quiet", "--verbose", "--color", "--no-progress"}
+        assert set(re.findall(r"^  (--[a-z-]+)", own, re.MULTILINE)) == spelt - general | {"--help"}, name
+        assert set(re.findall(r"^  (--[a-z-]+)", shared, re.MULTILINE)) == general, name
+
+
+def test_help_is_the_same_where_only_typer_can_read_the_line(envlock: Envlock) -> None:
+    plain = envlock("run", "--help").stdout
+    assert envlock("run", "--step", "train", "-h").stdout == plain
+    assert envlock("alias", "team/base:v1", "--help").stdout == envlock("help", "alias", "give").stdout
+
+
+@pytest.mark.parametrize("words", [["cache"], ["cache", "-q"], ["alias"]])
+def test_a_group_without_a_command_is_help_and_a_usage_error(envlock: Envlock, words: list[str]) -> None:
+    ran = envlock(*words, check=2)
+    assert ran.stdout == envlock("help", words[0]).stdout
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["lokc"], "lock"),
+        (["cache", "lst"], "ls"),
+        (["lock", "now"], "envlock lock --help"),
+        (["cache", "ls", "x"], ""),
+    ],
+)
+def test_there_is_no_help_for_what_is_no_command(envlock: Envlock, words: list[str], hint: str) -> None:
+    ran = envlock("help", *words, check=2)
+    assert ran.stderr.startswith("error[usage]: ")
+    assert hint in ran.stderr.partition("hint: ")[2]
+
+
+def test_code_in_help_is_bold_in_colour_and_in_backticks_without() -> None:
+    page = page_of(["cache", "gc"])
+    plain, styled = as_text(page), as_text(page, styled=True)
+    assert "`--delete`" in plain
+    assert "\x1b[1m--delete\x1b[0m" in styled
+    assert re.sub(r"\x1b\[[0-9;]*m", "", styled) == plain.replace("`", "")
+
+
+def test_help_and_the_version_import_no_library(tmp_path: Path) -> None:
+    for words in (["--version"], ["--help"], ["help", "lock"], ["cache", "gc", "-h"]):
+        status, modules = imported_by(*words, cwd=tmp_path)
+        assert status == 0
+        assert heavy(modules) == set(), words
+        assert modules.isdisjoint({"dataclasses", "inspect", "envlock.cache.gc"}), words
 
 
 def leaves(command: Any, name: str = "envlock") -> Iterator[tuple[str, Any]]:
@@ -64,8 +123,7 @@ def test_usage_has_each_argument_with_its_brackets_whole() -> None:
     for name, command in leaves(root):
         arguments = [param for param in command.params if param.param_type_name == "argument"]
         usage = " ".join([name, "[OPTIONS]", *(param.metavar for param in arguments)])
-        context = root.context_class(command, info_name=name)
-        assert " ".join(command.get_usage(context).split()) == f"Usage: {usage}"
+        assert page_of(name.split()[1:]).usage == usage
         assert f"```text\n{usage}\n```" in page
         for param in arguments:
             word = param.metavar
@@ -77,21 +135,13 @@ def test_usage_has_each_argument_with_its_brackets_whole() -> None:
 
 def test_the_page_has_the_exit_status_that_help_has() -> None:
     page = reference_pages.commands_page()
-    said = [(name, command.epilog) for name, command in leaves(typer.main.get_command(build())) if command.epilog]
+    pages = [page_of(name.split()[1:]) for name, _ in leaves(typer.main.get_command(build()))]
+    said = [(each.name, each.last) for each in pages if each.last]
     assert {"envlock check", "envlock run", "envlock cache verify"} <= {name for name, _ in said}
     for name, epilog in said:
         assert epilog.startswith("Exit status: ")
         (own,) = re.findall(rf"^#+ {name}\n(.*?)(?=^#|\Z)", page, re.MULTILINE | re.DOTALL)
         assert own.rstrip().endswith(epilog)
-
-
-def test_a_flag_has_no_type_in_help() -> None:
-    root = typer.main.get_command(build())
-    for command in (root, *getattr(root, "commands").values(), *(each for _, each in leaves(root))):  # noqa: B009
-        context = root.context_class(command, info_name=command.name)
-        flags = [param for param in command.get_params(context) if getattr(param, "is_flag", False)]
-        assert "--help" in [name for flag in flags for name in flag.opts]
-        assert {flag.metavar for flag in flags} == {""}
 
 
 def test_help_is_in_sentences() -> None:

@@ -1,11 +1,18 @@
 """The command line: one module a command, with its declaration, what it does, and how it shows the result."""
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from envlock.cli.command import Command, Group
+
 PANELS = {
     "Set up": ("init", "migrate", "add", "remove", "schema"),
     "Lock": ("lock", "check", "build", "import", "export"),
     "Look": ("show",),
     "Cache": ("push", "get", "alias", "cache"),
     "Run": ("run", "shell", "create", "path", "verify", "sync"),
+    "Help": ("help",),
 }
 """The commands as `envlock --help` lists them: each is what a module of its name declares under that name."""
 
@@ -16,4 +23,11 @@ def module_of(name: str) -> str:
     >>> module_of("lock"), module_of("import")
     ('lock', 'import_')
     """
-    return f"{name}_" if name == "import" else name
+    return f"{name}_" if name in {"import", "help"} else name
+
+
+def declared(name: str) -> Command | Group:
+    """The declaration in the module of a command."""
+    module = module_of(name)
+    found: Command | Group = getattr(__import__(f"envlock.cli.{module}", fromlist=[module]), module)
+    return found

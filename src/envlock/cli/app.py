@@ -1,18 +1,18 @@
-"""The typer app: help, completion, and every command line that `Command.read` does not know."""
+"""The typer app: completion, and every command line that `Command.read` does not know."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from envlock.cli import PANELS, completion, module_of
-from envlock.cli.command import GLOBAL, GLOBAL_PANEL, Argument, Command, CommandLine, Flag, Group, Value
+from envlock.cli import PANELS, completion, declared
+from envlock.cli.command import Argument, Command, CommandLine, Flag, Group, Value
+from envlock.cli.help_ import ABOUT, HELP, VERSION, first_sentence, help_text, print_help
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,30 +21,18 @@ _INTERRUPTED = 130
 _UsageError = cast("type[Exception]", typer.BadParameter.__bases__[0])  # whether typer has its own click or not
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        from envlock import __version__
-
-        typer.echo(f"envlock {__version__}")
-        raise typer.Exit
-
-
 def _envlock(
     context: typer.Context,
-    version: Annotated[  # noqa: ARG001  its callback does the work
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
+    version: Annotated[bool, typer.Option(*VERSION.spelt, help=VERSION.meaning)] = False,
 ) -> None:
-    """Locked environments for Metaflow steps, from one configuration file."""
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        if version:
+            from envlock import __version__
+
+            typer.echo(f"envlock {__version__}")
+            raise typer.Exit
+        print_help([])
         raise typer.Exit(2)
-
-
-def declared(name: str) -> Command | Group:
-    """The declaration in the module of a command."""
-    found: Command | Group = getattr(import_module(f"envlock.cli.{module_of(name)}"), module_of(name))
-    return found
 
 
 @cache
@@ -53,57 +41,45 @@ def build(only: str | None = None) -> typer.Typer:
     built = typer.Typer(
         name="envlock",
         cls=_Group,
-        rich_markup_mode="markdown",
+        rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": HELP.spelt},
     )
-    built.callback(invoke_without_command=True)(_envlock)
-    for panel, names in PANELS.items():
+    built.callback(invoke_without_command=True, help=ABOUT)(_envlock)
+    for names in PANELS.values():
         for name in names:
             if only in {None, name}:
-                _add(built, declared(name), panel)
+                _add(built, declared(name))
     return built
 
 
-def _add(app: typer.Typer, declaration: Command | Group, panel: str | None = None) -> None:
+def _add(app: typer.Typer, declaration: Command | Group) -> None:
     if isinstance(declaration, Command):
         app.command(
             declaration.name,
             cls=_Command,
-            help=inspect.cleandoc(declaration.help_text).replace("\n- ", "\n\n- "),  # old typer joins lines
-            epilog=declaration.epilog or None,
-            rich_help_panel=panel,
+            help=first_sentence(declaration.help_text),
             context_settings={"allow_interspersed_args": not any(each.is_rest for each in declaration.arguments)},
         )(_function(declaration))
         return
-    group = typer.Typer(cls=_group(declaration), no_args_is_help=True, help=declaration.help_text)
-    app.add_typer(group, name=declaration.name, rich_help_panel=panel)
+    group = typer.Typer(cls=_group(declaration), help=first_sentence(declaration.help_text))
+    app.add_typer(group, name=declaration.name)
     for each in declaration.commands.values():
         _add(group, each)
 
 
-def _without_types(params: list[Any]) -> list[Any]:
-    """The options, whose flags have no type in help: some releases of typer show `<bool>` beside `--help`."""
-    for param in params:
-        if getattr(param, "is_flag", False) and param.metavar is None:
-            param.metavar = ""
-    return params
-
-
 class _Command(TyperCommand):
-    """A command that shows its arguments as they are declared: releases of typer differ in how they bracket them."""
+    """A command whose help is made of its declaration."""
 
-    def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
-        return _without_types(super().get_params(ctx))
-
-    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002
-        arguments = (param for param in self.params if param.param_type_name == "argument")
-        return ["[OPTIONS]", *(str(getattr(param, "metavar", None) or param.name) for param in arguments)]
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        formatter.write(help_text(ctx.command_path.split()[1:]))
 
 
 class _Group(TyperGroup):
-    def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
-        return _without_types(super().get_params(ctx))
+    """A group whose help is made of its declaration."""
+
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        formatter.write(help_text(ctx.command_path.split()[1:]))
 
 
 def _group(declaration: Group) -> type[TyperGroup]:
@@ -140,28 +116,20 @@ def _texts(value: object) -> list[str]:
 
 def _parameter(name: str, param: Flag | Value | Argument) -> inspect.Parameter:
     kind: object
-    panel = GLOBAL_PANEL if param in GLOBAL else None
     if isinstance(param, Flag):
-        kind, info = (
-            bool,
-            typer.Option(
-                False, *_spelt(param), metavar="", help=param.meaning, show_default=False, rich_help_panel=panel
-            ),
-        )
+        kind, info = bool, typer.Option(False, *param.spelt, help=param.meaning)
     elif isinstance(param, Value):
         single = str if param.least is None else int
         kind, info = (
             Optional[list[str]] if param.repeatable else Optional[single],  # noqa: UP045  typer reads it on Python 3.10
             typer.Option(
                 None,
-                *_spelt(param),
+                *param.spelt,
                 metavar=param.metavar,
                 min=param.least,
                 help=param.meaning,
                 callback=_only(param.choices) if param.choices else None,
                 autocompletion=_completion(param),
-                show_default=False,
-                rich_help_panel=panel,
             ),
         )
     else:
@@ -172,15 +140,10 @@ def _parameter(name: str, param: Flag | Value | Argument) -> inspect.Parameter:
                 metavar=param.metavar,
                 help=param.meaning,
                 autocompletion=_completion(param),
-                show_default=False,
             ),
         )
         kind = kind if param.is_required else Optional[kind]  # noqa: UP045
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=kind)
-
-
-def _spelt(option: Flag | Value) -> list[str]:
-    return [option.name, option.short] if option.short else [option.name]
 
 
 def _only(choices: Sequence[str]) -> Callable[[str | None], str | None]:
@@ -231,8 +194,6 @@ def run(arguments: Sequence[str]) -> int:
     except _UsageError as error:
         context = cast("typer.Context | None", getattr(error, "ctx", None))
         message = cast("str", getattr(error, "format_message")())  # noqa: B009
-        if not message:  # a group without a command: its help is printed already
-            return BadUsage.exit_status
         command = context.command_path if context else f"envlock {named or ''}".strip()
         raise BadUsage(message, command, hint=_said_otherwise(message, context)) from None
     except SystemExit as ended:

@@ -1,8 +1,8 @@
 """The declaration of a command: its name, help, options and arguments.
 
 It is used twice. `Command.read` reads a command line that is plainly spelt, without any library, because importing
-typer takes longer than most commands run. `app.py` makes a typer command of it, for help, for completion, and for every
-command line that `read` does not know.
+typer takes longer than most commands run. `app.py` makes a typer command of it, for completion, and for every command
+line that `read` does not know. Help, man pages and the reference page are made of it too (`help_.py`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ _MOST_DIGITS = 9
 
 
 class Flag:
-    """An option that takes no value. `usage` of each is how help lists it."""
+    """An option that takes no value. `spelt` are all its names, and `usage` is how help lists it, as of the others."""
 
     def __init__(self, name: str, meaning: str, *, short: str = "") -> None:
         self.name = name
         self.meaning = meaning
         self.short = short
-        self.usage = f"{name}, {short}" if short else name
+        self.spelt = [name, short] if short else [name]
+        self.usage = ", ".join(self.spelt)
 
 
 class Value:
@@ -49,7 +50,8 @@ class Value:
         self.metavar = metavar
         self.meaning = meaning + (" Repeatable." if repeatable else "") + (f" Default: {default}." if default else "")
         self.short = short
-        self.usage = f"{name}, {short} {metavar}" if short else f"{name} {metavar}"
+        self.spelt = [name, short] if short else [name]
+        self.usage = f"{', '.join(self.spelt)} {metavar}"
         self.default = default
         self.choices = choices
         self.least = least
@@ -106,7 +108,7 @@ def global_first(words: Sequence[str]) -> int:
     >>> global_first(["lock"]), global_first(["--json"])
     (0, 0)
     """
-    flags = {spelt for each in (QUIET, VERBOSE, NO_PROGRESS) for spelt in (each.name, each.short) if spelt}
+    flags = {*QUIET.spelt, *VERBOSE.spelt, *NO_PROGRESS.spelt}
     count = 0
     while count < len(words):
         word = words[count]
@@ -216,9 +218,7 @@ class Command:
         True
         """
         given: dict[str, list[str]] = {param.name: [] for param in self.all_params}
-        options = {
-            spelt: option for option in (*self.options, *GLOBAL) for spelt in (option.name, option.short) if spelt
-        }
+        options = {spelt: option for option in (*self.options, *GLOBAL) for spelt in option.spelt}
         arguments = self.arguments
         alone: list[str] = []
         rest = iter(words)

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from envlock.config.project import Project
 
 
+def commands(incomplete: str) -> list[str]:
+    """Commands, and those of all groups."""
+    from envlock.cli import PANELS, declared
+    from envlock.cli.command import Group
+
+    names = [name for panel in PANELS.values() for name in panel]
+    groups = [found for name in names if isinstance(found := declared(name), Group)]
+    return _starting([*names, *(name for group in groups for name in group.commands)], incomplete)
+
+
 def flows(incomplete: str) -> list[str]:
     """Flows of the project."""
     project = _nearby_project()

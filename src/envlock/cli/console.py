@@ -83,6 +83,17 @@ def is_drawn() -> bool:
     return (sys.stdout.isatty() or is_wanted) and console().is_terminal
 
 
+def is_coloured() -> bool:
+    """Whether plain text on stdout may have colours, as rich decides it."""
+    if _manners.color != "auto":
+        return _manners.color == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (
+        sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
+    )
+
+
 def write(text: str) -> None:
     """Write a line, or some, of plain text to stdout."""
     sys.stdout.write(f"{printable(text)}\n")
