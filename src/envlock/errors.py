@@ -15,11 +15,13 @@ is stable and has a page in `docs/reference/errors/`. Each folder has its errors
 from __future__ import annotations
 
 import re
-from typing import ClassVar, NamedTuple
+
+from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import ClassVar
 
     from typing_extensions import Self
 
@@ -84,11 +86,11 @@ def without_commands(text: str) -> str:
     """
     if "::" not in text and "##" not in text:
         return text
-    return _MARKS.sub(r"#\\u0023", _COMMANDS.sub(r"\1| ", text))
+    return re.sub(_MARKS, r"#\\u0023", re.compile(_COMMANDS, re.MULTILINE).sub(r"\1| ", text))
 
 
-_COMMANDS = re.compile(r"^([^\S\n]*)(?=::)", re.MULTILINE)
-_MARKS = re.compile(r"##(?=\[|vso\[|teamcity\[)")
+_COMMANDS = r"^([^\S\n]*)(?=::)"
+_MARKS = r"##(?=\[|vso\[|teamcity\[)"
 
 
 class EnvlockError(Exception):

@@ -14,18 +14,27 @@ from __future__ import annotations
 import os
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict, cast
 
 from envlock import reporter
 from envlock.errors import EnvlockError, ManyErrors, one_line, printable, steady, without_commands
+from envlock.values import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
-    from typing import TextIO
+    from typing import Any, Literal, TextIO, TypedDict
 
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
     from rich.text import Text
+
+    class _Colours(TypedDict, total=False):
+        """What decides about colours, for rich."""
+
+        force_terminal: bool
+        no_color: bool
+        color_system: Literal["auto", "standard"] | None
+
 
 _DRAWN = ("FORCE_COLOR", "TTY_COMPATIBLE")
 """Variables that make rich treat a pipe as a terminal."""
@@ -167,21 +176,13 @@ def console(*, stderr: bool = False) -> Console:
                 text = segment.text
                 yield segment if segment.control else Segment(steady(text), segment.style)
 
-    stream = cast("TextIO", _Stream("stderr" if stderr else "stdout"))
+    stream: Any = _Stream("stderr" if stderr else "stdout")  # as much of a TextIO as is used
     made = SteadyConsole(
         file=stream, stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, **_colours()
     )
     if not made.is_terminal or (_manners.color == "always" and not stream.isatty()):
         made.width = _PIPE_WIDTH
     return made
-
-
-class _Colours(TypedDict, total=False):
-    """What decides about colours, for rich."""
-
-    force_terminal: bool
-    no_color: bool
-    color_system: Literal["auto", "standard"] | None
 
 
 def _colours() -> _Colours:

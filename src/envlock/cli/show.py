@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envlock.cli.command import Argument, CommandLine, command
 from envlock.cli.options import ARCHS, CONFIG, JSON, PATHSPEC, archs, open_project
 from envlock.errors import one_line
 from envlock.words import short_ids
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

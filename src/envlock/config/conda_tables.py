@@ -6,12 +6,16 @@ Imported only for projects that have one: the others do not pay for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from envlock.config.project import KeyPath
 from envlock.config.tables import Conflict, Level, agree_python, normalize_python
 from envlock.model.conda_requirement import CondaRequirement, both_of, conda_requirement
 from envlock.model.url import is_channel, strip_channel_credentials
+from envlock.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class CondaEntry(NamedTuple):

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envlock.config.errors import ALIKE, all_of
 from envlock.errors import ConfigError, Location
 from envlock.model.python_range import OLDEST
 from envlock.redaction import shown
 from envlock.words import did_you_mean, listed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -5,13 +5,12 @@ Names, versions and architectures have their errors beside what parses them, in 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envlock.errors import ConfigError, DamageError, Location
 from envlock.model.url import variable_fault
 from envlock.redaction import shown, without_credentials
 from envlock.words import did_you_mean, listed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
-from typing import NamedTuple
 
 from envlock.config.metaflow_needs import metaflow_requirements
 from envlock.config.project import Base, Environment, KeyPath
@@ -17,6 +16,7 @@ from envlock.model.python_range import is_too_old
 from envlock.model.requirement import PypiRequirement, contradict, normalize_specifier
 from envlock.model.requirements import Requirements
 from envlock.model.url import strip_channel_credentials, strip_credentials
+from envlock.values import NamedTuple
 
 
 class Defaults(NamedTuple):

@@ -11,13 +11,16 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from envlock.config.errors import BadSource
 from envlock.files import is_of, sha256_of
 from envlock.model.requirement import PypiRequirement, normalize_name, normalized, parse_requirement
 from envlock.source_tree import UnusableSource, content_hash
 from envlock.words import nearest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 REFERENCES = ("rev", "tag", "branch")
 _SDISTS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
 from envlock.config.settings import CacheOptions, Settings
 from envlock.errors import ConfigError, Location
@@ -16,10 +15,12 @@ from envlock.model.arch import Arch
 from envlock.model.requirements import Requirements
 from envlock.model.url import is_endpoint, is_mirror
 from envlock.places import expanded
+from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from envlock.config.flows.flow_reader import Doubt
     from envlock.named.pin import Pin

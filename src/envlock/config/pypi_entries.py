@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from envlock.model.requirement import (
     BadPackageName,
@@ -14,6 +13,11 @@ from envlock.model.requirement import (
     normalize_specifier,
     parse_requirement,
 )
+from envlock.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def requirement_of(name: str, value: str) -> PypiRequirement:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import tomli
 
@@ -24,6 +23,8 @@ from envlock.model.url import strip_channel_credentials
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from envlock.config.flows.flow_reader import FlowSource
 
 

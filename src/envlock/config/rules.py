@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 
 PIP_FLAGS = ("pre", "no-index")
 """What `extras` of `pypi` takes: the flags of pip, without dashes, that have a meaning when locking."""
-_AMOUNT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,3}))? ?(kB|MB|GB|TB)\Z")
+_AMOUNT = r"([0-9]{1,9})(?:\.([0-9]{1,3}))? ?(kB|MB|GB|TB)\Z"
 _UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_SECRET = re.compile(
-    r"(?:.*_)?(?:TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIALS?|API_?KEY|ACCESS_KEY)(?:_.*)?", re.IGNORECASE
-)
+_SENSITIVE = r"(?:.*_)?(?:TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIALS?|API_?KEY|ACCESS_KEY)(?:_.*)?"
 _CACHE_SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss")
 
 
@@ -147,7 +145,7 @@ def step(text: str) -> str:
 
 def amount(text: str) -> str:
     """So many bytes, with a unit."""
-    return "" if _AMOUNT.match(text) else "it takes a number with `kB`, `MB`, `GB` or `TB`"
+    return "" if re.match(_AMOUNT, text) else "it takes a number with `kB`, `MB`, `GB` or `TB`"
 
 
 def bytes_of(text: str) -> int:
@@ -156,7 +154,7 @@ def bytes_of(text: str) -> int:
     >>> bytes_of("20 GB"), bytes_of("1.5MB")
     (20000000000, 1500000)
     """
-    found = _AMOUNT.match(text)
+    found = re.match(_AMOUNT, text)
     assert found is not None
     whole, rest, unit = found.groups("")
     return int(whole) * _UNITS[unit] + int(rest.ljust(3, "0")) * _UNITS[unit] // 1000
@@ -201,7 +199,7 @@ def variable(name: str, value: str) -> str:
     """
     from metaflow_extensions.envlock.plugins.node.home import variable_fault
 
-    if _SECRET.fullmatch(name) is not None:
+    if re.fullmatch(_SENSITIVE, name, re.IGNORECASE) is not None:
         return "it would be in the lock for everybody to read: use Metaflow's `@secrets`"
     return variable_fault(name, value)
 

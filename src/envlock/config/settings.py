@@ -5,10 +5,13 @@ Made from the models in `schema` by scripts/reference_pages.py: change those, an
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
-
 from envlock.config import rules
 from envlock.model.arch import ARCHS, Arch
+from envlock.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
 
 Shape: TypeAlias = "str | dict[str, Shape] | tuple[Any, ...]"
 """What a value may be: `string`, `boolean`, `date`; a dict of known keys with their shapes; or a tuple that begins with

@@ -6,14 +6,15 @@ Both readers stand on it: the light one asks whether there is any misfit, the fu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 from envlock.config.rules import instant
 from envlock.config.settings import DOCUMENT, Shape
+from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from envlock.config.project import KeyPath
 

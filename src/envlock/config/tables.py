@@ -7,7 +7,6 @@ They have to agree: two values for one thing are an error that shows both lines.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from envlock.config.project import KeyPath
 from envlock.config.pypi_entries import one_requirement_of
@@ -19,9 +18,14 @@ from envlock.model.requirement import (
     normalize_specifier,
 )
 from envlock.model.url import strip_credentials
+from envlock.values import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any, TypeVar
+
+    _Entry = TypeVar("_Entry")
 
     from envlock.config.conda_tables import CondaEntry
 
@@ -154,9 +158,6 @@ class Level:
         _extend(self.own_channels, other.own_channels)
         self.local |= other.local
         _extend(self.notes, other.notes)
-
-
-_Entry = TypeVar("_Entry")
 
 
 def _extend(mine: list[_Entry], theirs: Iterable[_Entry]) -> None:

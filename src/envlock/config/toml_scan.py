@@ -16,9 +16,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import TypeAlias
 
 import tomli
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 Key: TypeAlias = tuple[str, ...]
 Span: TypeAlias = tuple[int, int]

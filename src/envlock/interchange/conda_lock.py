@@ -7,12 +7,12 @@ is `noarch: python`, its size, or what it constrains: a channel does.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from envlock.conda.match_specs import name_in
 from envlock.interchange.errors import BrokenImport, UnknownImportChoice, UnknownLockVersion
 from envlock.interchange.exported import Export, Given, build_notes, channels_of, scalar
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path

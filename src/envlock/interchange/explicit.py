@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from envlock.interchange.errors import BrokenImport, ImportUnclear
 from envlock.interchange.exported import Export, Given
 from envlock.lockfile.canonical_text import filename_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path

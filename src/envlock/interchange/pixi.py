@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from envlock.interchange.errors import ImportUnclear, UnknownImportChoice, UnknownLockVersion
 from envlock.interchange.exported import Export, Given, build_notes, channels_of, scalar
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
@@ -19,7 +19,7 @@ KIND = "pixi"
 CHOICES = frozenset({"environment"})
 """What of a Choice has a meaning for it."""
 VERSIONS = range(4, 8)
-_VERSION = re.compile(r"^version: *(\S+) *$", re.MULTILINE)
+_VERSION = r"^version: *(\S+) *$"
 _DEFAULT = "default"
 
 _NOTE = "pixi reads it beside a pixi.toml with the same channels and platforms"
@@ -112,7 +112,7 @@ def read(text: str, path: Path, choice: Choice) -> Imported:
     from envlock.interchange.conda_parts import environment
 
     shown = path.name
-    version = _VERSION.search(text)
+    version = re.search(_VERSION, text, re.MULTILINE)
     if version is None or version[1] not in map(str, VERSIONS):
         known = f"{VERSIONS[0]} to {VERSIONS[-1]}"
         raise UnknownLockVersion(shown, KIND, version[1] if version else "none", known)

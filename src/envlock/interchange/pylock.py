@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envlock.interchange.errors import BrokenImport, UnknownImportChoice, UnknownLockVersion
 from envlock.interchange.exported import Export, Given, build_notes, python_notes
 from envlock.interchange.requirements_txt import without_conda
 from envlock.lockfile.canonical_text import MARKERS, array, filename_of, quoted, requires_python
 from envlock.model.url import strip_credentials
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Set
     from pathlib import Path

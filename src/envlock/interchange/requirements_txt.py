@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.interchange.errors import BrokenImport
 from envlock.interchange.exported import Export, Given, build_notes, python_notes, requirement
 from envlock.model.url import strip_credentials
+from envlock.values import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path

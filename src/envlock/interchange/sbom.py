@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
 
 from envlock import __version__
 from envlock.conda.match_specs import name_in
 from envlock.interchange.exported import Export, Given, channels_of
 from envlock.model.identity import sha256
 from envlock.model.url import is_local
+from envlock.values import NamedTuple
 from envlock.words import first_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envlock.files import toml_of
 from envlock.lockfile.allowed_values import INDEX, NAME, SHA256, UPLOAD_TIME, URL, VERSION, is_wheel
 from envlock.lockfile.canonical_text import array, filename_of, quoted
 from envlock.model.url import COMMIT
+from envlock.values import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:  # defining a dataclass takes longer than reading the lines
+    from typing import Any
+
     from envlock.model.lock import LockedPackage
 
 UP = "../../../"

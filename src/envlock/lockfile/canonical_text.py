@@ -27,7 +27,7 @@ TAIL = "\n[tool.envlock]\n"
 REQUIREMENTS = "\n[tool.envlock.requirements]\n"
 CONDA = "]\n\n[tool.envlock.conda]\npackages = [\n"
 """What stands between the wheels and the conda packages."""
-_CONFLICT = re.compile(r"^(<{7,} |={7,}$|>{7,} )", re.MULTILINE)
+_CONFLICT = r"^(<{7,} |={7,}$|>{7,} )"
 """The conflict markers of a merge, in a lock or a pin. Git's are longer where two branches renamed a file."""
 
 _OF_FORMAT_3 = re.compile(r"[^ ]+ @ (?:git|folder|file)\+").match
@@ -170,7 +170,7 @@ def conflict_line(text: str) -> int | None:
     """
     if not any(mark in text for mark in ("<" * 7, "=" * 7, ">" * 7)):  # a tenth of what the expression costs
         return None
-    marker = _CONFLICT.search(text)
+    marker = re.search(_CONFLICT, text, re.MULTILINE)
     return text.count("\n", 0, marker.start()) + 1 if marker is not None else None
 
 

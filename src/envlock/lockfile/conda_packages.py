@@ -11,50 +11,29 @@ import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
 
 from envlock.conda.match_specs import edges, name_in
-from envlock.lockfile.allowed_values import COUNT, NAME, SHA256, URL, VERSION
+from envlock.lockfile.allowed_values import CHANNEL_URL, CONDA_BUILD, CONDA_LINE, CONDA_NAME, CONDA_VERSION
 from envlock.lockfile.canonical_text import CONDA, array, filename_of, quoted
 from envlock.lockfile.consistency import missing, unneeded
 from envlock.lockfile.summary import PackageLines
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:  # defining a dataclass takes longer than reading the lines
     from datetime import datetime
+    from typing import Any
 
     from envlock.model.lock import CondaFacts, LockedPackage
 
-_NAME = r"(?!__)[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?"
-_VERSION = r"[0-9A-Za-z][0-9A-Za-z.!+_]*"
-_BUILD = r"[0-9A-Za-z_][0-9A-Za-z_.+]*"
-_MD5 = r"[0-9a-f]{32}"
-_PATH = r"/[^\x00-\x20\x7f\"\\?#]*"
-_URL = rf"(?:{URL}|s3://[A-Za-z0-9._-]+{_PATH}|file://{_PATH})"
-_TIMESTAMP = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.(?!000)[0-9]{3})?Z"
-_NOARCH = r"python|generic"
-_SITE_PACKAGES = r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*(?:/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)*"
-# No control character of ASCII or Latin-1, and nothing that turns the direction of a line.
-_UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+_UNPRINTABLE = r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+_PRIVATE_URL = r"[Hh][Tt][Tt][Pp][Ss]?://.*/t/[^/]"
+_ARCHIVE = rf"{CONDA_NAME}-{CONDA_VERSION}-{CONDA_BUILD}\.(?:conda|tar\.bz2)"
 
-_SECRET = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://.*/t/[^/]")
-_CHARACTERS = rf'[^"\\{_UNPRINTABLE}]*'
-_TEXT = rf'"{_CHARACTERS}(?:\\["\\]{_CHARACTERS})*"'
-_SOME_TEXT = rf'(?!""){_TEXT}'
-_TEXTS = rf"\[{_TEXT}(?:, {_TEXT})*\]"
-_PROVIDED = rf'\["{NAME}", "{VERSION}"\]'
-_PACKAGE = re.compile(
-    rf'    \{{name = "({_NAME})", version = "({_VERSION})", build = "({_BUILD})"'
-    rf'(?:, number = [1-9][0-9]{{0,14}})?(?:, noarch = "(?:{_NOARCH})")?, url = "({_URL})"'
-    rf'(?:, channel = "([^"\\]*)", subdir = "([a-z0-9-]+)")?(?:, filename = "([^"\\]*)")?'
-    rf'(?:, size = {COUNT})?(?:, timestamp = {_TIMESTAMP})?(?:, md5 = "{_MD5}")?, sha256 = "({SHA256})"'
-    rf"(?:, license = {_SOME_TEXT})?(?:, depends = ({_TEXTS}))?(?:, constrains = {_TEXTS})?"
-    rf"(?:, provides = \[({_PROVIDED}(?:, {_PROVIDED})*)\])?"
-    rf'(?:, site-packages = "{_SITE_PACKAGES}")?\}},\n'
-)
-_ARCHIVE_URL = re.compile(_URL)
-_ARCHIVE = re.compile(rf"{_NAME}-{_VERSION}-{_BUILD}\.(?:conda|tar\.bz2)")
-_NAMES = re.compile(rf'\["({NAME})"')
-_NEEDED = re.compile(_TEXT)
+
+def _is_steady(lines: str) -> bool:
+    """Whether lines have no control character of ASCII or Latin-1, and nothing that turns the direction of a line."""
+    is_plain = lines.isascii() and lines.replace("\n", "").isprintable()
+    return is_plain or re.search(_UNPRINTABLE, lines) is None
 
 
 def _is_archive(filename: str, name: str, version: str, build: str) -> bool:
@@ -77,7 +56,7 @@ def _has_token(url: str) -> bool:
     >>> _has_token("https://conda.example/main/noarch/zlib-1.3-0.conda")
     False
     """
-    return "/t/" in url and _SECRET.match(url) is not None
+    return "/t/" in url and re.match(_PRIVATE_URL, url) is not None
 
 
 @lru_cache(maxsize=64)
@@ -87,7 +66,7 @@ def _is_channel(url: str) -> bool:
     >>> _is_channel("https://conda.example/main"), _is_channel("main"), _is_channel("https://u:p@conda.example/main")
     (True, False, False)
     """
-    return not url.endswith("/") and re.fullmatch(_URL, url + "/") is not None and not _has_token(url)
+    return not url.endswith("/") and re.fullmatch(CHANNEL_URL, url + "/") is not None and not _has_token(url)
 
 
 def is_archive(url: str, filename: str, name: str, version: str, build: str) -> bool:
@@ -98,8 +77,8 @@ def is_archive(url: str, filename: str, name: str, version: str, build: str) -> 
     >>> is_archive("main/noarch/zlib-1.3-0.conda", "zlib-1.3-0.conda", "zlib", "1.3", "0")
     False
     """
-    is_place = _ARCHIVE_URL.fullmatch(url) is not None and "${" not in url and not _has_token(url)
-    return is_place and _ARCHIVE.fullmatch(filename) is not None and _is_archive(filename, name, version, build)
+    is_place = re.fullmatch(CHANNEL_URL, url) is not None and "${" not in url and not _has_token(url)
+    return is_place and re.fullmatch(_ARCHIVE, filename) is not None and _is_archive(filename, name, version, build)
 
 
 def parts(url: str) -> tuple[str, str]:
@@ -215,8 +194,8 @@ def format_timestamp(moment: datetime) -> str:
 
 def is_lockable(package: LockedPackage, arch: str) -> bool:
     """Whether a lock for this arch may hold a conda package as it is."""
-    match = _PACKAGE.fullmatch(f"    {conda_line(package)},\n")
-    return match is not None and _artifact(match, arch) is not None
+    match = re.fullmatch(CONDA_LINE, f"    {conda_line(package)},\n")
+    return match is not None and _is_steady(match[0]) and _artifact(match, arch) is not None
 
 
 def with_conda(
@@ -240,26 +219,28 @@ def with_conda(
     others = set(wheels.others)
     provided: dict[str, str] = {}
     needed: dict[str, list[str]] = {}
-    position = wheels.end + len(CONDA)
-    while match := _PACKAGE.match(body, position):
+    start = position = wheels.end + len(CONDA)
+    archive = re.compile(CONDA_LINE)
+    while match := archive.match(body, position):
         artifact = _artifact(match, arch)
         if artifact is None:
             return None
-        name, number, build, url, channel, _, _, digest, depends, provides = match.groups()
+        name, number, build, url, channel, digest, depends, provides = match.group(1, 2, 3, 6, 7, 13, 15, 17)
         if channel is not None:
             others.add(channel)
-        needed[name] = _NEEDED.findall(depends) if depends else []
+        needed[name] = depends[2:-2].split('", "') if depends else []  # a quote in a text has a backslash before it
         if provides:
-            provided.update(dict.fromkeys(_NAMES.findall(provides), name))
+            provided.update(dict.fromkeys(provides.split('"')[1::4], name))
         rows.append(("conda", name, number, build, artifact, digest))
         urls.append(url)
         position = match.end()
     names = {row[1] for row in rows}
     is_whole = len(names) == len(rows) and any(row[1:3] == ("python", version) for row in rows)
-    if not is_whole or not provided.keys().isdisjoint(row[1] for row in wheels.rows):
+    brings_twice = not provided.keys().isdisjoint(row[1] for row in wheels.rows)
+    if not is_whole or brings_twice or not _is_steady(body[start:position]):
         return None
     texts = dict.fromkeys(chain.from_iterable(needed.values()))
-    named = {text: name_in(text[1:-1]) for text in texts}
+    named = {text: name_in(text) for text in texts}
     edges = {name: [named[text] for text in each] for name, each in needed.items()}
     roots = [name_in(each) for each in required]
     wanted = {*metaflow}.difference(row[1] for row in wheels.rows)
@@ -289,18 +270,21 @@ def _unneeded(
 
 def _artifact(match: re.Match[str], arch: str) -> str | None:
     """The file name of the package in a line; None where it says what it need not, or a value is not allowed."""
-    name, number, build, url, channel, subdir, written, *_ = match.groups()
+    name, number, build, url, channel, subdir, written = match.group(1, 2, 3, 6, 7, 8, 9)
     filename = filename_of(url)
     if written == filename or (channel, subdir) == parts(url):
         return None
     if channel is None:
         channel, subdir = parts(url)
+        is_channel = "://" in channel and not channel.endswith("/")  # the beginning of a URL that a lock may hold
+    else:
+        is_channel = _is_channel(channel)
     filename = written or filename
-    if not _is_channel(channel) or subdir not in {arch, "noarch"} or _has_token(url):
+    if not is_channel or subdir not in {arch, "noarch"} or _has_token(url):
         return None
     return filename if _is_archive(filename, name, number, build) else None
 
 
 def _names_in(needed: Iterable[str]) -> Iterator[str]:
-    """The packages in match specifications, each in quotes; without system packages, and those under a condition."""
-    return (name_in(text[1:-1]) for text in needed if not text.startswith('"__') and ";" not in text)
+    """The packages in match specifications; without system packages, and those under a condition."""
+    return (name_in(text) for text in needed if not text.startswith("__") and ";" not in text)

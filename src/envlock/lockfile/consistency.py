@@ -8,22 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple
 
 from envlock.lockfile.allowed_values import NAME
 from envlock.model.arch import MARKER_VALUES, Arch
 from envlock.model.marker import holds
 from envlock.model.requirement import normalized, rules_out
+from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envlock.lockfile.built_packages import BuiltLine
 
-_ROOT = re.compile(
-    rf"(?P<name>{NAME})(?P<extras>\[[^\]]*\])?(?: @ (?P<url>\S+))?(?P<specifier>[^@; ]*)(?: ; (?P<marker>.*))?",
-    re.DOTALL,
-)
-_VARIABLE = re.compile(r"\$\{[^}]*\}")
+_ROOT = rf"(?P<name>{NAME})(?P<extras>\[[^\]]*\])?(?: @ (?P<url>\S+))?(?P<specifier>[^@; ]*)(?: ; (?P<marker>.*))?"
+_VARIABLE = r"\$\{[^}]*\}"
 
 
 class Root(NamedTuple):
@@ -40,7 +37,7 @@ class Root(NamedTuple):
 
 def roots_in(texts: Iterable[str], indexes: Mapping[str, str]) -> tuple[Root, ...]:
     """The requirements; `indexes` are those of the texts that come from one index alone."""
-    found = ((text, _ROOT.fullmatch(text)) for text in texts)
+    found = ((text, re.fullmatch(_ROOT, text, re.DOTALL)) for text in texts)
     return tuple(
         Root(
             match["name"],
@@ -232,11 +229,11 @@ def is_index(index: str, required: str) -> bool:
     if "${" not in required:
         return index == required
     if not required.startswith(("http://", "https://")):  # a variable at the beginning may hold any part of a URL
-        return re.fullmatch(".+".join(map(re.escape, _VARIABLE.split(required))), index) is not None
+        return re.fullmatch(".+".join(map(re.escape, re.split(_VARIABLE, required))), index) is not None
     scheme, _, rest = required.partition("://")
     place, slash, path = rest.partition("/")
     named = re.sub(r":\$\{[^}]*\}$", "", place)  # the port of the scheme is written nowhere
-    held = "[^/]+".join(map(re.escape, _VARIABLE.split(named.lower()))) + ("" if named == place else "(?::[0-9]+)?")
+    held = "[^/]+".join(map(re.escape, re.split(_VARIABLE, named.lower()))) + ("" if named == place else "(?::[0-9]+)?")
     return re.fullmatch(f"{scheme}://{held}{re.escape(slash + path)}", index) is not None
 
 

@@ -8,34 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envlock.files import toml_of
+from envlock.lockfile.allowed_values import CONDA_LINE, WHEEL_LINE
 from envlock.lockfile.canonical_text import CONDA, STAMP, TAIL, body_of, digest_of, ends_with_stamp, filename_of
 from envlock.model.arch import Arch
+from envlock.values import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
+    from typing import Any
 
     from envlock.lockfile.built_packages import BuiltLine
 
 _PACKAGES = "\npackages = [\n"
-_TEXT = r'"([^"\\]*)"'
-_WHEEL = re.compile(
-    rf"    \{{name = {_TEXT}, version = {_TEXT}(?:, dependencies = \[([^\]]*)\])?(?:, index = {_TEXT})?"
-    rf", wheels = \[\{{(?:name = {_TEXT}, )?(?:upload-time = ([^,]*), )?url = {_TEXT}(?:, size = ([0-9]+))?"
-    rf", hashes = \{{sha256 = {_TEXT}\}}\}}\]\}},\n"
-)
-"""The line of a wheel as envlock writes it, in a file that was verified: it checks nothing."""
-_TEXTS = r'\[("[^"\\]*"(?:, "[^"\\]*")*)\]'
-_ARCHIVE = (
-    rf"    \{{name = {_TEXT}, version = {_TEXT}, build = {_TEXT}(?:, number = ([0-9]+))?(?:, noarch = {_TEXT})?"
-    rf", url = {_TEXT}(?:, channel = {_TEXT}, subdir = {_TEXT})?(?:, filename = {_TEXT})?(?:, size = ([0-9]+))?"
-    rf"(?:, timestamp = ([^,]*))?(?:, md5 = {_TEXT})?, sha256 = {_TEXT}(?:, license = {_TEXT})?"
-    rf"(?:, depends = {_TEXTS})?(?:, constrains = {_TEXTS})?(?:, provides = \[([^\n]*?)\])?"
-    rf"(?:, site-packages = {_TEXT})?\}},\n"
-)
-"""That of a conda package without a backslash."""
 
 
 class CondaRow(NamedTuple):
@@ -162,7 +149,8 @@ def _rows(text: str) -> list[PackageRow] | None:
     """
     position = text.find(_PACKAGES) + len(_PACKAGES)
     wheels = []
-    while match := _WHEEL.match(text, position):
+    line = re.compile(WHEEL_LINE) if text.startswith("    {", position) else None
+    while line is not None and (match := line.match(text, position)):
         name, version, needed, index, written, uploaded, url, size, sha256 = match.groups()
         wheels.append(
             PackageRow(
@@ -181,8 +169,8 @@ def _rows(text: str) -> list[PackageRow] | None:
     conda: list[PackageRow] = []
     if text.startswith(CONDA, position):
         position += len(CONDA)
-        archive = re.compile(_ARCHIVE)
-        while match := archive.match(text, position):
+        archive = re.compile(CONDA_LINE)
+        while (match := archive.match(text, position)) and "\\" not in match[0]:
             conda.append(_of_line(*match.groups()))
             position = match.end()
         from envlock.conda.match_specs import edges
@@ -226,7 +214,7 @@ def _of_line(
         _split(constrains),
         noarch or "",
         md5 or "",
-        license or "",
+        license[1:-1] if license else "",
         site_packages or "",
         tuple(zip(provided[::2], provided[1::2], strict=True)),
     )

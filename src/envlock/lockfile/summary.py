@@ -10,17 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple, cast
 
 from envlock.files import toml_of
 from envlock.lockfile.allowed_values import (
-    COUNT,
-    INDEX,
     NAME,
-    SHA256,
-    UPLOAD_TIME,
-    URL,
-    VERSION,
+    WHEEL_LINE,
     is_instant,
     is_python,
     is_wheel,
@@ -55,20 +49,18 @@ from envlock.lockfile.consistency import (
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.identity import Plain, full_id, req_id
 from envlock.model.requirements import requirements_document, type_of
+from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from envlock.lockfile.built_packages import BuiltLine
 
-_PACKAGE = re.compile(
-    rf'    \{{name = "({NAME})", version = "({VERSION})"'
-    rf'(?:, dependencies = \[\{{name = "{NAME}"\}}(?:, \{{name = "{NAME}"\}})*\])?'
-    rf'(?:, index = "({INDEX})")?'
-    rf', wheels = \[\{{(?:name = "([^"\\]*)", )?(?:upload-time = {UPLOAD_TIME}, )?'
-    rf'url = "({URL})"(?:, size = {COUNT})?, hashes = \{{sha256 = "({SHA256})"\}}\}}\]\}},\n'
-)
-_NAMES = re.compile(rf'\{{name = "({NAME})"(\}}|, version = )')
+_NAMES = rf'\{{name = "({NAME})"(\}}|, version = )'
 """The name of a package at the beginning of its line, or of one that it depends on."""
+_LINE = "    {"
+"""How the line of a package begins."""
 
 
 class Summary(NamedTuple):
@@ -248,8 +240,9 @@ def wheels_in(body: str, start: int, *, with_built: bool = False) -> PackageLine
     indexes: dict[str, str] = {}
     lines: dict[str, BuiltLine] = {}
     position = start
-    while True:
-        match = _PACKAGE.match(body, position)
+    line_of_wheel = re.compile(WHEEL_LINE) if body.startswith(_LINE, start) else None
+    while line_of_wheel is not None:
+        match = line_of_wheel.match(body, position)
         if match is None:
             built = _built_at(body, position) if with_built else None
             if built is None:
@@ -260,7 +253,7 @@ def wheels_in(body: str, start: int, *, with_built: bool = False) -> PackageLine
             others.update(filter(None, (line.url,)))
             name, index = line.name, line.from_index
         else:
-            name, version, index, written, place, digest = match.groups()
+            name, version, index, written, place, digest = match.group(1, 2, 4, 5, 7, 9)
             wheel = filename_of(place)
             if written is not None:
                 if written == wheel:
@@ -282,7 +275,7 @@ def _edges(body: str, end: int) -> dict[str, list[str]]:
     """What each wheel depends on, from the lines up to `end`."""
     found: dict[str, list[str]] = {}
     needed: list[str] = []
-    for name, rest in _NAMES.findall(body, 0, end):
+    for name, rest in re.compile(_NAMES).findall(body, 0, end):
         if rest == "}":
             needed.append(name)
         else:
@@ -291,7 +284,7 @@ def _edges(body: str, end: int) -> dict[str, list[str]]:
 
 
 def _built_at(body: str, position: int) -> tuple[BuiltLine, int] | None:
-    if not body.startswith("    {", position):
+    if not body.startswith(_LINE, position):
         return None
     from envlock.lockfile.built_packages import line_at
 
@@ -304,19 +297,17 @@ def _requirements(section: str) -> _LockedRequirements | None:
     document = requirements_document(toml_of(section)["tool"]["envlock"]["requirements"])
     if section != REQUIREMENTS + "".join(f"{line}\n" for line in table_lines(document)):
         return None
+    said: Mapping[str, Any] = document
     pypi, metaflow, conda, conda_only, channels, indexes = (
-        [str(text) for text in cast("list[str]", document[key])]
-        for key in ("pypi", "metaflow", "conda", "conda-only", "channels", "indexes")
+        [str(text) for text in said[key]] for key in ("pypi", "metaflow", "conda", "conda-only", "channels", "indexes")
     )
     kind = type_of(str(document["base"]), str(document["python-from"]), pypi, conda, conda_only)
     texts = (*pypi, *(metaflow if kind == "pypi" else ()))
-    own = {str(text): str(index) for text, index in cast("list[list[str]]", document.get("package-indexes", []))}
-    pages, limits = (
-        [str(each) for each in cast("list[str]", document.get(key, []))] for key in ("find-links", "constraints")
-    )
+    own = {str(text): str(index) for text, index in said.get("package-indexes", ())}
+    pages, limits = ([str(each) for each in said.get(key, ())] for key in ("find-links", "constraints"))
     urls = [url for url in (*indexes, *own.values(), str(document["default-index"]), *channels, *pages) if "://" in url]
     hashes: dict[str, frozenset[str]] = {}
-    for name, sha256 in cast("list[list[str]]", document.get("hashes", [])):
+    for name, sha256 in said.get("hashes", ()):
         hashes[name] = hashes.get(name, frozenset()) | {sha256}
     return _LockedRequirements(
         req_id(document),

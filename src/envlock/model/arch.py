@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import NewType
 
 from envlock.errors import ConfigError, Location
 from envlock.words import did_you_mean
 
-Arch = NewType("Arch", str)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NewType
+
+    Arch = NewType("Arch", str)
+else:
+    Arch = str  # `typing` takes longer to import than most modules
 
 LINUX_64 = Arch("linux-64")
 LINUX_AARCH64 = Arch("linux-aarch64")

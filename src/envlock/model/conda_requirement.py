@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from envlock.model.arch import ARCHS, LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
 from envlock.model.requirement import PypiRequirement, contradict
+from envlock.values import NamedTuple
 
-_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
-_CHANNEL = re.compile(r"[A-Za-z0-9._~:/@%${}-]+")
-_VERSION = re.compile(r"[0-9A-Za-z.!+_*<>=~|,()-]+")
-_BUILD = re.compile(r"[0-9A-Za-z._+*^$()|\[\]-]+")
-_OPERATOR = re.compile(r"[<>=!~]")
-_UNFINISHED = re.compile(r"[<>=!~,|](?=[,|]|\Z)|\A=*[,|]")
+_NAME = r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?"
+_CHANNEL = r"[A-Za-z0-9._~:/@%${}-]+"
+_VERSION = r"[0-9A-Za-z.!+_*<>=~|,()-]+"
+_BUILD = r"[0-9A-Za-z._+*^$()|\[\]-]+"
+_OPERATOR = r"[<>=!~]"
+_UNFINISHED = r"[<>=!~,|](?=[,|]|\Z)|\A=*[,|]"
 """A clause without its version, or no clause where one should be."""
-_NO_COMMA = re.compile(r"(?<=[\w.*+])(?=[<>~]|[!=]=)")
+_NO_COMMA = r"(?<=[\w.*+])(?=[<>~]|[!=]=)"
 """Where a second clause follows the first at once: conda would take it for a build."""
 _SYSTEMS: dict[str, tuple[Arch, ...]] = {
     "linux": (LINUX_64, LINUX_AARCH64),
@@ -28,7 +28,7 @@ _SYSTEMS: dict[str, tuple[Arch, ...]] = {
     **{arch: (arch,) for arch in ARCHS},
 }
 """What may stand after the `;` of a requirement."""
-_SPACES = re.compile(r"\s*([,|<>=!~]+)\s*")
+_SPACES = r"\s*([,|<>=!~]+)\s*"
 
 
 class BadCondaRequirement(ValueError):
@@ -85,10 +85,10 @@ def conda_requirement(name: str, constraint: str = "") -> CondaRequirement:
     text = f"{name} {constraint}".strip()
     constraint, semicolon, after = constraint.partition(";")
     channel, separator, bare = name.strip().rpartition("::")
-    if separator and not _CHANNEL.fullmatch(channel):
+    if separator and not re.fullmatch(_CHANNEL, channel):
         raise BadCondaRequirement(text, f"`{channel}` is not a channel")
     bare = bare.strip().lower()
-    if not _NAME.fullmatch(bare):
+    if not re.fullmatch(_NAME, bare):
         raise BadCondaRequirement(text, f"`{bare}` is not a name of a conda package")
     version, build = _version_and_build(text, constraint)
     archs = _archs(text, after) if semicolon else ()
@@ -170,23 +170,23 @@ def _archs(text: str, written: str) -> tuple[Arch, ...]:
 
 
 def _version_and_build(text: str, constraint: str) -> tuple[str, str]:
-    words = _SPACES.sub(r"\1", constraint.strip()).split()
+    words = re.sub(_SPACES, r"\1", constraint.strip()).split()
     if len(words) > 2:
         raise BadCondaRequirement(text, "more than a version and a build follow the name")
     version, build = (*words, "", "")[:2]
     if version and not build:
         version, build = _parted(version)
     written = version
-    if version and not _OPERATOR.search(version) and "*" not in version and "|" not in version:
+    if version and not re.search(_OPERATOR, version) and "*" not in version and "|" not in version:
         version = f"=={version}"
     if version == "*" and not build:
         version = ""
-    parts = _NO_COMMA.split(version)
+    parts = re.split(_NO_COMMA, version)
     if len(parts) > 1:
         raise BadCondaRequirement(text, f"a comma is missing between `{parts[0]}` and `{parts[1]}`")
-    if version and (not _VERSION.fullmatch(version) or _UNFINISHED.search(version)):
+    if version and (not re.fullmatch(_VERSION, version) or re.search(_UNFINISHED, version)):
         raise BadCondaRequirement(text, f"`{written}` is not a version that conda knows")
-    if build and not _BUILD.fullmatch(build):
+    if build and not re.fullmatch(_BUILD, build):
         raise BadCondaRequirement(text, f"`{build}` is not a build")
     return version, build
 

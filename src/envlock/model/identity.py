@@ -7,7 +7,10 @@ not have that property). The encoding is part of the ids' meaning: it never chan
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias, Union
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 # As `random` of the standard library does: loading OpenSSL takes as long as hashing a megabyte, and locks are small.
 try:
@@ -18,7 +21,7 @@ except ImportError:
     except ImportError:
         from hashlib import sha256 as sha256
 
-Plain: TypeAlias = Union[str, int, bool, "Sequence[Plain]", "dict[str, Plain]", None]
+Plain: TypeAlias = "str | int | bool | Sequence[Plain] | dict[str, Plain] | None"
 
 REQ_ID_VERSION = 1
 FULL_ID_VERSION = 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _CLAUSE = re.compile(r"(==|!=|<=|>=|<|>|~=)(\d+(?:\.\d+)*)(\.\*)?\Z")
-_RELEASE = re.compile(r"\d+(?:\.\d+)*\Z")
+_RELEASE = r"\d+(?:\.\d+)*\Z"
 OLDEST = (3, 6)
 """The oldest series that packages can be solved for, and that an environment can be made of."""
 _PATCHES = 60
@@ -22,7 +22,7 @@ def python_allows(specifier: str, version: str) -> bool:
     (True, False, True)
     """
     clauses = [_CLAUSE.match(clause) for clause in specifier.split(",") if clause]
-    if _RELEASE.match(version) is None or any(clause is None for clause in clauses):
+    if re.match(_RELEASE, version) is None or any(clause is None for clause in clauses):
         from packaging.specifiers import SpecifierSet
 
         return SpecifierSet(specifier).contains(version)

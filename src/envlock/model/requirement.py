@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
 
 from envlock.errors import ConfigError, Location
 from envlock.model.marker import FOREIGN, NotAMarker, is_marker
 from envlock.model.url import direct_url_fault
+from envlock.values import NamedTuple
 
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
+_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z"
 _SEPARATORS = re.compile(r"[-_.]+")
 _PUBLIC = (
     r"v?(?:\d+!)?\d+(?:\.\d+)*(?:[-_.]?(?:alpha|a|beta|b|preview|pre|c|rc)[-_.]?\d*)?"
@@ -30,13 +30,13 @@ _CLAUSE = (
     r"|===\s*[^\s,;)\\\x00]+)\Z"
 )
 """One clause of a PEP 440 specifier set."""
-_BEGINNING = re.compile(r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[(?P<extras>[^\]]*)\]\s*)?")
-_URL = re.compile(r"@\s*(?P<url>\S+)(?:\s+;(?P<marker>.*))?\Z", re.DOTALL)
+_BEGINNING = r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[(?P<extras>[^\]]*)\]\s*)?"
+_URL = r"@\s*(?P<url>\S+)(?:\s+;(?P<marker>.*))?\Z"
 """What may follow; else it is clauses, and a marker after the first `;`. Nothing here is tried in more than one way."""
 _LONGEST = 255
 """Characters that one clause may have. No version is as long, and a number of thousands of digits cannot be read."""
 _PLAIN = re.compile(r"(==|!=|<=|>=|<|>)(\d+(?:\.\d+)*)")
-_SPACE = re.compile(r"""('[^']*'|"[^"]*")|\s+""")
+_SPACE = r"""('[^']*'|"[^"]*")|\s+"""
 
 
 class BadPackageName(ConfigError):
@@ -211,7 +211,7 @@ def normalize_name(name: str) -> str:
 
     Raises BadPackageName.
     """
-    if not _NAME.match(name):
+    if not re.match(_NAME, name):
         raise BadPackageName(name)
     return normalized(name)
 
@@ -227,7 +227,7 @@ def is_package_name(name: str) -> bool:
     >>> is_package_name("Zope.Interface"), is_package_name("rich>=1")
     (True, False)
     """
-    return _NAME.match(name) is not None
+    return re.match(_NAME, name) is not None
 
 
 def name_in_either(name: str) -> str:
@@ -239,7 +239,7 @@ def name_in_either(name: str) -> str:
     Raises BadPackageName.
     """
     bare = name.strip("_")
-    if not _NAME.match(bare):
+    if not re.match(_NAME, bare):
         raise BadPackageName(name)
     before, _, after = name.partition(bare)
     return f"{before}{normalize_name(bare)}{after}"
@@ -272,7 +272,8 @@ def _normalize_specifier(text: str, *, bare_is_pin: bool) -> str:
         if len(clause) > _LONGEST:
             raise BadVersionSpecifier(f"{clause[:40]}...", f"it has more than {_LONGEST} characters")
         # Compiling the whole grammar takes a millisecond, and most clauses are plain.
-        if _PLAIN.fullmatch(clause) is None and re.match(_CLAUSE, clause, re.IGNORECASE) is None:
+        plain = clause.removesuffix(".*") if clause.startswith(("==", "!=")) else clause
+        if _PLAIN.fullmatch(plain) is None and re.match(_CLAUSE, clause, re.IGNORECASE) is None:
             raise BadVersionSpecifier(text)
         clauses.add("".join(clause.split()))
     return ",".join(sorted(clauses))
@@ -286,7 +287,7 @@ def normalize_marker(text: str) -> str:
 
     Raises NotAMarker.
     """
-    marker = _SPACE.sub(lambda found: found[1] or " ", text).strip()
+    marker = re.sub(_SPACE, lambda found: found[1] or " ", text).strip()
     if not is_marker(marker):
         raise NotAMarker(marker)
     return marker
@@ -305,9 +306,9 @@ def parse_requirement(text: str) -> PypiRequirement:
     PythonIsNoPackage.
     """
     text = text.strip()
-    match = _BEGINNING.match(text)
+    match = re.match(_BEGINNING, text)
     rest = text[match.end() :] if match is not None else ""
-    at = _URL.match(rest)
+    at = re.match(_URL, rest, re.DOTALL)
     specifier, semicolon, after = ("", "", "") if at is not None else rest.partition(";")
     if match is None or "@" in specifier or FOREIGN.search(text):
         raise BadPackageName(" ".join(text.split()))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envlock.model.arch import Arch
 from envlock.model.identity import Plain, req_id
 from envlock.model.requirement import PypiRequirement, is_package_name, normalized, parse_requirement
 from envlock.model.url import is_channel, is_web, strip_channel_credentials, strip_credentials
+from envlock.values import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from envlock.model.conda_requirement import CondaRequirement
 
 TYPES = ("pypi", "conda", "mixed")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+
+from envlock.values import NamedTuple
 
 # Patterns are compiled where they are used, and kept by re: most projects have no need of them.
 VARIABLE = r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}"

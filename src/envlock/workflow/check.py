@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from envlock.config.project import Environment, Flow, KeyPath, Project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError, Location
 from envlock.lockfile.folder import candidates, lock_files, read_lock
 from envlock.model.arch import Arch
+from envlock.values import NamedTuple
 from envlock.workflow.check_rules import Finding, Verdict, findings_of, unreadable
 from envlock.workflow.needed_locks import NeededLocks, locks_of
 

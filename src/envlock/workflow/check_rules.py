@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 from envlock.config.project import Project
 from envlock.errors import EnvlockError, Location
@@ -17,6 +16,12 @@ from envlock.lockfile.folder import full_id_of, lock_bytes
 from envlock.lockfile.summary import Summary, summarize
 from envlock.model.arch import Arch
 from envlock.model.url import strange_hosts
+from envlock.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
 
 
 class Verdict(str, Enum):
@@ -110,11 +115,8 @@ class LockFile(NamedTuple):
         return Finding("", self.arch, verdict, reasons, Location(self.project.shown(self.path), line), repair)
 
 
-class Rule(Protocol):
-    """What a lock file is held to. Needs no network."""
-
-    def __call__(self, lock: LockFile) -> Iterator[Finding]:
-        """Everything in which the lock breaks the rule."""
+Rule: TypeAlias = "Callable[[LockFile], Iterator[Finding]]"
+"""What a lock file is held to: everything in which the lock breaks it. Needs no network."""
 
 
 def lies_where_its_ids_say(lock: LockFile) -> Iterator[Finding]:

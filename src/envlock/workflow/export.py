@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.config.project import CONFIG_NAME
 from envlock.config.selection import Selection, choose_one, options_of
@@ -13,9 +12,11 @@ from envlock.interchange.exported import FORMATS, Export, Given, export
 from envlock.lockfile.rows import rows_in
 from envlock.model.arch import UnsupportedHost, host_arch
 from envlock.model.url import VARIABLE
+from envlock.values import NamedTuple
 from envlock.workflow.check import check_and_read
 from envlock.workflow.needed_locks import locks_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

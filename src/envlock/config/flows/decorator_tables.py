@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 from envlock.config import rules
 from envlock.config.conda_tables import NoChannel, entry_of, python_of
@@ -20,6 +19,11 @@ from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import contradict, normalize_specifier
 from envlock.model.url import strip_channel_credentials, strip_credentials
 from envlock.redaction import shown
+from envlock.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _MOVED_TO_NAMED = {name: ("named_env", name) for name in ("name", "pathspec", "fetch_at_exec")}
 _PLACES: dict[str, dict[str, tuple[str, str]]] = {

@@ -11,7 +11,6 @@ import builtins
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from envlock.config.flows.decorator_tables import SOURCES, DecoratedFlow, Decorator, LevelTables, Note, Place
 from envlock.config.flows.errors import FlowFileSyntax
@@ -24,6 +23,10 @@ from envlock.config.project import DEFAULT_CHANNEL
 from envlock.config.pypi_entries import package_name
 from envlock.config.tables import TABLES
 from envlock.redaction import without_credentials
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _STEP_DECORATORS = ("conda", "pypi", "pip", "named_env", "sys_packages")
 _FLOW_DECORATORS = tuple(f"{name}_base" for name in _STEP_DECORATORS)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import _ast as ast
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from envlock.config.flows.flow_reader import Doubt, FlowSource, statements
 from envlock.config.flows.module_names import (
@@ -22,6 +21,7 @@ from envlock.config.flows.module_names import (
     doubt_of,
 )
 from envlock.config.flows.scopes import DEEPEST, Module, Scope, walk
+from envlock.values import NamedTuple
 
 
 class FlowClass(NamedTuple):

@@ -10,11 +10,11 @@ import _ast as ast
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from envlock.config.flows.errors import FlowFileMissing, FlowFileSyntax, shown_path
 from envlock.errors import Location
 from envlock.files import FLOW_BYTES, NotPlain, is_of, read_file
+from envlock.values import NamedTuple
 
 TOO_DEEP = "it is nested too deeply"
 

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
 from envlock.config.flows.flow_reader import TOO_DEEP, Doubt, parse_tree, statements
 from envlock.config.flows.scopes import (
@@ -27,6 +26,11 @@ from envlock.config.flows.scopes import (
     source_of,
 )
 from envlock.errors import EnvlockError
+from envlock.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 NO_STEPS = "no steps"
 """What a name is bound to if it has no say in a flow's steps: of Python itself, or a plain value."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import _ast as ast
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeAlias
 
 from envlock.config.flows.flow_reader import statements
+from envlock.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 DEEPEST = 40
 """How far names lead to each other."""

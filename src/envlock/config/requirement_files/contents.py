@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envlock.config.errors import BadChannel, BadCondaEntry, BadPythonSpecifier, BadValue, UnsafeFile
 from envlock.config.project import KeyPath, LineOfFile
@@ -40,8 +39,12 @@ from envlock.files import REQUIREMENTS_BYTES, NotPlain, is_of, read_file
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import BadVersionSpecifier, PypiRequirement
 from envlock.redaction import shown
+from envlock.values import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from envlock.config.conda_tables import CondaEntry
 
 _PROJECT = "pyproject.toml"

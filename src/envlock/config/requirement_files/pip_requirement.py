@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import tomli
 
 from envlock.config.errors import BadSource
 from envlock.files import CONFIG_BYTES, NotPlain, read_file, toml_of
 from envlock.model.requirement import PypiRequirement, is_package_name, normalized, parse_requirement
+from envlock.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 URL = re.compile(r"(?:[a-z]+\+)?(?:https?|file|ssh|git)://", re.IGNORECASE)
 """How a URL begins."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from envlock.config.errors import BadIndexUrl
 from envlock.config.project import LineOfFile
@@ -27,7 +26,10 @@ from envlock.model.url import is_web
 from envlock.redaction import shown
 from envlock.words import did_you_mean
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from envlock.config.requirement_files.pyproject_toml import ProjectFile
     from envlock.config.toml_scan import Key
 

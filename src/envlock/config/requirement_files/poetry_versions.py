@@ -6,9 +6,9 @@ A property test holds both to what poetry-core allows.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from envlock.model.requirement import BadVersionSpecifier, normalize_specifier
+from envlock.values import NamedTuple
 
 _CLAUSE = re.compile(
     r"(?P<operator>\^|~=|~|==?|!=|<=|>=|<|>)?\s*v?"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from envlock.config.errors import NotToml
 from envlock.config.project import LineOfFile
@@ -26,10 +25,16 @@ from envlock.model.requirement import (
 )
 from envlock.model.url import strip_credentials
 from envlock.redaction import shown, without_credentials
+from envlock.values import NamedTuple
 from envlock.words import listed, nearest
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
     from envlock.config.requirement_files.uv_tables import Uv
+
+    _Read = TypeVar("_Read")
 
 _DYNAMIC = {
     "setuptools": "name the files of `[tool.setuptools.dynamic]` in `requirements`, or list them in `[project]`",
@@ -39,7 +44,6 @@ _DYNAMIC = {
 }
 _OTHERS = ("pixi", "conda-lock")
 """Tables of other tools with requirements of their own."""
-_Read = TypeVar("_Read")
 
 
 class Entry(NamedTuple):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.config.errors import BadChannel, BadIndexUrl, BadSource
 from envlock.config.requirement_files.contents import FileContents, RequirementFile, joined
@@ -25,7 +24,9 @@ from envlock.model.requirement import (
 )
 from envlock.model.url import is_channel, is_web
 from envlock.redaction import shown, without_credentials
+from envlock.values import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envlock.config.project import LineOfFile
 

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from envlock.config.errors import BadIndexUrl
 from envlock.config.project import LineOfFile
@@ -22,7 +21,10 @@ from envlock.model.url import is_web
 from envlock.redaction import shown
 from envlock.words import did_you_mean, listed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from envlock.config.requirement_files.pyproject_toml import Entry, ProjectFile
     from envlock.config.toml_scan import Key
 

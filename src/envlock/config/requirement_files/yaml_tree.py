@@ -7,7 +7,6 @@ and depth costs no recursion. What a text without quotes means as a number or a 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias, Union
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -26,6 +25,11 @@ from ruamel.yaml.reader import ReaderError
 
 from envlock.config.requirement_files.contents import RequirementFile
 from envlock.errors import Location
+from envlock.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 _LONGEST = 1 << 20
 """Characters that a file may have: some 20,000 packages, read in two seconds."""
@@ -55,7 +59,7 @@ class Table(NamedTuple):
     entries: list[tuple[Text, Node]]
 
 
-Node: TypeAlias = Union[Text, List, Table]  # noqa: UP007
+Node: TypeAlias = "Text | List | Table"
 """A value: texts, lists and mappings, which are called tables here as in TOML."""
 
 
