@@ -239,14 +239,6 @@ def disarm(command: Any) -> None:
         disarm(below)
 
 
-def test_the_hook_is_a_command() -> None:
-    (entry,) = re.findall(
-        r"^ *entry: (.+)$", (ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"), re.MULTILINE
-    )
-    assert refusal(entry) == ""
-    assert refusal(f"{entry} --config pipelines/envlock.toml") == ""
-
-
 def test_what_ci_and_pre_commit_run_is_there() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/test.yaml").read_text(encoding="utf-8"))
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from envlock import words
 from envlock.cli.command import CommandLine, Flag, Value, command
-from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, config_given, selection
+from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STAGED, STEPS, config_given, index_findings, selection
 from envlock.errors import one_line, printable
 
 TYPE_CHECKING = False
@@ -31,6 +31,7 @@ _ONLINE = Flag("--online", "Also check the cache for aliases that moved, and the
     ARCHS,
     _FORMAT,
     _ONLINE,
+    STAGED,
     JSON,
     CONFIG,
     epilog="Exit status: 0 fresh, 1 stale or missing, 2 bad configuration, 3 damaged.",
@@ -58,6 +59,7 @@ def check(line: CommandLine) -> int:
             result = check_online(project, chosen, reporter)
     else:
         result = offline.check(project, chosen)
+    result = result._replace(findings=(*result.findings, *index_findings(line, project)))
     style = "json" if line.has(JSON) else line.value(_FORMAT)
     if style == "json":
         from envlock.cli.console import write_json

@@ -30,6 +30,7 @@ HELP = {
     Verdict.RESTAMP: "Run `envlock lock`: it keeps the packages, and writes the new requirements into the lock.",
     Verdict.TWO_LOCKS: "Two branches locked the environment. Run `envlock lock`, which makes one lock of them.",
     Verdict.ORPHAN: "Run `envlock lock`, which deletes the file.",
+    Verdict.NOT_ADDED: "Run the `git add` that the message names, and commit again.",
     Verdict.BASE_LACKS_ARCH: "Lock the named environment for the arch too, or remove the arch from `archs`.",
     Verdict.ALIAS_MOVED: "Run `envlock lock --upgrade-alias NAME` to take the environment that it names now.",
     Verdict.YANKED: "Run `envlock lock --upgrade-package NAME` to lock another release.",
@@ -143,9 +144,6 @@ def _folder_of(arguments: Sequence[str]) -> Path:
         return Path(given[-1]).parent if given else find_config(Path.cwd()).parent
     except EnvlockError:
         return Path.cwd()
-
-
-# Places.
 
 
 def _checkout(folder: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from envlock.cli.command import CommandLine, Flag, Value, command
-from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, open_project, selection
+from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STAGED, STEPS, index_findings, open_project, selection
 from envlock.errors import EnvlockError, one_line
 from envlock.words import count, short_ids
 
@@ -82,6 +82,7 @@ _BASES = (_USING, _USING_PATHSPEC, _FROM, _FROM_PATHSPEC)
     *_FILES,
     *_OF_FILES,
     _OFFLINE,
+    STAGED,
     JSON,
     CONFIG,
 )
@@ -112,7 +113,12 @@ def lock(line: CommandLine) -> int:
 
         with temporary_folder() as unused:
             return _lock_files(line, unused)
-    return _lock(line, open_project(line))
+    project = open_project(line)
+    status = _lock(line, project)
+    findings = index_findings(line, project)
+    for each in findings:
+        sys.stderr.write(f"{one_line(f'{each.verdict.words}: {each.repair}')}\n")
+    return max(status, *(each.exit_status for each in findings), 0)
 
 
 def _lock(line: CommandLine, project: Project) -> int:
@@ -216,7 +222,7 @@ def _check_files(line: CommandLine) -> None:
     if not given:
         option = next(option for option in _OF_FILES if line.has(option))
         raise BadUsage(f"`{option.name}` goes with a requirement file: `-r`, `-f` or `-p`", "envlock lock")
-    others = (FLOWS, STEPS, ENVS, *_BASES, _UPGRADE_ALIAS, _UPGRADE_ALIASES)
+    others = (FLOWS, STEPS, ENVS, STAGED, *_BASES, _UPGRADE_ALIAS, _UPGRADE_ALIASES)
     wrong = next((option.name for option in others if line.has(option)), "")
     if wrong:
         raise BadUsage(f"`{given[0]}` and `{wrong}` exclude each other", "envlock lock")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from envlock.config.selection import Selection
     from envlock.model.arch import Arch
     from envlock.named.lookup import Lookup, NamedEnvironment
+    from envlock.workflow.check_rules import Finding
 
 JSON = Flag("--json", "Print JSON.")
 DRY_RUN = Flag("--dry-run", "Write nothing: print what would be written.")
@@ -28,6 +29,7 @@ ONE_STEP = Value("--step", "STEP", "The step. `--flow` is needed only if several
 ONE_ENV = Value("--env", "NAME", "The `[env.NAME]`.", complete="environments")
 PATHSPEC = Value("--pathspec", "FLOW/RUN/STEP[/TASK]", "The environment that a task of a run used.")
 
+STAGED = Flag("--staged", "For hooks: exit with 1 unless git's index has the locks, too.")
 OFFLINE = Flag("--offline", "Use only packages from the cache.")
 FORCE = Flag("--force", "Create the environment even if this machine lacks what its lock requires.")
 KEEP_PYTHONPATH = Flag("--keep-pythonpath", "Keep PYTHONPATH. The modules that it adds are not locked.")
@@ -99,3 +101,18 @@ def looked_up(line: CommandLine, lookup: Lookup, argument: Argument) -> NamedEnv
         if not options:
             raise
         raise error.adding(f"this project has one of that name: give `{options[0]}` in its place") from None
+
+
+def index_findings(line: CommandLine, project: Project) -> tuple[Finding, ...]:
+    """What `--staged` finds; nothing where it is not given. Raises BadUsage outside of a git work tree."""
+    if not line.has(STAGED):
+        return ()
+    from envlock.workflow.check import check_index
+
+    found = check_index(project)
+    if found is None:
+        from envlock.cli.errors import BadUsage
+
+        command = f"envlock {line.command.name}"
+        raise BadUsage(f"`--staged` needs a git work tree, and {project.folder} is in none", command)
+    return found

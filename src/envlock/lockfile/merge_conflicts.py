@@ -122,6 +122,21 @@ def awaits_git_add(folder: Path) -> bool:
     return False
 
 
+def not_added(folder: Path, *others: Path) -> tuple[str, ...] | None:
+    """What git's index lacks, or has otherwise, of a lock folder and of files beside it; None outside of a work tree.
+
+    Files that were deleted and are still in the index count too, and locks that git ignores. One process.
+    """
+    names = [folder.name, *(other.name for other in others)]
+    options = ("-z", "--untracked-files=all", "--ignored=matching", "--no-renames")
+    answer = _git(folder.parent, "--no-optional-locks", "status", "--porcelain", "--branch", *options, "--", *names)
+    if not answer:
+        return None
+    entries = [entry.decode(errors="replace") for entry in answer.split(b"\0") if entry]
+    paths = [entry[3:].rstrip("/") for entry in entries if not entry.startswith("##") and entry[1] != " "]
+    return tuple(path[max(0, path.rfind(f"{folder.name}/")) :] if folder.name in path else path for path in paths)
+
+
 def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
     """The output of git in a folder; empty if it fails."""
     import subprocess

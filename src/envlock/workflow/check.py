@@ -49,6 +49,21 @@ def check(project: Project, selection: Selection | None = None) -> CheckResult:
     return _checked(project, selection or Selection(), None)
 
 
+def check_index(project: Project) -> tuple[Finding, ...] | None:
+    """Whether git's index, and so a commit, has the locks and envlock.toml as they are; None outside of a work tree."""
+    from envlock import words
+    from envlock.lockfile.merge_conflicts import not_added
+
+    found = not_added(project.lock_folder, project.path)
+    if not found:
+        return None if found is None else ()
+    names = (project.path.name, project.lock_folder.name)
+    named = [name for name in names if any(path.split("/")[0] == name for path in found)]
+    reasons = (f"git's index lacks {words.first_of(found, 3)}, or has it otherwise",)
+    at = Location(project.shown(project.lock_folder if names[1] in named else project.path))
+    return (Finding("", "", Verdict.NOT_ADDED, reasons, at, f"git add {' '.join(named)}"),)
+
+
 def check_and_read(project: Project, selection: Selection) -> tuple[CheckResult, Mapping[Path, bytes]]:
     """As `check`; with what each lock file held when it was checked, for who goes on with the locks."""
     read: dict[Path, bytes] = {}

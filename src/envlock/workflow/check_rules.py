@@ -51,6 +51,7 @@ class Verdict(str, Enum):
     RESTAMP = "restamp", 1, "changed, and the locked packages still fit (re-stamp)", "a lock states them as they are"
     TWO_LOCKS = "two-locks", 1, "locked twice", "each environment has one lock for an arch", True
     ORPHAN = "orphan", 1, "not needed by any environment", "an environment needs each lock and each pin", True
+    NOT_ADDED = "not-added", 1, "not added to git", "git's index has each lock as it is (`--staged`)", True
     BASE_LACKS_ARCH = "base-lacks-arch", 1, "named for another arch", "a named environment is there for each arch"
     ALIAS_MOVED = "alias-moved", 1, "moved since it was pinned", "a tag names what it is pinned to (`--online`)"
     YANKED = "yanked", 1, "yanked, or deleted from its index", "indexes offer what is locked (`--online`)"
