@@ -24,6 +24,7 @@ from benchmarks import __main__ as benchmarks
 from envlock.cli.app import _UsageError, build
 from envlock.config.read import load_project
 from envlock.lockfile.document import parse
+from tests.notebooks import notebook_of
 from tests.support import ProjectFolder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,7 +113,9 @@ def test_toml_is_what_it_says(block: Block, tmp_path: Path) -> None:
         steps = ["start", *(step for step in flow.get("step", {}) if step not in {"start", "end"}), "end"]
         file = ProjectFolder(tmp_path, "").write_flow(name, steps=steps)
         if "file" in flow:
-            file.rename(tmp_path / flow["file"])
+            named = file.rename(tmp_path / flow["file"])
+            if named.suffix == ".ipynb":
+                named.write_bytes(notebook_of(named.read_text()))
         else:  # an excerpt: the file is named elsewhere
             text += f'\n[flow.{name}]\nfile = "{file.name}"\n'
     flows = document.get("flow", {}).values()

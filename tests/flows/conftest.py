@@ -155,6 +155,10 @@ pypi = {{ python = "{newest}", packages = {{ alpha = "1.1" }} }}
 [flow.InnerFlow.step.end]
 disabled = true
 
+[flow.NotedFlow]
+file = "analysis.ipynb"
+pypi = {{ python = "{newest}", packages = {{ alpha = "1.1" }} }}
+
 [flow.BareFlow]
 file = "bare.py"
 pypi = {{ python = "{newest}", packages = {{ alpha = "1.1" }} }}

@@ -189,8 +189,8 @@ class FlowTable(_RequirementsTable):
     """A flow, named after its class. Its steps inherit its requirements."""
 
     file: str = Field(examples=["train_flow.py"])
-    """The file that defines the flow, relative to envlock.toml. envlock reads its steps from this file and from the
-    project's modules that it imports classes from, and never runs them."""
+    """The Python file or notebook (`.ipynb`) that defines the flow, relative to envlock.toml. envlock reads its steps
+    from this file and from the project's modules that it imports classes from, and never runs them."""
     steps: list[Annotated[str, Ruled(rules.step)]] | None = Field(default=None, examples=[["start", "train", "end"]])
     """Steps that envlock cannot read from the file, such as those of a base class in an installed package."""
     disabled: bool | None = Field(default=None, examples=[True])

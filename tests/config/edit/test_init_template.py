@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -17,6 +18,7 @@ from envlock.config.edit.init_template import Template, make_template, text_ther
 from envlock.config.edit.metaflow_config import KEY, make_default
 from envlock.config.flows.errors import FlowFileMissing, FlowFileSyntax
 from envlock.config.read import load_project
+from tests.notebooks import notebook_of
 
 FLOWS = Path(__file__).parents[1] / "flows" / "samples"
 NAMES = sorted(path.stem for path in FLOWS.glob("*.py") if path.stem != "conftest")
@@ -54,7 +56,6 @@ def test_what_init_writes_loads_and_can_be_edited(name: str, tmp_path: Path) -> 
 
 
 def test_the_schema_accepts_what_init_writes(tmp_path: Path) -> None:
-    import json
 
     import jsonschema
 
@@ -182,11 +183,13 @@ def test_the_flows_of_the_folder_are_taken_without_being_told(tmp_path: Path) ->
     (tmp_path / "broken.py").write_text("class Broken(FlowSpec\n")
     (tmp_path / "team.py").write_text(BASE_FLOW)
     (tmp_path / "weekly.py").write_text("from team import TeamFlow\nclass OurFlow(TeamFlow): pass\nOurFlow()\n")
-    (tmp_path / "notebook.ipynb").write_text("class NotebookFlow(FlowSpec): pass")
+    (tmp_path / "notes.ipynb").write_text("class NotebookFlow(FlowSpec): pass")
+    cell = "from metaflow import FlowSpec, step\nclass NotedFlow(FlowSpec):\n    @step\n    def start(self): ..."
+    (tmp_path / "analysis.ipynb").write_bytes(notebook_of(cell))
     made = make_template(tmp_path)
-    assert {flow.file for flow in made.flows} == {*(f"{name}.py" for name in NAMES), "weekly.py"}
+    assert {flow.file for flow in made.flows} == {*(f"{name}.py" for name in NAMES), "weekly.py", "analysis.ipynb"}
     assert "TeamFlow" not in {flow.name for flow in made.flows}, "it is only a base"
-    assert [error.code for error in made.unread] == ["flow-file-syntax"]
+    assert [error.code for error in made.unread] == ["flow-file-syntax", "bad-notebook"]
 
 
 BASE_FLOW = """

@@ -21,6 +21,7 @@ from envlock.config.read import load_project
 from envlock.lockfile.document import parse
 from envlock.model.lock import Lock
 from tests.flows.remote.conftest import BUCKET
+from tests.notebooks import OWN_KERNEL, opened
 from tests.pods.backends import Backends
 from tests.pods.pod import CREDENTIALS
 from tests.support import isolation
@@ -38,6 +39,16 @@ import json
 from metaflow import Deployer
 deployer = Deployer("spread.py", environment="envlock", show_output=False).argo_workflows()
 print(json.dumps(deployer.create(only_json=True).workflow_template))
+"""
+
+
+# The same from a cell: its last lines, after the flow.
+NOTEBOOK_DEPLOYER = """
+import json
+from metaflow import NBDeployer
+deployer = NBDeployer(SpreadFlow, environment="envlock", show_output=False)
+print(json.dumps(deployer.argo_workflows().create(only_json=True).workflow_template))
+deployer.cleanup()
 """
 
 
@@ -184,6 +195,19 @@ def test_each_container_enters_by_one_text_and_no_variable_of_the_launcher(deplo
             assert set(re.findall(r"(\S+) spread\.py", after)) == {"$ENVLOCK_PYTHON"}
         assert "METAFLOW_ENVLOCK" not in deployment.text
     assert "envlock.plugins.node" not in deployed.argo.commands["error-msg-capture-hook"]
+
+
+def test_a_notebook_deploys_its_flow_as_a_file_does(deployed: Deployed, backends: Backends) -> None:
+    flow = (backends.folder / "spread.py").read_text().partition("if __name__")[0]
+    with opened(OWN_KERNEL, backends.folder, backends.variables) as notebook:
+        said = notebook.run(flow + NOTEBOOK_DEPLOYER).splitlines()[-1]
+    template = json.loads(said)
+    containers = {each["name"]: each["container"] for each in template["spec"]["templates"] if "container" in each}
+    assert containers.keys() == deployed.argo.commands.keys()
+    for step in STEPS:
+        command = containers[step]["command"][-1]
+        enter = f"python -m metaflow_extensions.envlock.plugins.node 'SpreadFlow' '{step}' && . ./.envlock/enter.sh && "
+        assert command.count(enter) == 1, step
 
 
 def test_a_job_is_smaller_than_batch_allows(deployed: Deployed) -> None:

@@ -117,7 +117,7 @@ def make_template(
     if files:
         flows = flows_of(folder, files)
     else:
-        found, unread = flows_in(folder, sorted(folder.glob("*.py")))
+        found, unread = flows_in(folder, sorted((*folder.glob("*.py"), *folder.glob("*.ipynb"))))
         said = _files_said(before)
         flows = one_of_each(folder, [flow for flow in found if _is_meant(flow, said, found, folder)])
     path = folder / CONFIG_NAME

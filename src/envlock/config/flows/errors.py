@@ -7,6 +7,10 @@ from pathlib import Path
 from envlock.errors import ConfigError, Location
 
 
+class NotANotebook(Exception):
+    """What is wrong with a file that should be a notebook, for BadNotebook."""
+
+
 def shown_path(path: Path) -> str:
     """The path as a reader wants it: relative to the working folder, where it lies below that."""
     try:
@@ -35,7 +39,6 @@ class FlowFileSyntax(ConfigError):
 
     code = "flow-file-syntax"
     message = "`{name}` is not valid Python: {reason}"
-    hint = "python -m py_compile {name}"
 
     def __init__(
         self, path: Path, line: int | None, reason: str, text: str = "", *, locations: tuple[Location, ...] = ()
@@ -46,5 +49,18 @@ class FlowFileSyntax(ConfigError):
             reason=reason,
             locations=(Location(name, line), *locations),
             details=(text.strip(),) if text.strip() else (),
+            hint="correct the cell, or delete it" if name.endswith(".ipynb") else f"python -m py_compile {name}",
         )
         self.path = path
+
+
+class BadNotebook(ConfigError):
+    """A flow file that is called a notebook, and cannot be read as one."""
+
+    code = "bad-notebook"
+    message = "`{name}` is no notebook that envlock can read: {reason}"
+    hint = "open it in Jupyter and save it there, or name a Python file"
+
+    def __init__(self, path: Path, reason: str, locations: tuple[Location, ...] = ()) -> None:
+        name = shown_path(path)
+        super().__init__(name=name, reason=reason, locations=(Location(name), *locations))

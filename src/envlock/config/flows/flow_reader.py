@@ -1,4 +1,4 @@
-"""The flows of a Python file and their steps, read from its text. The file is never imported or run.
+"""The flows of a Python file or a notebook and their steps, read from its text. The file is never imported or run.
 
 `envlock check` and every start of a task read flows, so nothing heavy is imported here, and of a file only module and
 class bodies count, and the last statement of steps. `flow_classes.py` follows the names of bases and decorators.
@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from envlock.config.flows.errors import FlowFileMissing, FlowFileSyntax, shown_path
+from envlock.config.flows.errors import BadNotebook, FlowFileMissing, FlowFileSyntax, NotANotebook, shown_path
 from envlock.errors import Location
 from envlock.files import FLOW_BYTES, NotPlain, is_of, read_file
 from envlock.values import NamedTuple
@@ -61,12 +61,12 @@ class FlowSource(NamedTuple):
 def read_flows(
     path: Path, *, named_by: Callable[[], Location] | None = None, project: Path | None = None, wanted: str = ""
 ) -> tuple[FlowSource, ...]:
-    """The flows in a Python file, in its order; none if it has none.
+    """The flows in a Python file or a notebook, in its order; none if it has none.
 
     `named_by` tells, for an error, where the file is named. No link in the folder `project` leads out of the project.
     With `wanted`, the name of a flow, only that one is surely read whole, and found where the file makes it in a
     function or imports it. Costs one parse of the file, a millisecond or two for two hundred lines, and one of each
-    module of the project that has to be read. Raises FlowFileMissing, UnsafeFile or FlowFileSyntax.
+    module of the project that has to be read. Raises FlowFileMissing, UnsafeFile, FlowFileSyntax or BadNotebook.
     """
     from envlock.config.flows.flow_classes import FlowReader
 
@@ -80,7 +80,7 @@ def read_flows(
 def parse_tree(
     path: Path, *, named_by: Callable[[], Location] | None = None, project: Path | None = None
 ) -> ast.Module:
-    """The syntax tree of a file. Raises FlowFileMissing, UnsafeFile or FlowFileSyntax.
+    """The syntax tree of a file; of a notebook, that of its cells. Raises as `read_flows` does.
 
     An error repeats a line of the file only where that is of the project, or where no project names it.
     """
@@ -89,7 +89,13 @@ def parse_tree(
         return (named_by(),) if named_by else ()
 
     try:
-        source = read_file(path, FLOW_BYTES, within=project)
+        source: bytes | str
+        if path.suffix == ".ipynb":
+            from envlock.config.flows.notebook import NOTEBOOK_BYTES, code_of
+
+            source = code_of(read_file(path, NOTEBOOK_BYTES, within=project))
+        else:
+            source = read_file(path, FLOW_BYTES, within=project)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an odd escape in the user's strings is none of our business
             tree = compile(source, str(path), "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
@@ -100,6 +106,8 @@ def parse_tree(
     except OSError as error:
         is_missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         raise FlowFileMissing(path, "" if is_missing else error.strerror or str(error), locations=named()) from None
+    except NotANotebook as error:
+        raise BadNotebook(path, str(error), named()) from None
     except SyntaxError as error:
         text = (error.text or "") if project is None or is_of(path, project) else ""
         raise FlowFileSyntax(path, error.lineno, error.msg, text, locations=named()) from None
