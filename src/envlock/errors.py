@@ -155,6 +155,25 @@ class EnvlockError(Exception):
         """The same error, with these lines of facts in place of its own."""
         return self._with(details=details)
 
+    def moved(self, root: str, shown: str) -> Self:
+        """The same error, of files below `root` or with relative paths: their paths begin with `shown`.
+
+        >>> error = EnvlockError("cannot read `/tmp/x/a.py`", locations=(Location("envlock.toml", 3),))
+        >>> print(error.moved("/tmp/x/", "main:").render())
+        error[envlock]: cannot read `main:a.py`
+          at main:envlock.toml:3
+        """
+        places = (each.path.removeprefix(root) for each in self.locations)
+        return self._with(
+            message=self.message.replace(root, shown),
+            details=tuple(line.replace(root, shown) for line in self.details),
+            hint=self.hint and self.hint.replace(root, shown),
+            locations=tuple(
+                at._replace(path=path if path.startswith("/") else shown + path)
+                for at, path in zip(self.locations, places, strict=True)
+            ),
+        )
+
     def _with(self, **changes: object) -> Self:
         made = type(self).__new__(type(self), *self.args)
         made.__dict__.update({**self.__dict__, **changes})

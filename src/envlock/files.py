@@ -32,6 +32,9 @@ METADATA_BYTES = 4 << 20
 RECORD_BYTES = 256 << 20
 """The most that is read of what an installer wrote down about one package: a million files."""
 
+REVISIONS = "/dev/null/"
+"""Below it, no disk has anything: there are the files of git's revisions, which `revisions` reads."""
+
 DEEPEST = 100
 """Tables and lists in each other that are read of TOML and JSON. Whoever walks through them may do so by recursion."""
 _TOO_DEEP = "it is nested too deeply"
@@ -56,6 +59,10 @@ def read_file(path: Path | str, limit: int, *, within: Path | str | None = None)
     at the disk beside the reading. Raises OSError as `open` does.
     """
     place = os.fspath(path)
+    if place.startswith(REVISIONS):
+        from envlock.revisions import read
+
+        return read(place, limit)
     if "\0" in place:
         raise NotPlain(place, "no file can be called so")
     _refuse_other_kinds(place, os.stat(place).st_mode)  # noqa: PTH116  before it is opened: that alone moves some devices
@@ -152,33 +159,6 @@ def _is_deeper(found: object, most: int) -> bool:
     return True
 
 
-DEEPEST_FOLDER = 128
-"""Folders in each other that are looked into. A name of an environment may have a hundred parts."""
-
-
-def files_below(top: Path | str, failed: Callable[[OSError], None] = lambda _: None) -> Iterator[tuple[str, list[str]]]:
-    """Each folder below `top`, itself first, with the names of what is no folder in it; no link is followed.
-
-    However deep others nest folders, this does not break (`os.walk` does, before Python 3.12). `failed` is called for a
-    folder that cannot be listed.
-    """
-    waiting = [(os.fspath(top), 0)]
-    while waiting:
-        folder, depth = waiting.pop()
-        names: list[str] = []
-        try:
-            with os.scandir(folder) as entries:
-                for each in entries:
-                    if not each.is_dir(follow_symlinks=False):
-                        names.append(each.name)
-                    elif depth < DEEPEST_FOLDER:
-                        waiting.append((each.path, depth + 1))
-        except OSError as error:
-            failed(error)
-            continue
-        yield folder, names
-
-
 def holds(path: Path | str, data: bytes) -> bool:
     """Whether a file is there that holds just these bytes."""
     try:
@@ -212,6 +192,10 @@ def is_of(path: Path | str, project: Path | str) -> bool:
     What is of a project: its folder, the work tree of git that has it, and the folder of another envlock.toml that its
     own is a link to, for build tools lay out a project as links.
     """
+    if os.fspath(project).startswith(REVISIONS):
+        from envlock.revisions import is_of
+
+        return is_of(path, os.fspath(project))
     real = os.path.realpath(path)
     return any(_is_below(real, folder) for folder in _folders_of_project(os.path.abspath(project)))  # noqa: PTH100
 
@@ -296,6 +280,8 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, 64 hex digits. Reads the file once."""
     import hashlib
 
+    if str(path).startswith(REVISIONS):
+        return hashlib.sha256(read_file(path, PACKAGE_BYTES)).hexdigest()
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK))
     with path.open("rb", buffering=0) as file:

@@ -24,13 +24,16 @@ import stat
 from typing import NamedTuple
 
 from envlock.errors import ConfigError, Location
-from envlock.files import DEEPEST_FOLDER, NotPlain, is_of, read_file
+from envlock.files import REVISIONS, NotPlain, is_of, read_file
+from envlock.revisions import DEEPEST_FOLDER, exists, is_file, link_at, listed, mode_of, real
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
     from typing import Final
+
+    from envlock.revisions import Entry
 
 SOURCE_BYTES: Final = 1 << 30
 """The most that the files of a source may have together."""
@@ -121,6 +124,9 @@ def _read(folder: str, file: SourceFile, copy: str | None, most: int) -> tuple[b
     """The digest of a file, its size, and whether it may be run. What it holds is written to `copy`."""
     from hashlib import sha256
 
+    if file.place.startswith(REVISIONS):
+        data = read_file(file.place, most)
+        return sha256(data).digest(), len(data), bool(mode_of(file.place) & stat.S_IXUSR)
     handle = os.open(file.place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         found = os.fstat(handle)
@@ -169,14 +175,13 @@ def _walk(top: str) -> Iterator[SourceFile]:
     while waiting:
         below, rules, depth = waiting.pop()
         folder = f"{top}/{below}".rstrip("/")
-        with os.scandir(folder) as entries:
-            listed = list(entries)
-        names = {each.name for each in listed}
+        found = listed(folder)
+        names = {each.name for each in found}
         if depth and "pyvenv.cfg" in names:  # a virtual environment, whatever it is called
             continue
         if ".gitignore" in names:
             rules = (*rules, *_rules_in(folder, folder))
-        for each in listed:
+        for each in found:
             is_folder = each.is_dir(follow_symlinks=False)
             if _is_left_by_tools(each.name, not depth and not each.is_file(follow_symlinks=False)) or _is_ignored(
                 each.path, is_folder, rules
@@ -202,7 +207,7 @@ def _is_left_by_tools(name: str, may_be_of_builds: bool) -> bool:
     )
 
 
-def _file(top: str, path: str, entry: os.DirEntry[str]) -> SourceFile:
+def _file(top: str, path: str, entry: Entry | os.DirEntry[str]) -> SourceFile:
     if entry.is_symlink():
         return _link(top, path, entry.path)
     if not entry.is_file(follow_symlinks=False):
@@ -211,16 +216,16 @@ def _file(top: str, path: str, entry: os.DirEntry[str]) -> SourceFile:
 
 
 def _link(top: str, path: str, place: str) -> SourceFile:
-    says = os.readlink(place)
-    real, real_top = os.path.realpath(place), os.path.realpath(top)
+    says = link_at(place)
+    leads_to, real_top = real(place), real(top)
     leads_up = os.path.normpath(f"{os.path.dirname(path) or '.'}/{says}").split("/")[0] == ".."
-    if not os.path.isabs(says) and not leads_up and f"{real}/".startswith(f"{real_top}/"):
+    if not os.path.isabs(says) and not leads_up and f"{leads_to}/".startswith(f"{real_top}/"):
         return SourceFile(path, place, says)
-    if not is_of(real, top):
+    if not is_of(leads_to, top):
         raise UnusableSource(top, f"it holds a link that leads out of the project, to {says}", path=path)
-    if not os.path.isfile(real):
+    if not is_file(leads_to):
         raise UnusableSource(top, f"it holds a link to {says}, which is not a file", path=path)
-    return SourceFile(path, real)
+    return SourceFile(path, leads_to)
 
 
 # What git ignores: gitignore(5).
@@ -273,12 +278,12 @@ def _folders_above(top: str) -> list[str]:
     """The folders of the work tree above one, the top first."""
     found: list[str] = []
     project, at = 0, top
-    while not os.path.lexists(f"{at}/.git"):
+    while not exists(f"{at}/.git", follow=False):
         at, below = os.path.dirname(at), at
         if at == below:
             return found[:project][::-1]
         found.append(at)
-        if os.path.isfile(f"{at}/envlock.toml"):
+        if is_file(f"{at}/envlock.toml"):
             project = len(found)
     return found[::-1]
 

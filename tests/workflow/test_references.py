@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from envlock.config.errors import NoSuchSelection, SeveralEnvironments, StepDisabled
+from envlock.config.errors import MergeConflict, NoSuchSelection, SeveralEnvironments, StepDisabled
 from envlock.config.project import Project
 from envlock.config.read import load_project
+from envlock.git_objects import NoSuchRevision, NotARepository, ShallowClone
 from envlock.hydration.prefix import Receipt, write_receipt
-from envlock.lockfile.errors import ArchNotLocked, DamagedLock, NotLocked
+from envlock.lockfile.errors import ArchNotLocked, ConflictMarkersInLock, DamagedLock, NotLocked
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.arch import LINUX_64, OSX_64, OSX_ARM64
 from envlock.named.errors import AliasLacksArch, LockNotFound
 from envlock.named.lookup import Lookup
 from envlock.named.run_record import RunRecords
-from envlock.workflow.errors import PrefixGone, StaleLock
-from envlock.workflow.references import Referred, all_referred, referred
+from envlock.workflow.errors import PrefixGone, RevisionWithoutLocks, StaleLock
+from envlock.workflow.references import Referred, all_referred, project_at, referred
 from tests.index import Index
 from tests.named.projects import pushed_project, record_of
 
@@ -191,3 +194,221 @@ class TestSeveral:
     def test_a_disabled_step_is_an_error(self, flow: Project) -> None:
         with pytest.raises(StepDisabled):
             referred(flow, "end")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git there, as somebody, with none of this machine's settings."""
+    who = [f"GIT_{role}_{what}=a@example" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
+    variables = dict(each.split("=", 1) for each in who) | {"PATH": os.environ["PATH"]}
+    variables |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "HOME": str(folder)}
+    done = subprocess.run(["git", *arguments], cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def commit_all(folder: Path, *, branch: str = "main") -> str:
+    """Commit all that a folder has, on a branch."""
+    if not (folder / ".git").exists():
+        git(folder, "init", "-q", "-b", branch)
+    git(folder, "add", "-A", "-f")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "x")
+    return git(folder, "rev-parse", "HEAD")
+
+
+class TestRevisions:
+    @pytest.fixture
+    def committed(self, project: Project) -> Project:
+        """A project on `main`, which has lost `two` since, and locked `one` for fewer archs."""
+        commit_all(project.folder)
+        lock_of(project, "two").unlink()
+        lock_of(project, "two", OSX_ARM64).unlink()
+        project.path.write_text(project.text.partition("[env.two")[0])
+        lock_of(project, "one", OSX_ARM64).unlink()
+        return load_project(project.path)
+
+    def test_an_environment_as_it_was(self, committed: Project) -> None:
+        found = referred(committed, "main:two")
+        assert (found.name, found.archs, names(found)) == ("main:two", (LINUX_64, OSX_ARM64), ["alpha", "lam"])
+        assert found.environment is not None
+        assert found.project is not None
+        assert [each.name for each in found.project.named] == ["one", "two"]
+        assert referred(committed, "one").archs == (LINUX_64,)
+        assert referred(committed, "HEAD:one").archs == (LINUX_64, OSX_ARM64)
+
+    def test_a_whole_revision(self, committed: Project) -> None:
+        commit = git(committed.folder, "rev-parse", "HEAD")
+        for text in ("main", "main:", "HEAD", "HEAD^{/x}", commit, commit[:9], "main@{0}", "refs/heads/main"):
+            assert [each.environment and each.environment.name for each in all_referred(committed, text)] == [
+                "one",
+                "two",
+            ]
+
+    def test_ids_of_a_revision(self, committed: Project) -> None:
+        full_id = referred(committed, "main:two").full_ids[LINUX_64]
+        assert names(referred(committed, f"main:{full_id[:8]}")) == ["alpha", "lam"]
+
+    def test_a_name_that_the_revision_does_not_have(self, committed: Project) -> None:
+        with pytest.raises(NoSuchSelection) as caught:
+            referred(committed, "main:Tow")
+        assert caught.value.details[-1] == "at the revision `main`"
+
+    def test_a_revision_that_git_does_not_know(self, committed: Project) -> None:
+        for text in ("mian:Train/start", "HEAD~7:one"):
+            with pytest.raises(NoSuchRevision):
+                referred(committed, text)
+        with pytest.raises(NoSuchSelection) as caught:
+            all_referred(committed, "mian")
+        assert "git knows no revision `mian`" in caught.value.details[-1]
+        with pytest.raises(NoSuchRevision) as unknown:
+            project_at(committed, "mian")
+        assert unknown.value.hint == "did you mean `main`?"
+
+    def test_what_is_no_name_of_a_commit_is_no_option_of_git(self, committed: Project) -> None:
+        for text in ("-x", "--help", "--exec=true", "main\nHEAD", "", "HEAD HEAD", ":one", "main:x", "main\0"):
+            with pytest.raises(NoSuchRevision):
+                project_at(committed, text)
+
+    def test_a_branch_that_begins_with_a_dash(self, committed: Project) -> None:
+        git(committed.folder, "update-ref", "refs/heads/-x", "HEAD")
+        assert project_at(committed, "-x").named == project_at(committed, "main").named
+
+    def test_a_shallow_clone_says_how_to_get_the_rest(self, committed: Project, tmp_path: Path) -> None:
+        commit_all(committed.folder)
+        clone = tmp_path / "clone"
+        git(tmp_path, "clone", "-q", "--depth=1", f"file://{committed.folder}", str(clone))
+        cloned = load_project(clone / "envlock.toml")
+        assert [each.name for each in project_at(cloned, "HEAD").named] == ["one"]
+        for text in ("HEAD~1:one", "older:Train/start"):
+            with pytest.raises(ShallowClone) as caught:
+                referred(cloned, text)
+            assert caught.value.hint == "git fetch --unshallow"
+        with pytest.raises(ShallowClone):
+            all_referred(cloned, "older")
+
+    def test_a_revision_without_locks(self, committed: Project) -> None:
+        git(committed.folder, "rm", "-qr", "--cached", "envlock.lock")
+        git(committed.folder, "commit", "-qm", "x")
+        with pytest.raises(RevisionWithoutLocks) as caught:
+            all_referred(committed, "HEAD")
+        assert "`envlock.lock`" in caught.value.message
+        git(committed.folder, "rm", "-q", "--cached", "envlock.toml")
+        git(committed.folder, "commit", "-qm", "x")
+        with pytest.raises(RevisionWithoutLocks) as caught:
+            referred(committed, "HEAD:one")
+        assert "`envlock.toml`" in caught.value.message
+
+    def test_no_repository_around_the_project(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(NotARepository):
+            referred(project, "main:Train/start")
+        commit_all(project.folder)
+        (project.folder / ".git" / "HEAD").unlink()
+        with pytest.raises(NotARepository) as caught:
+            referred(project, "main:Train/start")
+        assert "not a git repository" in caught.value.message
+        monkeypatch.setenv("PATH", "/nowhere")
+        with pytest.raises(NotARepository) as caught:
+            referred(project, "main:Train/start")
+        assert "no `git` on PATH" in caught.value.message
+
+    def test_an_alias_that_looks_like_a_revision_is_one_where_git_does_not_know_it(self, committed: Project) -> None:
+        assert names(referred(committed, "team/base:v1")) == ["alpha", "beta"]
+        assert names(all_referred(committed, "team/base:v1")[0]) == ["alpha", "beta"]
+
+    def test_what_is_wrong_with_a_revision_says_where(self, committed: Project) -> None:
+        lock_file = lock_of(committed, "one")
+        sound = lock_file.read_text()
+        lock_file.write_text(f"<<<<<<< HEAD\n{sound}=======\n{sound}>>>>>>> x\n")
+        commit_all(committed.folder)
+        found = referred(committed, "HEAD:one")
+        with pytest.raises(ConflictMarkersInLock) as caught:
+            found.rows(LINUX_64)
+        assert "HEAD:envlock.lock/linux-64/" in caught.value.render()
+        committed.path.write_text(f"{committed.text}\n<<<<<<< HEAD\n")
+        commit_all(committed.folder)
+        with pytest.raises(MergeConflict) as broken:
+            referred(committed, "HEAD:one")
+        assert broken.value.locations[0].path == "HEAD:envlock.toml"
+
+    def test_git_is_run_for_this_repository_whatever_another_command_of_git_left_in_variables(
+        self, committed: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GIT_DIR", "/nowhere")
+        monkeypatch.setenv("GIT_INDEX_FILE", "/nowhere/index")
+        assert len(all_referred(committed, "main")) == 2
+
+
+MIXED = """
+[envlock]
+archs = ["linux-64"]
+
+[flow.Train]
+file = "flows/train.py"
+step.fit.requirements = "needs/fit.txt"
+step.fit.env = "local"
+
+[env.local.pypi.packages]
+tool = { path = "libs/tool" }
+wheel = { path = "libs/wheel-1.0-py3-none-any.whl" }
+
+[env.uv]
+pyproject = "app/pyproject.toml"
+"""
+PARENT = """
+from metaflow import FlowSpec, step
+
+class Parent(FlowSpec):
+    @step
+    def end(self):
+        pass
+"""
+CHILD = """
+from metaflow import step
+from common.parent import Parent
+
+class Train(Parent):
+    @step
+    def start(self):
+        self.next(self.fit)
+
+    @step
+    def fit(self):
+        self.next(self.end)
+"""
+
+
+def test_a_revision_is_read_as_the_disk_is(tmp_path: Path) -> None:
+    """Flows over modules, requirement files, links, folders and wheels give the same ids as on the disk."""
+    top = tmp_path / "repository"
+    files = {
+        "sub/envlock.toml": MIXED,
+        "sub/flows/train.py": CHILD,
+        "shared/parent.py": PARENT,
+        "sub/needs/fit.txt": "-r ../../shared/base.txt\nrich>=13\n",
+        "shared/base.txt": "requests<3\n",
+        "shared/tool/pyproject.toml": '[project]\nname = "tool"\nversion = "1"\ndependencies = ["wheel"]\n',
+        "shared/tool/tool.py": "x = 1\n",
+        "shared/tool/.gitignore": "*.log\nskip/\n",
+        "shared/tool/run.sh": "#!/bin/sh\n",
+        "sub/libs/wheel-1.0-py3-none-any.whl": "PK",
+        "sub/app/pyproject.toml": '[project]\nname = "app"\nversion = "1"\ndependencies = ["member"]\n'
+        '[tool.uv.sources]\nmember = { workspace = true }\n[tool.uv.workspace]\nmembers = ["packages/*"]\n',
+        "sub/app/packages/member/pyproject.toml": '[project]\nname = "member"\nversion = "1"\n',
+        "sub/envlock.lock/.gitattributes": "",
+    }
+    for path, text in files.items():
+        (top / path).parent.mkdir(parents=True, exist_ok=True)
+        (top / path).write_text(text)
+    (top / "shared/tool/run.sh").chmod(0o755)
+    (top / "sub/common").symlink_to("../shared")
+    (top / "sub/libs/tool").symlink_to("../../shared/tool")
+    (top / "shared/tool/link.py").symlink_to("tool.py")
+    (top / "shared/tool/parent.py").symlink_to("../parent.py")
+    commit_all(top)
+    before = load_project(top / "sub/envlock.toml")
+    for path in files:
+        (top / path).write_text("nothing of this is read\n")
+    (top / "shared/tool/a.log").write_text("ignored")
+    past = project_at(before, "HEAD")
+    assert [each.name for each in past.environments()] == ["Train/start", "Train/fit", "Train/end", "local", "uv"]
+    assert [each.requirements for each in past.environments()] == [each.requirements for each in before.environments()]
+    assert len({each.requirements.req_id for each in past.environments()}) == 4

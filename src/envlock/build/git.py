@@ -19,8 +19,9 @@ from envlock.addresses import Address, hide
 from envlock.build.errors import GitUnreachable, NoGit, NoSuchRef, UnusableRepository
 from envlock.config.local_sources import ssh_url
 from envlock.credentials import Credentials
-from envlock.files import CONFIG_BYTES, files_below, read_file, temporary_folder
+from envlock.files import CONFIG_BYTES, read_file, temporary_folder
 from envlock.model.url import COMMIT, strip_credentials
+from envlock.revisions import files_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from envlock.cache.errors import CacheUnusable, StoredFileTooLarge
 from envlock.cache.layout import checked
 from envlock.cache.port import Entry, tell_nobody
-from envlock.files import LOCK_BYTES, NotPlain, files_below, read_file, sha256_of_stream
+from envlock.files import LOCK_BYTES, NotPlain, read_file, sha256_of_stream
+from envlock.revisions import files_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

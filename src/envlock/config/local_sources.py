@@ -15,6 +15,7 @@ from pathlib import Path
 from envlock.config.errors import BadSource
 from envlock.files import is_of, sha256_of
 from envlock.model.requirement import PypiRequirement, normalize_name, normalized, parse_requirement
+from envlock.revisions import is_file, mode_and_size, names_in, real
 from envlock.source_tree import UnusableSource, content_hash
 from envlock.words import nearest
 
@@ -58,7 +59,7 @@ def source_requirement(
 
 def is_in(path: Path | str, project: Path) -> bool:
     """Whether a path is the folder of a project, or of that project."""
-    return os.path.realpath(path) == os.path.realpath(project) or is_of(path, project)
+    return real(path) == real(project) or is_of(path, project)
 
 
 def repository_url(name: str, table: Mapping[str, Any]) -> str:
@@ -116,16 +117,16 @@ def _local_url(name: str, table: Mapping[str, Any], folder: Path, project: Path)
     place = os.path.normpath(folder.absolute() / written)
     path = os.path.relpath(place, project.absolute()).replace(os.sep, "/")
     try:
-        found = Path(place).stat()
+        mode, size = mode_and_size(place)
     except (OSError, ValueError) as error:
         raise bad(_reason(error), hint=_beside(place, written, project)) from None
     if not is_in(place, project):
         raise bad("it is outside the project: the folder of envlock.toml, and the git work tree around it")
     below = _subdirectory(name, table)
     try:
-        if stat.S_ISDIR(found.st_mode):
+        if stat.S_ISDIR(mode):
             return f"folder+sha256:{_hash_of_folder(Path(place), str(table.get('subdirectory') or ''))}{below}", path
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+        if not stat.S_ISREG(mode) or size > _LARGEST:
             raise bad("it is neither a folder nor a file")
         filename = Path(place).name
         fault = _fault_of_file(name, filename, below)
@@ -142,7 +143,7 @@ def _beside(place: str, written: str, project: Path) -> str | None:
     """The hint for a path where nothing is: what the same folder of the project has of a similar name, if anything."""
     folder = Path(place).parent
     try:
-        there = sorted(each.name for each in folder.iterdir()) if is_in(str(folder), project) else []
+        there = sorted(names_in(folder)) if is_in(str(folder), project) else []
     except (OSError, ValueError):
         return None
     alike = nearest(Path(place).name, there)
@@ -165,7 +166,7 @@ def _fault_of_file(name: str, filename: str, below: str) -> str:
 def _hash_of_folder(place: Path, below: str) -> str:
     """The content hash of the folder of a project. Raises UnusableSource, OSError."""
     top = place / below
-    if not any((top / file).is_file() for file in ("pyproject.toml", "setup.py")):
+    if not any(is_file(top / file) for file in ("pyproject.toml", "setup.py")):
         raise UnusableSource(str(top), "it is no Python project: it has neither a pyproject.toml nor a setup.py")
     return content_hash(place)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from envlock.files import REVISIONS
 from envlock.model.arch import ARCHS, Arch
 
 TYPE_CHECKING = False  # paths are for commands, too, that never read a lock in full
@@ -98,6 +99,10 @@ def _is_lock(name: str) -> bool:
 
 def _names_in(path: Path) -> list[str]:
     try:
+        if str(path).startswith(REVISIONS):
+            from envlock.revisions import names_in
+
+            return sorted(names_in(path))
         return sorted(os.listdir(path))  # noqa: PTH208  only names, and called often
     except (FileNotFoundError, NotADirectoryError):
         return []

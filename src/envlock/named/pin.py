@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tomli
 
 from envlock.errors import ConfigError, EnvlockError, Location
-from envlock.files import PIN_BYTES, files_below, read_file, toml_of
+from envlock.files import PIN_BYTES, read_file, toml_of
 from envlock.lockfile.canonical_text import BUILT_FORMAT, conflict_line, digest_of, format_of
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.identity import short_hash
 from envlock.model.requirements import Requirements, requirements_from
 from envlock.named.alias import EnvironmentIds, canonical_reference, filled_in, is_id
 from envlock.named.errors import BadReference, DamagedPin, NewerPinFormat, UnsetNameVariable
+from envlock.revisions import files_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

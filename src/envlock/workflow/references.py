@@ -1,8 +1,9 @@
 """References: from any text that names environments to their locks.
 
 A reference is the name of the project's own (a step, `Flow/step`, a flow, an `[env.*]` table), ids, an alias or a move,
-a pathspec, the path of a lock file or of a prefix. The first of these that a text names is what it means: the project's
-names come first, then what is on this machine, then the cache. `find` has that order, and nothing else does.
+a pathspec, the path of a lock file or of a prefix; `REVISION:` before a name or ids means the project as it was at a
+revision of git. The first of these that a text names is what it means: the project's names come first, then what is on
+this machine, then the cache. `find` has that order, and nothing else does.
 
 Looking at locks has to be fast, so nothing here imports what solves, asks or draws, and a lock is read when it is asked
 for: `rows` costs a quarter of a millisecond for 60 packages, `lock` ten times as much.
@@ -15,23 +16,30 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from envlock.config.project import Environment, Project
 from envlock.config.selection import Choice, steps_of, tables_of
+from envlock.errors import ConfigError, EnvlockError, ManyErrors
+from envlock.files import CONFIG_BYTES, read_file
+from envlock.git_objects import NoSuchRevision, NotARepository, ShallowClone, missing, objects_around, tree_of
 from envlock.lockfile.folder import full_id_of, lock_bytes, lock_files
 from envlock.model.arch import Arch
+from envlock.revisions import is_file, is_folder
+from envlock.values import NamedTuple
 from envlock.words import short_ids
 from envlock.workflow.needed_locks import locks_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from envlock.git_objects import Tree
     from envlock.lockfile.rows import LockRows
     from envlock.model.lock import Lock
     from envlock.named.lookup import Lookup, NamedEnvironment
 
 _IDS = re.compile(r"(?:[0-9a-f]{4,40}:)?[0-9a-f]{4,40}\Z")
 _PATHSPEC = re.compile(r"[A-Za-z_]\w*/[A-Za-z0-9][\w.-]*/[A-Za-z_]\w*(?:/[A-Za-z0-9][\w.-]*)?\Z", re.ASCII)
+_MISSES = ("no-such-selection", "bad-alias", "alias-not-found")
+"""The errors that a text names nothing."""
 
 
 class LockFile(NamedTuple):
@@ -128,6 +136,10 @@ class Found(NamedTuple):
     """What the cache knows, or a prefix says of itself."""
     lookup: Lookup | None = None
     """What looked it up there."""
+    revision: str = ""
+    """The revision of git that `project` is of."""
+    is_whole: bool = False
+    """Whether the choices are all that the project has."""
 
 
 def find(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> Found:
@@ -136,36 +148,126 @@ def find(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> Found:
     1. A step, `Flow/step`, a flow, an `[env.*]` table of the project.
     2. Digits of ids, among the project's locks of these archs.
     3. The path of a lock file or of a prefix: a text that ends in `.toml`, or begins with `.`, `/` or `~`.
-    4. The pathspec of what ran.
-    5. An alias, a move of one, or both ids, in the cache: a text with a `:`, `@` or `/`.
+    4. Any of the first two at a revision of git, before a `:`.
+    5. The pathspec of what ran.
+    6. An alias, a move of one, or both ids, in the cache: a text with a `:`, `@` or `/`.
 
-    Raises NoSuchSelection, AmbiguousId, LockNotFound, PrefixGone, and what `Lookup` raises.
+    Raises NoSuchSelection, AmbiguousId, LockNotFound, PrefixGone, what `project_at` raises, and what `Lookup` raises.
     """
-    choices = choices_of(project, wanted)
-    if choices:
-        return Found(project, choices=tuple(choices))
-    if _IDS.match(wanted):
-        paths = _with_ids(project, wanted, archs)
-        if paths:
-            return Found(project, paths=paths)
-        if ":" not in wanted:
-            from envlock.named.errors import LockNotFound
-
-            raise LockNotFound(wanted, project.lock_folder.name, project.cache_url)
+    own = _own(project, wanted, archs)
+    if own is not None:
+        return own
     if wanted.startswith((".", "/", "~")) or wanted.endswith(".toml"):
         return _at_path(project, wanted)
+    at_revision = _at_revision(project, wanted, archs)
+    if at_revision is not None:
+        return at_revision
+    if _IDS.match(wanted) and ":" not in wanted:
+        from envlock.named.errors import LockNotFound
+
+        raise LockNotFound(wanted, project.lock_folder.name, project.cache_url)
     if _is_pathspec(project, wanted):
         lookup = _lookup(project)
         return Found(project, named=lookup.pathspec(wanted), lookup=lookup)
     if {":", "@"} & set(wanted) or ("/" in wanted and project.flow(wanted.partition("/")[0]) is None):
         lookup = _lookup(project)
         return Found(project, named=lookup.reference(wanted), lookup=lookup)
+    raise _no_such(project, wanted)
+
+
+def _no_such(project: Project, wanted: str) -> EnvlockError:
     from envlock.config.errors import NoSuchSelection
 
     steps = steps_of(project)
     right = [each.step for each in steps] + [flow.name for flow in project.flows]
     right += [each.name for each in (*steps, *tables_of(project))]
-    raise NoSuchSelection("environment", wanted, list(dict.fromkeys(right)), project.path.name)
+    return NoSuchSelection("environment", wanted, list(dict.fromkeys(right)), project.path.name)
+
+
+def _own(project: Project, wanted: str, archs: Sequence[Arch]) -> Found | None:
+    """What a text names of the project itself; None if that is nothing."""
+    choices = choices_of(project, wanted)
+    if choices:
+        return Found(project, choices=tuple(choices))
+    paths = _with_ids(project, wanted, archs) if _IDS.match(wanted) else ()
+    return Found(project, paths=paths) if paths else None
+
+
+def _at_revision(project: Project, wanted: str, archs: Sequence[Arch]) -> Found | None:
+    """What `REVISION:name` names; None if it is something else, such as an alias."""
+    revision, colon, name = wanted.rpartition(":")
+    if not (colon and revision and name):
+        return None
+    from envlock.named.alias import parse_move_reference
+    from envlock.named.errors import BadAlias
+
+    try:
+        parse_move_reference(wanted)
+        may_be_alias = True
+    except BadAlias:
+        may_be_alias = False
+    try:
+        past = project_at(project, revision)
+    except (NotARepository, NoSuchRevision, ShallowClone):
+        if may_be_alias or _IDS.match(wanted):
+            return None
+        raise
+    found = _own(past, name, archs)
+    if found is not None:
+        return found._replace(revision=revision)
+    if may_be_alias:
+        return None
+    raise _no_such(past, name).adding(f"at the revision `{revision}`")
+
+
+def project_at(project: Project, revision: str) -> Project:
+    """A project as it was at a revision of git: envlock.toml, the files that it names, and its locks, read from git.
+
+    Raises NotARepository, NoSuchRevision, ShallowClone, RevisionWithoutLocks, and what is wrong with that envlock.toml.
+    """
+    return project_of_tree(project, tree_at(project, revision))
+
+
+def tree_at(project: Project, revision: str) -> Tree:
+    """The files of the commit that a revision means. Raises NotARepository, NoSuchRevision, ShallowClone."""
+    objects = objects_around(project.folder)
+    if objects is None:
+        raise NotARepository(revision=revision, reason=f"{project.folder} is in no git repository")
+    tree = tree_of(objects, revision)
+    if tree is None:
+        raise missing(objects, revision)
+    return tree
+
+
+def project_of_tree(project: Project, tree: Tree) -> Project:
+    """As `project_at`, of a commit that is open. Raises RevisionWithoutLocks, and what is wrong with envlock.toml."""
+    from envlock.config.read import project_of
+    from envlock.workflow.errors import RevisionWithoutLocks
+
+    below = os.path.relpath(os.path.realpath(project.folder), tree.top)
+    folder = Path(tree.root, below)
+    config = folder / project.path.name
+    place = Path(below)
+    if not is_file(config):
+        raise RevisionWithoutLocks(tree.revision, str(place / project.path.name))
+    try:
+        past = project_of(config, read_file(config, CONFIG_BYTES).decode())
+    except EnvlockError as error:
+        raise _at(tree, error) from None
+    except (OSError, UnicodeDecodeError) as error:
+        from envlock.config.errors import UnreadableConfig
+
+        raise UnreadableConfig(f"{tree.revision}:{place / project.path.name}", str(error)) from None
+    if not is_folder(past.lock_folder):
+        raise RevisionWithoutLocks(tree.revision, str(place / past.lock_folder.name))
+    return past
+
+
+def _at(tree: Tree, error: EnvlockError) -> EnvlockError:
+    """The error, which is about a file of a revision, with paths that say so."""
+    if isinstance(error, ManyErrors):
+        return ManyErrors(tuple(_at(tree, each) for each in error.errors))
+    return error.moved(f"{tree.root}/", f"{tree.revision}:")
 
 
 def choices_of(project: Project, wanted: str) -> list[Choice]:
@@ -240,6 +342,7 @@ def referred(project: Project, reference: str, *, archs: Sequence[Arch] = ()) ->
     AliasLacksArch, EnvironmentNotInCache, DamagedLock for a file that is no lock.
     """
     found = find(project, reference, archs)
+    project = found.project
     if not found.choices:
         return _of_others(found, reference, archs)
     ids = {each.environment.requirements.req_id if each.environment else "" for each in found.choices}
@@ -252,7 +355,7 @@ def referred(project: Project, reference: str, *, archs: Sequence[Arch] = ()) ->
         from envlock.config.errors import StepDisabled
 
         raise StepDisabled(first.name, project.locate(first.key))
-    return of_environment(project, first.environment, reference, archs)
+    return of_environment(project, first.environment, reference, archs, revision=found.revision)
 
 
 def all_referred(project: Project, reference: str = "", *, archs: Sequence[Arch] = ()) -> tuple[Referred, ...]:
@@ -263,24 +366,61 @@ def all_referred(project: Project, reference: str = "", *, archs: Sequence[Arch]
     not. Raises what `find` raises.
     """
     if reference in {"", "."}:
-        choices = (*steps_of(project), *tables_of(project))
+        found = _whole(project)
     else:
-        found = find(project, reference, archs)
-        if not found.choices:
-            return (_of_others(found, reference, archs),)
-        choices = found.choices
+        own = _own(project, reference, archs) or _whole_revision(project, reference)
+        try:
+            found = own or find(project, reference, archs)
+        except ConfigError as error:
+            if error.code not in _MISSES:
+                raise
+            raise _no_revision_either(project, reference, error) from None
+    if not found.choices and not found.is_whole:
+        return (_of_others(found, reference, archs),)
     return tuple(
-        _with_locks(project, each.environment, reference, archs)
-        for each in choices
+        _with_locks(found.project, each.environment, reference, archs, found.revision)
+        for each in found.choices
         if each.environment is not None and not each.environment.is_fetched
     )
 
 
+def _whole(project: Project, revision: str = "") -> Found:
+    choices = (*steps_of(project), *tables_of(project))
+    return Found(project, choices=choices, revision=revision, is_whole=True)
+
+
+def _whole_revision(project: Project, reference: str) -> Found | None:
+    """All of the project at the revision that a text is, with or without a `:` at its end; None if it is none."""
+    if reference.startswith((".", "/", "~")):
+        return None
+    revision = reference.removesuffix(":")
+    objects = objects_around(project.folder)
+    try:
+        tree = tree_of(objects, revision) if objects is not None else None
+    except NotARepository:
+        return None
+    return _whole(project_of_tree(project, tree), revision) if tree is not None else None
+
+
+def _no_revision_either(project: Project, reference: str, error: EnvlockError) -> EnvlockError:
+    """The error that a text names nothing, where it may have been meant as a revision of git."""
+    objects = objects_around(project.folder)
+    if objects is None:
+        return error
+    why = missing(objects, reference)
+    return why if isinstance(why, ShallowClone) or error.code == "bad-alias" else error.adding(f"{why.message} either")
+
+
 def of_environment(
-    project: Project, environment: Environment, reference: str = "", archs: Sequence[Arch] = ()
+    project: Project,
+    environment: Environment,
+    reference: str = "",
+    archs: Sequence[Arch] = (),
+    *,
+    revision: str = "",
 ) -> Referred:
     """An environment of a project, as `referred` gives it. Raises as that, of one that is not locked."""
-    made = _with_locks(project, environment, reference, archs)
+    made = _with_locks(project, environment, reference, archs, revision)
     missing = [arch for arch in archs or project.settings.archs if arch not in made.files]
     if missing and (archs or not made.files):
         from envlock.workflow.fresh_locks import fresh_locks
@@ -289,24 +429,27 @@ def of_environment(
     return made
 
 
-def _with_locks(project: Project, environment: Environment, reference: str, archs: Sequence[Arch]) -> Referred:
+def _with_locks(
+    project: Project, environment: Environment, reference: str, archs: Sequence[Arch], revision: str
+) -> Referred:
     files = []
     for arch in archs or project.settings.archs:
         paths = locks_of(project, environment, arch)
         if len(paths) == 1:
-            files.append(_file(project, paths[0], arch))
-    return Referred(reference or environment.name, environment.name, files, environment=environment, project=project)
+            files.append(_file(project, paths[0], arch, revision))
+    name = f"{revision}:{environment.name}" if revision else environment.name
+    return Referred(reference or name, name, files, environment=environment, project=project)
 
 
-def _file(project: Project, path: Path, arch: Arch) -> LockFile:
-    shown = project.shown(path)
+def _file(project: Project, path: Path, arch: Arch, revision: str = "") -> LockFile:
+    shown = f"{revision}:{project.shown(path)}" if revision else project.shown(path)
     return LockFile(arch, path.parent.name, full_id_of(path), shown, partial(lock_bytes, path, shown=shown))
 
 
 def _of_others(found: Found, reference: str, archs: Sequence[Arch]) -> Referred:
     """What is no environment of the project by its name: ids, a file, and what the cache has."""
     if found.paths:
-        files = [_file(found.project, path, Arch(path.parent.parent.name)) for path in found.paths]
+        files = [_file(found.project, path, Arch(path.parent.parent.name), found.revision) for path in found.paths]
         return Referred(reference, short_ids(reference), files)
     if found.file is not None:
         from envlock.lockfile.document import parse

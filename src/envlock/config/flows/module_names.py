@@ -26,6 +26,7 @@ from envlock.config.flows.scopes import (
     source_of,
 )
 from envlock.errors import EnvlockError
+from envlock.revisions import exists, is_file, is_folder
 from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
@@ -260,7 +261,7 @@ class ModuleNames:
             return [OfMetaflow(names[-1])]
         for folder in folders:
             found: list[Meaning] | None = [Folder(folder)]
-            if wanted.level and os.path.isfile(os.path.join(folder, "__init__.py")) and not names:  # noqa: PTH113, PTH118
+            if wanted.level and is_file(os.path.join(folder, "__init__.py")) and not names:  # noqa: PTH118
                 found = self._file_at(os.path.dirname(folder), os.path.basename(folder))  # noqa: PTH119, PTH120
             for name in names:
                 at = found[0] if found else None
@@ -286,9 +287,9 @@ class ModuleNames:
         if not any(place.startswith(f"{root.rstrip('/')}/") for root in self._roots):
             return None
         for path in (os.path.join(place, "__init__.py"), f"{place}.py"):  # noqa: PTH118
-            if os.path.lexists(path):
+            if exists(path, follow=False):
                 return [self._parsed(path)]
-        return [Folder(place)] if os.path.isdir(place) else None  # noqa: PTH112
+        return [Folder(place)] if is_folder(place) else None
 
     def _parsed(self, path: str) -> Module | Unknown:
         if path not in self.modules:

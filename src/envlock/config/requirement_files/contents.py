@@ -39,6 +39,7 @@ from envlock.files import REQUIREMENTS_BYTES, NotPlain, is_of, read_file
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.requirement import BadVersionSpecifier, PypiRequirement
 from envlock.redaction import shown
+from envlock.revisions import is_file
 from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
@@ -240,7 +241,7 @@ def add_needs_of_folders(level: Level, project: Path, locate: Callable[[KeyPath]
         below = requirement.url.partition("#subdirectory=")[2]
         folder = Path(level.local[requirement.url]) / below
         place = (str(folder), requirement.extras, requirement.marker)
-        if place in seen or not requirement.url.startswith("folder+") or not (project / folder / _PROJECT).is_file():
+        if place in seen or not requirement.url.startswith("folder+") or not is_file(project / folder / _PROJECT):
             continue
         seen.add(place)
         file = open_file(str(folder / _PROJECT), key, project=project, locate=locate, error=BadPyproject)

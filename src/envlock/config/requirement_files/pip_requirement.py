@@ -11,6 +11,7 @@ import tomli
 from envlock.config.errors import BadSource
 from envlock.files import CONFIG_BYTES, NotPlain, read_file, toml_of
 from envlock.model.requirement import PypiRequirement, is_package_name, normalized, parse_requirement
+from envlock.revisions import exists, is_file, is_folder
 from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
@@ -79,8 +80,8 @@ def path_entry(text: str, *, folder: Path, project: Path) -> tuple[str, dict[str
 
     place = folder / text
     path = os.path.relpath(os.path.normpath(place.absolute()), project.absolute()).replace(os.sep, "/")
-    name = normalized(_of_archive(place.name)) if place.is_file() else _of_folder(place, project)
-    if place.exists() and not is_package_name(name):
+    name = normalized(_of_archive(place.name)) if is_file(place) else _of_folder(place, project)
+    if exists(place) and not is_package_name(name):
         hint = f'write `NAME = {{ path = "{path}" }}` in envlock.toml'
         raise BadSource(text, "path", path, "the name of the package is not written down there", hint=hint)
     entry = {"path": path}
@@ -112,9 +113,9 @@ def _local(name: str, extras: str, place: str, parts: list[str], marker: str, fo
     below = next((part[13:] for part in parts if part.startswith("subdirectory=")), "")
     if not name:
         at = folder / path / below
-        name = _of_folder(at, project) if os.path.isdir(at) else _of_archive(Path(path).name)  # noqa: PTH112  never raises
+        name = _of_folder(at, project) if is_folder(at) else _of_archive(Path(path).name)
     table: dict[str, Any] = {"path": path, "marker": marker, "subdirectory": below}
-    if not name and os.path.exists(folder / path) and is_in(folder / path, project):  # noqa: PTH110  never raises
+    if not name and exists(folder / path) and is_in(folder / path, project):
         raise NoName(
             "the name of the package is not written down there",
             "write `name` in the `[project]` of its pyproject.toml, or `NAME @ PATH` here",

@@ -19,6 +19,7 @@ from envlock.model.marker import all_hold, negated
 from envlock.model.requirement import normalize_marker, normalized, parse_requirement
 from envlock.model.url import is_web
 from envlock.redaction import shown
+from envlock.revisions import matching
 from envlock.words import did_you_mean, listed
 
 TYPE_CHECKING = False
@@ -296,9 +297,9 @@ def _name_of(folder: Path, project: Path) -> str | None:
 def _members(root: Path, table: Mapping[str, Any]) -> list[Path]:
     """The folders of a workspace: those of `members`, without those of `exclude`."""
     found: list[Path] = []
-    excluded = {path for pattern in _patterns(table, "exclude") for path in root.glob(pattern)}
+    excluded = {path for pattern in _patterns(table, "exclude") for path in matching(root, pattern)}
     for pattern in _patterns(table, "members"):
-        for number, path in enumerate(root.glob(pattern)):
+        for number, path in enumerate(matching(root, pattern)):
             if number > _MOST_MEMBERS:
                 break
             if path not in excluded and path not in found:

@@ -10,12 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from envlock.config.project import LOCK_FOLDER_NAME, Project
-from envlock.files import files_below
 from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import lock_files, lock_path, refuse_leading_out
 from envlock.lockfile.merge_conflicts import remove_attributes
 from envlock.named.pin import FOLDER as PINS
 from envlock.named.pin import unnamed_pins
+from envlock.revisions import files_below
 from envlock.workflow.locking.jobs import Locked
 from envlock.workflow.needed_locks import NeededLocks
 

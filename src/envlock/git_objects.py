@@ -1,0 +1,262 @@
+"""The commits of a git repository: their files, read from git's objects by one `git cat-file`, and only when asked for.
+
+Nothing is checked out, no hook, filter or textconv runs, and nothing is written. `revisions` shows the files of a
+commit as if they lay on a disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from envlock.errors import ConfigError
+from envlock.files import REVISIONS, NotPlain
+from envlock.revisions import show
+from envlock.words import did_you_mean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+
+_MOST_LINKS = 40
+_LOST = frozenset(
+    {
+        *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_NAMESPACE"),
+        *("GIT_PAGER", "GIT_EDITOR", "GIT_EXTERNAL_DIFF", "GIT_OPTIONAL_LOCKS", "GIT_TEMPLATE_DIR", "GIT_DEFAULT_HASH"),
+    }
+)
+"""Variables of git that are about another command, such as the one whose hook runs this; so are those of traces."""
+_FETCHING = "if this is a clone of CI, fetch all of the history there: `fetch-depth: 0` for actions/checkout"
+
+
+class NotARepository(ConfigError):
+    """A revision is asked for, and the project is in no git repository that can be read."""
+
+    code = "not-a-repository"
+    message = "`{revision}` cannot be read from git: {reason}"
+    hint = "name an environment of the project, an alias, a lock file or a prefix; or run this in a git work tree"
+
+
+class NoSuchRevision(ConfigError):
+    """The repository has no commit of this name."""
+
+    code = "no-such-revision"
+    message = "git knows no revision `{revision}` in {top}"
+    hint = "git fetch"
+
+    def __init__(self, revision: str, top: str, names: list[str]) -> None:
+        super().__init__(revision=revision, top=top, hint=did_you_mean(revision, names))
+
+
+class ShallowClone(ConfigError):
+    """The commit is not in this clone, which holds only the last part of the history."""
+
+    code = "shallow-clone"
+    message = "`{revision}` is not in this clone, which is shallow: it does not have all of the history"
+    details = (_FETCHING,)
+    hint = "git fetch --unshallow"
+
+
+class Tree:
+    """The files of one commit. Each folder of it is read once."""
+
+    def __init__(self, objects: Objects, revision: str, commit: str, folder: str) -> None:
+        self.revision = revision
+        """As it was written."""
+        self.commit = commit
+        self.top = objects.top
+        """The top folder of the work tree, on the disk."""
+        self.root = f"{REVISIONS}{commit}"
+        """The path of its top folder here."""
+        self._objects = objects
+        self._folders: dict[str, Mapping[str, tuple[int, str]]] = {}
+        self._top = (stat.S_IFDIR, folder)
+
+    def entry(self, path: str, *, follow: bool = True) -> tuple[int, str, str]:
+        """Mode, object and real path of what is at a path below `root`; the last part's link is followed on request.
+
+        Raises FileNotFoundError, NotADirectoryError, and NotPlain for a link that leads out of the repository.
+        """
+        waiting = [part for part in path.split("/") if part not in {"", "."}][::-1]
+        above: list[tuple[str, tuple[int, str]]] = []
+        links = 0
+        while waiting:
+            part = waiting.pop()
+            here = above[-1][1] if above else self._top
+            if part == "..":
+                if not above:
+                    raise NotPlain(f"{self.root}/{path}", "it is a link that leads out of the project")
+                above.pop()
+                continue
+            if not stat.S_ISDIR(here[0]):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+            found = self.listed(here).get(part)
+            if found is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            if stat.S_ISLNK(found[0]) and (waiting or follow):
+                links += 1
+                says = os.fsdecode(self.data(found[1]))
+                if says.startswith("/") or links > _MOST_LINKS:
+                    raise NotPlain(f"{self.root}/{path}", "it is a link that leads out of the project")
+                waiting += [each for each in says.split("/") if each not in {"", "."}][::-1]
+                continue
+            above.append((part, found))
+        mode, name = above[-1][1] if above else self._top
+        return mode, name, "/".join([self.root, *(part for part, _ in above)])
+
+    def listed(self, folder: tuple[int, str]) -> Mapping[str, tuple[int, str]]:
+        """Mode and object of all that a folder has, by name; nothing of a submodule, whose files are elsewhere."""
+        name = folder[1]
+        if name not in self._folders:
+            self._folders[name] = dict(_entries(self.data(name), len(name) // 2)) if name else {}
+        return self._folders[name]
+
+    def data(self, name: str) -> bytes:
+        """The bytes of an object of this commit."""
+        found = self._objects.get(name)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, f"git has no object {name}, which the commit {self.commit} needs")
+        return found[2]
+
+
+def _entries(data: bytes, length: int) -> Iterator[tuple[str, tuple[int, str]]]:
+    """What a tree object lists; its names of objects have `length` bytes."""
+    at = 0
+    while at < len(data):
+        space, end = data.index(b" ", at), data.index(b"\0", at)
+        mode, name = int(data[at:space], 8), os.fsdecode(data[space + 1 : end])
+        at = end + 1 + length
+        if mode == 0o160000:
+            yield name, (stat.S_IFDIR, "")
+        else:
+            yield name, (mode, data[end + 1 : at].hex())
+
+
+class Objects:
+    """The objects of the git repository around a folder, through one `git cat-file`, started when it is needed."""
+
+    def __init__(self, top: str) -> None:
+        self.top = top
+        """The top folder of the work tree."""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def get(self, name: str) -> tuple[str, str, bytes] | None:
+        """Id, type and bytes of what a name means to git; None if it means nothing. Raises NotARepository."""
+        if "\n" in name or "\0" in name:
+            return None
+        process = self._process = self._process or self._started(name)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(os.fsencode(name) + b"\n")
+            process.stdin.flush()
+            words = process.stdout.readline().split()
+        except BrokenPipeError:
+            words = []
+        if not words:
+            raise NotARepository(revision=name.partition("^{")[0], reason=self._reason())
+        if len(words) != 3 or words[1] == b"missing" or not words[2].isdigit():  # `missing`, or `ambiguous`
+            return None
+        size = int(words[2])
+        data = process.stdout.read(size + 1)[:size]
+        return words[0].decode(), words[1].decode(), data
+
+    def run(self, *arguments: str) -> str:
+        """The output of git in the work tree; empty if it fails."""
+        import subprocess
+
+        command = ["git", "-c", "core.fsmonitor=false", *arguments]
+        try:
+            done = subprocess.run(command, cwd=self.top, env=_variables(), capture_output=True, check=False)
+        except OSError:
+            return ""
+        return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""
+
+    def end(self) -> None:
+        """End git's process; it is started again if anything more is asked."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.communicate()  # closes its input, at which it ends
+
+    def _started(self, name: str) -> subprocess.Popen[bytes]:
+        import atexit
+        import subprocess
+
+        for other in _OPEN:
+            other.end()
+        _OPEN[:] = [self]
+        atexit.unregister(_end_all)
+        atexit.register(_end_all)
+        try:
+            return subprocess.Popen(
+                ["git", "-c", "core.fsmonitor=false", "cat-file", "--batch"],
+                cwd=self.top,
+                env=_variables(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        except FileNotFoundError:
+            raise NotARepository(revision=name.partition("^{")[0], reason="there is no `git` on PATH") from None
+
+    def _reason(self) -> str:
+        """Why git ended, in its own words."""
+        process, self._process = self._process, None
+        assert process is not None
+        said = process.communicate()[1].decode("utf-8", "replace")
+        first = next((line.strip() for line in said.splitlines() if line.strip()), "git ended")
+        return first.removeprefix("fatal: ")
+
+
+_OPEN: list[Objects] = []
+"""Who has a process of git: one at most, whatever repositories are read."""
+
+
+def _end_all() -> None:
+    for each in _OPEN:
+        each.end()
+
+
+def _variables() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in _LOST and not name.startswith("GIT_TRACE")}
+    return {**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+
+
+def objects_around(folder: Path | str) -> Objects | None:
+    """The repository that a folder is in, of a work tree or a submodule; None if it is in none. Starts nothing."""
+    at = os.path.realpath(folder)
+    while not os.path.lexists(f"{at}/.git"):
+        at, below = os.path.dirname(at), at
+        if at == below:
+            return None
+    return next((each for each in _OPEN if each.top == at), None) or Objects(at)
+
+
+def tree_of(objects: Objects, revision: str) -> Tree | None:
+    """The files of the commit that a name means, to be read below its `root`; None if it means no commit.
+
+    Raises NotARepository where git refuses the repository, or there is no git.
+    """
+    found = objects.get(f"{revision}^{{commit}}") if revision else None
+    if found is None or found[1] != "commit":
+        return None
+    tree = Tree(objects, revision, found[0], found[2].partition(b"\n")[0].removeprefix(b"tree ").decode())
+    show(tree)
+    return tree
+
+
+def missing(objects: Objects, revision: str) -> ConfigError:
+    """Why there is no such revision: ShallowClone, or NoSuchRevision with the names that are like it."""
+    if objects.run("rev-parse", "--is-shallow-repository").strip() == "true":
+        return ShallowClone(revision=revision)
+    names = objects.run("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes")
+    return NoSuchRevision(revision, objects.top, names.split())
+
+
+def merge_base(objects: Objects, one: Tree, other: Tree) -> Tree | None:
+    """The commit that both began at, as `A...B` means it; None if this clone does not have it."""
+    found = objects.run("merge-base", one.commit, other.commit).split()
+    return tree_of(objects, found[0]) if found else None
