@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from envlock.errors import EnvlockError
 
 _BROKEN_PIPE = 141
+_ENDING = {"check", "export", "lock", "path", "show", "tree", "why"}
+"""The commands that leave nothing behind which Python would have to take down."""
 _ENDED = {129: "hung up", 130: "interrupted", 143: "terminated"}
 """The message for each exit status, which is 128 and the number of the signal."""
 _CODE_HOSTS = ("github", "gitlab", "sarif", "junit")
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _collect_rarely()
         status = _run(arguments)
         sys.stdout.flush()
-        if argv is None and arguments[0:1] in (["check"], ["export"], ["lock"], ["path"], ["show"]):
+        if argv is None and arguments[:1] and arguments[0] in _ENDING:
             _leave(status)
     except KeyboardInterrupt:
         return _ended(signals.status)

@@ -74,9 +74,9 @@ def steady(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(
-        each if each.isprintable() or each in "\n\t" or "\udca0" <= each <= "\udcff" else "?" for each in text
-    )
+    if "\n" in text:  # most lines of a long text are printable, which is soon known of a line
+        return "\n".join(map(steady, text.split("\n")))
+    return "".join(each if each.isprintable() or each == "\t" or "\udca0" <= each <= "\udcff" else "?" for each in text)
 
 
 def without_commands(text: str) -> str:

@@ -42,7 +42,8 @@ def facts(line: CommandLine) -> dict[str, object]:
 
 
 def value_of(param: Value | Argument) -> str:
-    return "3" if isinstance(param, Value) and param.least else next(iter(getattr(param, "choices", ())), "some value")
+    is_number = isinstance(param, Value) and param.least is not None
+    return "3" if is_number else next(iter(getattr(param, "choices", ())), "some value")
 
 
 def whole_lines(command: Command) -> Iterator[list[str]]:

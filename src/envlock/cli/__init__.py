@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 PANELS = {
     "Set up": ("init", "migrate", "add", "remove", "schema"),
     "Lock": ("lock", "check", "build", "import", "export"),
-    "Look": ("show",),
+    "Look": ("show", "tree", "why"),
     "Cache": ("push", "get", "alias", "cache"),
     "Run": ("run", "shell", "create", "path", "verify", "sync"),
     "Help": ("help",),

@@ -72,6 +72,22 @@ def shown(incomplete: str) -> list[str]:
     return own or aliases(incomplete)
 
 
+def packages(incomplete: str) -> list[str]:
+    """Packages in the project's locks of this machine's arch, or else of its first."""
+    project = _nearby_project()
+    if project is None:
+        return []
+    from envlock.workflow.references import all_referred
+    from envlock.workflow.show import default_arch
+
+    try:
+        referred = all_referred(project, archs=[default_arch(project)])
+        rows = [each.rows(arch) for each in referred for arch in each.archs]
+    except (EnvlockError, OSError):
+        return []
+    return _starting(sorted({package.name for each in rows for package in each.packages}), incomplete)
+
+
 def local_names(incomplete: str) -> list[str]:
     """Names that `envlock create --name` gave on this machine."""
     from envlock.workflow.local_names import local_names as names_here

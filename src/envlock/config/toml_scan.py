@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import count
 
 import tomli
+
+from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ _VALUE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """A table's header, an entry or an item of an array, as it is written. Positions are offsets into the text."""
 
     path: Key
@@ -103,7 +103,7 @@ class _Scanner:
         around = self.nodes[place]
         if self.text.startswith(("]", "}"), self.at):
             self.at += 1
-            self.nodes[place] = replace(around, value=(around.value[0], self.at))
+            self.nodes[place] = around._replace(value=(around.value[0], self.at))
             self.open.pop()
             return True
         if around.is_inline:

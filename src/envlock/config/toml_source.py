@@ -119,13 +119,34 @@ def line_of(text: str, key: Key) -> int | None:
     >>> line_of(text, ("flow", "Train", "conda")), line_of(text, ("env",))
     (1, None)
     """
-    nodes = scan(text)
-    for length in range(len(key), 0, -1):
-        within = [node for node in nodes if node.path[:length] == key[:length]]
-        if within:
-            own = next((node for node in within if len(node.path) == length), within[0])
-            return line_number(text, own.start)
-    return None
+    return Lines(text).line_of(key)
+
+
+class Lines:
+    """The lines of all keys in a text, which is scanned once."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._own: dict[Key, int] = {}
+        self._within: dict[Key, int] = {}
+        """Where the first key in each table stands, whether or not the table is written."""
+        for node in scan(text):
+            self._own.setdefault(node.path, node.start)
+            for length in range(1, len(node.path)):
+                self._within.setdefault(node.path[:length], node.start)
+
+    def line_of(self, key: Key) -> int | None:
+        """As `line_of`."""
+        for length in range(len(key), 0, -1):
+            start = self._own.get(key[:length], self._within.get(key[:length]))
+            if start is not None:
+                return line_number(self._text, start)
+        return None
+
+    def place_of(self, name: str, key: KeyPath) -> str:
+        """Where a key stands, as `FILE:LINE`, in the text of the file called `name` or in the file that it names."""
+        place = Location(shown(key.file, 200), key.line) if isinstance(key, LineOfFile) else None
+        return str(place or Location(name, self.line_of(key)))
 
 
 def written_twice(text: str) -> tuple[Key, tuple[int, ...]] | None:

@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from envlock.files import toml_of
 from envlock.lockfile.allowed_values import CONDA_LINE, WHEEL_LINE
-from envlock.lockfile.canonical_text import CONDA, STAMP, TAIL, body_of, digest_of, ends_with_stamp, filename_of
+from envlock.lockfile.canonical_text import (
+    CONDA,
+    REQUIREMENTS,
+    STAMP,
+    TAIL,
+    body_of,
+    digest_of,
+    ends_with_stamp,
+    filename_of,
+)
 from envlock.model.arch import Arch
 from envlock.values import NamedTuple
 
@@ -125,21 +135,33 @@ def rows_in(data: bytes) -> LockRows:
     """The rows of a lock file that was verified. Raises KeyError, TypeError, ... on other content."""
     text = data.decode()
     packages = _rows(text)
-    document = toml_of(text if packages is None else text[text.rfind(TAIL) :])
-    table = document["tool"]["envlock"]
-    if packages is None:
+    if packages is not None:
+        requirements, stamp = text.rfind(REQUIREMENTS), text.rfind(STAMP)
+        table = toml_of(text[text.rfind(TAIL) : requirements] + text[stamp:])["tool"]["envlock"]
+        document = _requirements(text[requirements:stamp])
+    else:
+        whole = toml_of(text)
+        table = whole["tool"]["envlock"]
+        document = table["requirements"]
         conda = table.get("conda", {}).get("packages", ())
         names = {entry["name"] for entry in conda}
-        packages = [*[_conda(entry, names) for entry in conda], *[_pypi(entry) for entry in document["packages"]]]
+        packages = [*[_conda(entry, names) for entry in conda], *[_pypi(entry) for entry in whole["packages"]]]
     return LockRows(
         arch=Arch(table["arch"]),
         req_id=table["req-id"],
         full_id=table["full-id"],
-        requirements=table["requirements"],
+        requirements=document,
         python=PythonRow(**table["python"]),
         packages=tuple(packages),
         resolved_at=table["stamp"]["resolved-at"],
     )
+
+
+@lru_cache(maxsize=256)
+def _requirements(section: str) -> Mapping[str, Any]:
+    """A section of requirements, which is the same text in the lock of each arch."""
+    found: Mapping[str, Any] = toml_of(section)["tool"]["envlock"]["requirements"]
+    return found
 
 
 def _rows(text: str) -> list[PackageRow] | None:

@@ -322,3 +322,19 @@ class NameTaken(ConfigError):
 
     def __init__(self, name: str, place: str, target: str, command: str) -> None:
         super().__init__(locations=(Location(place),), name=name, target=target, command=command)
+
+
+class PackageNotLocked(ConfigError):
+    """A package that is in no lock that was looked at."""
+
+    code = "package-not-locked"
+    message = "no lock of {where} has a package `{name}`"
+
+    def __init__(self, name: str, names: Sequence[str], environments: Sequence[str]) -> None:
+        most = 3
+        near = did_you_mean(name, names)
+        super().__init__(
+            name=name,
+            where=first_of(list(dict.fromkeys(environments)), most),
+            hint=near or "envlock tree",
+        )

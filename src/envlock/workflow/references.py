@@ -89,21 +89,15 @@ class Referred:
         return {arch: file.full_id for arch, file in self.files.items()}
 
     def rows(self, arch: Arch) -> LockRows:
-        """The lock of an arch as plain rows, verified by the fast reader.
+        """The lock of an arch as plain rows, verified by its digest.
 
         Raises KeyError for an arch without a lock; DamagedLock, ConflictMarkersInLock, NewerLockFormat.
         """
         if arch not in self._rows:
-            from envlock.lockfile.rows import rows_in
-            from envlock.lockfile.summary import quick_summary
+            from envlock.lockfile.rows import verified_rows
 
             file = self.files[arch]
-            data = file.read()
-            if quick_summary(data) is None:
-                from envlock.lockfile.document import render
-
-                data = render(self.lock(arch)).encode()
-            self._rows[arch] = rows_in(data)
+            self._rows[arch] = verified_rows(file.read(), file.shown)
         return self._rows[arch]
 
     def lock(self, arch: Arch) -> Lock:

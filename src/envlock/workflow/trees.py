@@ -1,0 +1,295 @@
+"""The packages of environments as trees, folded over archs: what each brings, and what brings each.
+
+Values and walks alone: `cli/tree.py` shows them. Reads locks, and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+from envlock.conda.names import conda_name
+from envlock.config.toml_source import Lines
+from envlock.lockfile.graph import BUILDS, FOR_METAFLOW, REQUIRED, Graph, Node, Root, graph_of
+from envlock.model.requirement import normalized
+from envlock.model.requirements import requirements_from
+from envlock.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from envlock.config.project import Environment, KeyPath, Project
+    from envlock.lockfile.rows import LockRows
+    from envlock.model.arch import Arch
+    from envlock.model.requirements import Requirements
+    from envlock.workflow.references import Referred
+
+
+class Began(NamedTuple):
+    """What begins a tree, and where it stands."""
+
+    node: Node
+    why: str
+    """As in Root."""
+    requirement: str = ""
+    at: str = ""
+    """`FILE:LINE` of envlock.toml or of a requirement file; empty if it stands in neither."""
+
+    @property
+    def words(self) -> str:
+        """What began it, for a person.
+
+        >>> Began(("pypi", "pandas"), REQUIRED, "pandas>=2", "envlock.toml:7").words
+        'pandas>=2, envlock.toml:7'
+        """
+        return ", ".join(filter(None, (self.requirement, *self._why, self.at)))
+
+    @property
+    def words_beside_name(self) -> str:
+        """The same, where the name of the package stands already.
+
+        >>> Began(("pypi", "pandas"), REQUIRED, "pandas>=2", "envlock.toml:7").words_beside_name
+        '>=2, envlock.toml:7'
+        >>> Began(("conda", "numpy"), REQUIRED, "numpy").words_beside_name
+        'required'
+        """
+        limits = self.requirement.removeprefix(self.node[1]).strip()
+        return ", ".join(filter(None, (limits, *self._why, self.at))) or self.why
+
+    @property
+    def _why(self) -> tuple[str, ...]:
+        return () if self.why == REQUIRED else (self.why,)
+
+
+class Tree(NamedTuple):
+    """One environment over all archs, or several that are locked to the same."""
+
+    names: tuple[str, ...]
+    archs: tuple[Arch, ...]
+    graphs: Mapping[Arch, Graph]
+    pythons: Mapping[Arch, str]
+    """The series of Python, `3.12`."""
+    began: Mapping[Began, tuple[Arch, ...]]
+    """Each root, with the archs that have it."""
+
+    def archs_of(self, node: Node) -> tuple[Arch, ...]:
+        """The archs that have a package."""
+        return tuple(arch for arch in self.archs if has(self.graphs[arch], node))
+
+    def versions(self, node: Node, archs: Collection[Arch]) -> tuple[tuple[str, tuple[Arch, ...]], ...]:
+        """The versions of a package, each with those of the archs that have it."""
+        found: dict[str, list[Arch]] = {}
+        for arch in archs:
+            version = self.graphs[arch].version(node)
+            if version in found:
+                found[version].append(arch)
+            else:
+                found[version] = [arch]
+        return tuple([(version, tuple(each)) for version, each in found.items()])
+
+    def edges(self, *, upwards: bool = False) -> dict[Node, dict[Node, tuple[Arch, ...]]]:
+        """What each package needs, or what needs it, with the archs on which it does."""
+        found: dict[Node, dict[Node, list[Arch]]] = {}
+        for arch in self.archs:
+            for node, needed in self.graphs[arch].needs.items():
+                for other in needed:
+                    start, end = (other, node) if upwards else (node, other)
+                    found.setdefault(start, {}).setdefault(end, []).append(arch)
+        order = {"conda": 0, "pypi": 1}
+        return {
+            node: {each: tuple(ends[each]) for each in sorted(ends, key=lambda each: (order.get(each[0], 2), each[1]))}
+            for node, ends in found.items()
+        }
+
+    def began_by_node(self) -> dict[Node, list[tuple[Began, tuple[Arch, ...]]]]:
+        """The roots by their package, of which there may be several."""
+        found: dict[Node, list[tuple[Began, tuple[Arch, ...]]]] = {}
+        for each, archs in self.began.items():
+            found.setdefault(each.node, []).append((each, archs))
+        return found
+
+
+class TreeLine(NamedTuple):
+    """A package at one place of a tree."""
+
+    node: Node
+    is_last: tuple[bool, ...]
+    """Of each level down to this one: whether the line is the last there. Empty for the first level."""
+    archs: tuple[Arch, ...]
+    """Those on which it is at this place."""
+    is_partial: bool
+    """Whether the line above it, or the environment, has more archs."""
+    began: Sequence[tuple[Began, tuple[Arch, ...]]]
+    is_repeated: bool = False
+    """Whether all that it brings stands above."""
+
+
+def trees_of(referred: Sequence[Referred]) -> tuple[Tree, ...]:
+    """The trees of environments that have a lock; those with the same locks share one.
+
+    Raises DamagedLock, ConflictMarkersInLock, NewerLockFormat.
+    """
+    groups: dict[object, list[Referred]] = {}
+    for each in referred:
+        if each.files:
+            began = each.environment.origins if each.environment else ()
+            groups.setdefault((tuple(each.full_ids.items()), began if each.project else each.name), []).append(each)
+    places = _Places()
+    return tuple(_tree(group, places) for group in groups.values())
+
+
+class _Places:
+    """Where the keys of projects stand; each text is scanned once."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, Lines] = {}
+
+    def began(self, referred: Referred, roots: Iterable[Root], known: dict[Root, Began]) -> Iterator[Began]:
+        """What begins the roots of a lock; `known` are those of the environment's other locks."""
+        environment, project = referred.environment, referred.project
+        origins = dict(environment.origins) if environment else {}
+        for root in roots:
+            if root not in known:
+                at = self._place(project, _key(project, environment, origins, root)) if project and environment else ""
+                said = _requirement(root, environment.local if environment else ())
+                known[root] = Began(root.node, root.why, said, at)
+            yield known[root]
+
+    def _place(self, project: Project, key: KeyPath | None) -> str:
+        if key is None:
+            return ""
+        if project.text not in self._lines:
+            self._lines[project.text] = Lines(project.text)
+        return self._lines[project.text].place_of(project.path.name, key)
+
+
+def _requirement(root: Root, local: Iterable[tuple[str, str]]) -> str:
+    """The requirement of a root as it is written: a folder or a file by its path, not by its hash."""
+    paths = (path for url, path in local if root.things and url in root.things[0])
+    path = next(paths, "")
+    return f"{root.node[1]} from {path}" if path else root.requirement
+
+
+def _key(project: Project, environment: Environment, origins: Mapping[str, KeyPath], root: Root) -> KeyPath | None:
+    """The key of envlock.toml, or the line of a file, that a root comes from."""
+    base = environment.base
+    if root.things == ("named_env",) or (base is not None and not base.extends):
+        return base.key if base else None
+    if root.why == FOR_METAFLOW:
+        return ("envlock", "datastore") if "datastore" in project.settings.written else None
+    return next((origins[thing] for thing in root.things if thing in origins), environment.key)
+
+
+def _tree(group: Sequence[Referred], places: _Places) -> Tree:
+    first = group[0]
+    graphs: dict[Arch, Graph] = {}
+    pythons: dict[Arch, str] = {}
+    began: dict[Began, list[Arch]] = {}
+    known: dict[Root, Began] = {}
+    for arch in first.archs:
+        rows = first.rows(arch)
+        pythons[arch] = rows.python.series
+        graphs[arch] = graph_of(arch, rows.packages, *_requirements(first, rows))
+        for each in places.began(first, graphs[arch].roots, known):
+            began.setdefault(each, []).append(arch)
+    return Tree(
+        tuple(each.name for each in group),
+        first.archs,
+        graphs,
+        pythons,
+        {each: tuple(archs) for each, archs in began.items()},
+    )
+
+
+def _requirements(referred: Referred, rows: LockRows) -> tuple[Requirements, Requirements | None]:
+    """The requirements of a lock, and those of what it extends, if the pin of that is here."""
+    environment = referred.environment
+    if environment is None or environment.requirements.req_id != rows.req_id:
+        return requirements_from(rows.requirements), None
+    base = environment.base
+    pinned = base.pin.requirements if base is not None and base.extends and base.pin is not None else None
+    return environment.requirements, pinned
+
+
+def has(graph: Graph, node: Node) -> bool:
+    """Whether a package is in a graph, or built another one."""
+    return node in graph.packages or node in graph.built_with
+
+
+# A tree, line by line.
+
+
+def lines_of(tree: Tree, *, depth: int | None = None, invert: Collection[Node] = ()) -> Iterator[TreeLine]:
+    """The tree from its roots down, or upside down: from the packages `invert` up to what needs them.
+
+    What a package brings is told once, in full; where it comes again, the line is repeated. So cycles end. `depth` is
+    how many levels there are below the first.
+    """
+    edges = tree.edges(upwards=bool(invert))
+    roots = tree.began_by_node()
+    told: dict[Node, tuple[frozenset[Arch], float]] = {}
+    todo: list[_Place] = []
+    for node in reversed(tuple(invert) or tuple(roots)):
+        own = {arch for _, archs in roots[node] for arch in archs} if not invert else tree.archs_of(node)
+        todo.append(_Place(node, tuple(arch for arch in tree.archs if arch in own), tree.archs, ()))
+    while todo:
+        node, archs, around, is_last = todo.pop()
+        if not archs:
+            continue
+        left = float("inf") if depth is None else depth - len(is_last)
+        below = edges.get(node, {}).items()
+        if archs != tree.archs:
+            below = {
+                each: some for each, on in below if (some := tuple([arch for arch in on if arch in archs]))
+            }.items()
+        children = [*below]
+        known, how_deep = told.get(node, (frozenset(), -1.0))
+        is_repeated = bool(children) and known.issuperset(archs) and how_deep >= left
+        began = roots.get(node, ()) if invert or not is_last else ()
+        yield TreeLine(node, is_last, archs, len(archs) < len(around), began, is_repeated)
+        if is_repeated or left <= 0:
+            continue
+        told[node] = (frozenset(archs) | (known if how_deep >= left else frozenset()), left)
+        last = len(children) - 1
+        todo += [_Place(each, on, archs, (*is_last, at == last)) for at, (each, on) in reversed([*enumerate(children)])]
+
+
+class _Place(NamedTuple):
+    """A package that is still to be told."""
+
+    node: Node
+    archs: tuple[Arch, ...]
+    around: tuple[Arch, ...]
+    is_last: tuple[bool, ...]
+
+
+def nodes_named(trees: Sequence[Tree], name: str) -> tuple[Node, ...]:
+    """The packages that a name means: of a conda package, a wheel, a distribution that a conda package provides.
+
+    Raises PackageNotLocked.
+    """
+    conda, pypi = name.strip().lower(), normalized(name.strip())
+    graphs = [tree.graphs[arch] for tree in trees for arch in tree.archs]
+    wanted: tuple[Node, ...] = (("conda", conda), ("pypi", pypi))
+    found = {node for graph in graphs for node in wanted if node in graph.packages}
+    for graph in graphs:
+        found |= {
+            node
+            for node, package in graph.packages.items()
+            if package.conda is not None and any(each == pypi for each, _ in package.conda.provides)
+        }
+    if not found:
+        published = ("conda", conda_name(pypi))
+        built: Node = (BUILDS, pypi)
+        found = {node for graph in graphs for node in (published, built) if has(graph, node)}
+    if found:
+        return tuple(sorted(found))
+    from envlock.workflow.errors import PackageNotLocked
+
+    names = {each for graph in graphs for _, each in (*graph.packages, *graph.built_with)}
+    names |= {
+        each
+        for graph in graphs
+        for package in graph.packages.values()
+        if package.conda is not None
+        for each, _ in package.conda.provides
+    }
+    raise PackageNotLocked(name, sorted(names), [each for tree in trees for each in tree.names])
