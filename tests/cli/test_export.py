@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from envlock.interchange.exported import FORMATS
+from envlock.places import home
 from tests.conftest import Envlock, ProjectFolder
 from tests.index import Index, Release
 from tests.support import TWO_ARCHS, own_project, run_envlock
@@ -123,6 +125,11 @@ def test_an_sbom_has_the_licenses_of_wheels_that_are_here_and_of_all_where_that_
     assert component["licenses"] == [{"expression": "Apache-2.0", "acknowledgement": "declared"}]
     assert "--licenses" not in said
     assert export()[0] == component
+    shutil.rmtree(home() / "packages")
+    assert export()[0] == component, "what was read of a wheel is noted"
+    (note,) = (home() / "memo").glob("licenses-*")
+    note.write_bytes(b"\xff" + note.read_bytes())
+    assert "licenses" not in export()[0]
     refused = run_envlock("export", "--format", "pylock", "--licenses", "--json", cwd=project.folder, check=2)
     assert refused.json["error"]["code"] == "usage"
 

@@ -58,16 +58,15 @@ def export(line: CommandLine) -> int:
     - `envlock export --env base --format conda-lock -o conda-lock.yml`
     - `envlock export --step train --arch linux-64 --format explicit -o train.txt`
     """
-    from contextlib import nullcontext
-
     from envlock.cli.console import write_err, write_json
     from envlock.workflow.export import export_environment
 
     chosen, wanted = _format(line), archs(line)
     project = open_project(line)
     target = _target(line.value(_OUTPUT), project) if line.has(_OUTPUT) else None
-    with _fetching(chosen) if line.has(_LICENSES) else nullcontext() as fetching:
-        exported = export_environment(
+
+    def exported_with(fetching: LiveReporter | None) -> Exported:
+        return export_environment(
             project,
             chosen,
             flow=line.value(ONE_FLOW),
@@ -77,6 +76,12 @@ def export(line: CommandLine) -> int:
             only=line.value(_ONLY),
             fetching=fetching,
         )
+
+    if line.has(_LICENSES):
+        with _fetching(chosen) as reporter:
+            exported = exported_with(reporter)
+    else:
+        exported = exported_with(None)
     text = exported.export.text
     if target is not None:
         from envlock.files import write_atomically

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from envlock.config.project import CONFIG_NAME
 from envlock.config.selection import Selection, choose_one, options_of
+from envlock.files import MEMO_BYTES, read_file
 from envlock.interchange.exported import FORMATS, Export, Given, export
+from envlock.lockfile.allowed_values import SHA256
 from envlock.lockfile.rows import rows_in
 from envlock.model.arch import UnsupportedHost, host_arch
 from envlock.model.url import VARIABLE
@@ -18,12 +20,12 @@ from envlock.workflow.needed_locks import locks_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from envlock.config.project import Environment, Project
     from envlock.interchange.dockerfile import BuildContext
     from envlock.interchange.exported import Format
-    from envlock.lockfile.rows import LockRows, PackageRow
+    from envlock.lockfile.rows import LockRows
     from envlock.model.arch import Arch
     from envlock.reporter import Reporter
 
@@ -58,8 +60,7 @@ def export_environment(
     if FORMATS[format].is_image:
         given = given._replace(context=_build_context(project, chosen, given))
     if FORMATS[format].is_sbom:
-        wheels = [each for lock in given.locks for each in given.packages(lock) if not each.conda]
-        given = given._replace(licenses=_licenses(project, wheels, fetching))
+        given = given._replace(licenses=_licenses(project, given, fetching))
     return Exported(given, export(given))
 
 
@@ -112,10 +113,14 @@ def _build_context(project: Project, environment: Environment, given: Given) -> 
     )
 
 
-def _licenses(project: Project, wheels: Sequence[PackageRow], fetching: Reporter | None) -> dict[str, str]:
-    """The licenses that wheels declare, by SHA-256, as far as the wheels are on this machine."""
+def _licenses(project: Project, given: Given, fetching: Reporter | None) -> dict[str, str]:
+    """The licenses that wheels declare, by SHA-256, as far as the wheels are on this machine.
+
+    What was read is noted in the home, by lock: reading 150 wheels takes longer than the rest.
+    """
     from envlock.places import home
 
+    wheels = [each for lock in given.locks for each in given.packages(lock) if not each.conda]
     if fetching is not None:
         from envlock.model.artifact import Artifact
         from envlock.workflow.artifacts import artifact_source
@@ -123,14 +128,43 @@ def _licenses(project: Project, wheels: Sequence[PackageRow], fetching: Reporter
         asked = [Artifact(each.filename, each.sha256, each.url, each.size) for each in wheels]
         artifact_source(project, fetching).fetch(asked)
     top = home()
-    if not (top / "packages").is_dir():  # what reads wheels takes long to import
-        return {}
-    from envlock.cache.layout import package_path
-    from envlock.hydration.wheels import metadata_in
-    from envlock.interchange.sbom import license_in
+    memo = top / "memo" / "-".join(("licenses", *(lock.full_id for lock in given.locks)))
+    known = _noted(memo)
+    folder = f"{top}/packages"
+    found = [
+        each
+        for each in wheels
+        if each.sha256 not in known and os.path.isdir(f"{folder}/{each.sha256[:2]}/{each.sha256}")  # noqa: PTH112
+    ]
+    if found:  # what reads wheels takes long to import
+        from envlock.cache.layout import package_path
+        from envlock.hydration.wheels import metadata_in
+        from envlock.interchange.sbom import license_in
 
-    places = {each.sha256: top / package_path(each.sha256, each.filename) for each in wheels}
-    return {sha256: license_in(metadata_in(path)) for sha256, path in places.items() if path.is_file()}
+        places = {each.sha256: top / package_path(each.sha256, each.filename) for each in found}
+        known |= {sha256: license_in(metadata_in(path)) for sha256, path in places.items() if path.is_file()}
+        _note(memo, known)
+    return known
+
+
+def _noted(memo: Path) -> dict[str, str]:
+    """The licenses that were noted, by SHA-256; none where nothing can be read."""
+    try:
+        lines = read_file(memo, MEMO_BYTES).decode().split("\n")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {sha256: text for sha256, _, text in (line.partition(" ") for line in lines) if re.fullmatch(SHA256, sha256)}
+
+
+def _note(memo: Path, licenses: Mapping[str, str]) -> None:
+    from envlock.files import write_atomically
+    from envlock.places import folder_in_home
+
+    try:
+        folder_in_home("memo")
+        write_atomically(memo, "".join(f"{sha256} {text}\n" for sha256, text in licenses.items()).encode())
+    except OSError:
+        return  # without it, the wheels are read again next time
 
 
 def _locks(project: Project, environment: Environment, archs: tuple[Arch, ...]) -> tuple[LockRows, ...]:
