@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from envlock.lockfile.rows import LockRows, PackageRow
     from envlock.model.identity import Plain
 
-_NAME = re.compile(r"[a-z0-9._-]+", re.IGNORECASE)
+_NAME = r"[A-Za-z0-9._-]+"
 _ROOT = "environment"
 _UNRESERVED = re.compile(r"[A-Za-z0-9._-]*")
-_REFERENCE = re.compile(r"LicenseRef-[A-Za-z0-9.-]+")
-_FIELD = re.compile(r"(?m)^(License-Expression|License|Classifier):(.*)$")
+_REFERENCE = r"LicenseRef-[A-Za-z0-9.-]+"
+_FIELD = r"(?m)^(License-Expression|License|Classifier):(.*)$"
 _LONGEST_LICENSE = 100
 """Characters; a longer one is the text of a license, and not its name."""
+_BREAK, _NEXT = ', "\\u0000", ', ",\n    "
 _NO_TIME = "1970-01-01T00:00:00Z"
 """SPDX demands an instant, and a lock that was made without a clock has none."""
 
@@ -88,8 +89,9 @@ def _lines(document: Mapping[str, Plain]) -> str:
     fields = []
     for key, value in document.items():
         if isinstance(value, list) and value:
-            rows = ",\n".join(f"    {spelt(each)}" for each in value)
-            fields.append(f'  "{key}": [\n{rows}\n  ]')
+            # Spelt together, in half the time of one by one: between them is a text that no lock holds.
+            rows = spelt([part for each in value for part in (each, "\0")]).removesuffix(', "\\u0000"]')
+            fields.append(f'  "{key}": [\n    {rows[1:].replace(_BREAK, _NEXT)}\n  ]')
         else:
             fields.append(f'  "{key}": {spelt(value)}')
     return "{\n" + ",\n".join(fields) + "\n}\n"
@@ -202,7 +204,7 @@ def _license_of(text: str) -> _License:
 def _roots(lock: LockRows, parts: Sequence[_Part]) -> list[str]:
     """The ids of what is required, and of what nothing else needs."""
     texts = [*lock.requirements.get("pypi", ()), *lock.requirements.get("metaflow", ())]
-    named = {("pypi", match[0].lower()) for text in texts if (match := _NAME.match(text))}
+    named = {("pypi", match[0].lower()) for text in texts if (match := re.match(_NAME, text))}
     named |= {("conda", name_in(text)) for key in ("conda", "conda-only") for text in lock.requirements.get(key, ())}
     needed = {ref for part in parts for ref in part.needs if ref != part.ref}
     return sorted(
@@ -348,7 +350,7 @@ def _spdx_license(text: str) -> tuple[str, dict[str, str]]:
     """A license as an SPDX expression, and the texts of those in it that are none of SPDX's."""
     declared = _license_of(text)
     if not declared.name:
-        return declared.expression, {reference: reference for reference in _REFERENCE.findall(declared.expression)}
+        return declared.expression, {reference: reference for reference in re.findall(_REFERENCE, declared.expression)}
     reference = f"LicenseRef-{sha256(declared.name.encode()).hexdigest()[:16]}"
     return reference, {reference: declared.name}
 
@@ -367,7 +369,7 @@ def license_in(metadata: str) -> str:
     """
     head = metadata.replace("\r\n", "\n").partition("\n\n")[0]
     fields: dict[str, list[str]] = {}
-    for name, value in _FIELD.findall(head):
+    for name, value in re.findall(_FIELD, head):
         fields.setdefault(name, []).append(value.strip())
     for name in ("License-Expression", "License"):
         for value in fields.get(name, ()):

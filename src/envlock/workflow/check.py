@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from envlock.config.project import Environment, Flow, KeyPath, Project
@@ -260,11 +259,14 @@ class _Check:
     def readable(self) -> list[tuple[Path, Lock]]:
         """The locks that can be read, read once: one that others still need may have been this environment's too."""
         if self.others is None:
-            self.others = []
-            for path in lock_files(self.folder):
-                with suppress(EnvlockError):  # a damaged one explains nothing; it is reported by itself
-                    self.others += [(path, lock) for lock in self.locks_in(path)]
+            self.others = [(path, lock) for path in lock_files(self.folder) for lock in self._whole_in(path)]
         return self.others
+
+    def _whole_in(self, path: Path) -> tuple[Lock, ...]:
+        try:
+            return self.locks_in(path)
+        except EnvlockError:  # a damaged one explains nothing; it is reported by itself
+            return ()
 
     def locks_in(self, path: Path) -> tuple[Lock, ...]:
         """The lock in a file; of one with conflict markers, both sides. Raises as `read_lock`."""
