@@ -14,7 +14,7 @@ import pytest
 from envlock.cli.app import run
 from envlock.model.arch import host_arch
 from envlock.places import home
-from envlock.workflow.errors import BadName
+from envlock.workflow.machine.errors import BadName
 from tests.conftest import Envlock, ProjectFolder
 from tests.hydration.making import SERIES, missing_files
 from tests.index import Index

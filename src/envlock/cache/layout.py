@@ -114,7 +114,7 @@ def package_at(path: str) -> tuple[str, str] | None:
 
 
 def kit_path(sha256: str, filename: str) -> str:
-    """The path of a part of a kit: a wheel of uv or py-rattler, a Python build, envlock's kernel. Raises UnsafePath.
+    """The path of a part of a kit: a wheel of uv or py-rattler, a Python build, the node kernel. Raises UnsafePath.
 
     >>> kit_path("ab" + "0" * 62, "kernel.zip")
     'kits/objects/ab/ab00000000000000000000000000000000000000000000000000000000000000/kernel.zip'

@@ -90,7 +90,7 @@ class CondaTools(NamedTuple):
     """The wheel of py-rattler, and of what it needs."""
     kernel: PlanFile
     python: PythonBuild
-    """What runs the kernel, with py-rattler on its path."""
+    """What runs the node kernel, with py-rattler on its path."""
 
 
 class PlanTools(NamedTuple):

@@ -11,7 +11,7 @@ PANELS = {
     "Lock": ("lock", "check", "build", "import", "export"),
     "Look": ("show", "tree", "why"),
     "Cache": ("push", "get", "alias", "cache"),
-    "Run": ("run", "shell", "create", "path", "verify", "sync"),
+    "Run": ("run", "shell", "create", "path", "verify", "sync", "kernel"),
     "Help": ("help",),
 }
 """The commands as `envlock --help` lists them: each is what a module of its name declares under that name."""

@@ -90,14 +90,21 @@ def packages(incomplete: str) -> list[str]:
 
 def local_names(incomplete: str) -> list[str]:
     """Names that `envlock create --name` gave on this machine."""
-    from envlock.workflow.local_names import local_names as names_here
+    from envlock.workflow.machine.local_names import local_names as names_here
 
     return _starting((each.name for each in names_here()), incomplete)
 
 
+def kernels(incomplete: str) -> list[str]:
+    """Jupyter kernels that envlock has installed."""
+    from envlock.workflow.machine.kernels import kernels as kernels_here
+
+    return _starting((each.name for each in kernels_here()), incomplete)
+
+
 def names_of_project(incomplete: str) -> list[str]:
     """Local names that follow the project."""
-    from envlock.workflow.local_names import names_of
+    from envlock.workflow.machine.local_names import names_of
 
     project = _nearby_project()
     return _starting((each.name for each in names_of(project)), incomplete) if project else []

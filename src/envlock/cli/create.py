@@ -91,7 +91,7 @@ def create(line: CommandLine) -> int:
 
 
 def _checked(name: str) -> str:
-    from envlock.workflow.local_names import check_name
+    from envlock.workflow.machine.local_names import check_name
 
     return check_name(name)
 
@@ -100,7 +100,7 @@ def _give_name(line: CommandLine, name: str, prefix: str, wanted: Wanted | None)
     """Give the prefix the name of `--name`, in the project with `--in-project`."""
     from pathlib import Path
 
-    from envlock.workflow.local_names import Origin, give_name, name_in_project
+    from envlock.workflow.machine.local_names import Origin, give_name, name_in_project
 
     origin = None
     if wanted is not None:

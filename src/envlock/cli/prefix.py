@@ -15,24 +15,24 @@ from envlock.cli.prefix_memo import remember
 from envlock.config.project import CONFIG_NAME
 from envlock.config.read import load_project
 from envlock.config.selection import choose_one
-from envlock.errors import EnvlockError, printable
+from envlock.errors import printable
 from envlock.hydration.prefix import find_prefix, prefix_of, read_receipt
 from envlock.interpreters import version_of
 from envlock.lockfile.folder import lock_path
 from envlock.model.arch import host_arch
 from envlock.named.alias import has_variables
 from envlock.places import home, trusted
-from envlock.workflow.errors import NoSuchName
 from envlock.workflow.hydrate import find_lock, hydrate
-from envlock.workflow.local_names import local_names, read_origin
+from envlock.workflow.machine.errors import NoSuchName
 from envlock.workflow.machine.known_projects import know
+from envlock.workflow.machine.local_names import local_names, read_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from envlock.config.project import Base, Project
     from envlock.model.lock import Lock
-    from envlock.workflow.local_names import Origin
+    from envlock.workflow.machine.local_names import Origin
 
 
 def find_or_hydrate(wanted: Wanted, into: Path | None = None) -> str:
@@ -113,35 +113,22 @@ def _named(wanted: Wanted) -> str:
     if origin is None:
         remember(("prefix", str(prefix)), str(prefix), _of_prefix(prefix), began=wanted.began)
     else:
-        why = compare(("named", wanted.name, str(prefix)), origin, prefix, began=wanted.began)
-        if why:
-            _warn_of_older(wanted.name, origin, why)
+        _compare(wanted, origin, prefix)
     return str(prefix)
 
 
-def compare(
-    key: Sequence[str], origin: Origin, prefix: Path, *, began: int, is_of: Callable[[Lock], bool] | None = None
-) -> str:
-    """Why the prefix is not what the project has locked now; if it is, that is remembered, and the text is empty.
-
-    `is_of` tells whether it was made for a lock; by default, whether it is the prefix of that lock.
-    """
+def _compare(wanted: Wanted, origin: Origin, prefix: Path) -> None:
+    """Warn if the project of a name has a newer lock; else remember the prefix."""
+    key = ("named", wanted.name, str(prefix))
     if not origin.config.exists():  # the project is gone, the environment is still good
-        remember(key, str(prefix), (str(origin.config), *_of_prefix(prefix)), began=began)
-        return ""
-    try:
-        project, environment = origin.of_today()
-        if environment.is_fetched:
-            return ""
-        lock = find_lock(project, environment, host_arch())
-    except EnvlockError as error:
-        return error.message
-    if not (is_of(lock) if is_of else prefix_of(lock, home()) == prefix):
-        return f"`{environment.name}` has been locked again since"
-    if environment.base is None or not has_variables(environment.base.written):
-        deciding = _deciding(project, environment.base, lock, prefix, is_nearest=False)
-        remember(key, str(prefix), deciding, began=began)
-    return ""
+        remember(key, str(prefix), (str(origin.config), *_of_prefix(prefix)), began=wanted.began)
+        return
+    today = origin.compared(lambda lock: prefix_of(lock, home()) == prefix)
+    if isinstance(today, str):
+        _warn_of_older(wanted.name, origin, today)
+    elif today is not None and (today.environment.base is None or not has_variables(today.environment.base.written)):
+        deciding = _deciding(today.project, today.environment.base, today.lock, prefix, is_nearest=False)
+        remember(key, str(prefix), deciding, began=wanted.began)
 
 
 def _warn_of_older(name: str, origin: Origin, why: str) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envlock.cli.command import Argument, CommandLine, Flag, command
-from envlock.cli.options import CONFIG, JSON, OFFLINE, open_project
+from envlock.cli.command import Argument, CommandLine, command
+from envlock.cli.options import CONFIG, DRY_RUN, JSON, OFFLINE, open_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from envlock.workflow.local_names import Synced
+    from envlock.workflow.machine.local_names import Synced
 
 _NAMES = Argument("names", "[NAME]...", "Only these names. Default: all of the project.", complete="names_of_project")
-_DRY_RUN = Flag("--dry-run", "Change nothing: print which names would be updated.")
 
 
 @command(
     _NAMES,
-    _DRY_RUN,
+    DRY_RUN,
     OFFLINE,
     JSON,
     CONFIG,
@@ -39,17 +38,18 @@ def sync(line: CommandLine) -> int:
     from envlock.cli.console import write, write_err, write_json
     from envlock.cli.progress import LiveReporter
     from envlock.errors import one_line, printable
-    from envlock.workflow.local_names import sync as sync_names
+    from envlock.workflow.machine.local_names import sync as sync_names
 
     project = open_project(line)
     with LiveReporter() as reporter:
         synced = sync_names(
-            project, line.values(_NAMES), reporter, dry_run=line.has(_DRY_RUN), offline=line.has(OFFLINE)
+            project, line.values(_NAMES), reporter, dry_run=line.has(DRY_RUN), offline=line.has(OFFLINE)
         )
     failed = [each for each in synced if each.error is not None]
     status = 1 if failed else 0
     if line.has(JSON):
-        write_json({"names": [_as_document(each) for each in synced], "exit_status": status})
+        document: dict[str, object] = {"names": [_as_document(each) for each in synced], "exit_status": status}
+        write_json({**document, "dry_run": True} if line.has(DRY_RUN) else document)
         return status
     for text in _lines(synced):
         write(one_line(text))

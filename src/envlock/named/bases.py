@@ -42,9 +42,10 @@ _SEQUENCE = re.compile(r"^sequence = ([0-9]{1,15})$", re.MULTILINE)
 class Bases:
     """The bases of one project. The cache is opened if a reference has to be looked up."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, known: Iterable[Lock] = ()) -> None:
+        """`known` are locks that need not be looked up."""
         self._project = project
-        self._locks: dict[tuple[str, Arch], Lock] = {}
+        self._locks: dict[tuple[str, Arch], Lock] = {(lock.identity, lock.arch): lock for lock in known}
 
     @cached_property
     def _lookup(self) -> Lookup:

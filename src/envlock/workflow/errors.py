@@ -288,42 +288,6 @@ class OtherLocksExist(ConfigError):
         super().__init__(name=name, locations=tuple(Location(path) for path in paths))
 
 
-class BadName(ConfigError):
-    """A name that an environment of this machine cannot have."""
-
-    code = "bad-name"
-    message = "`{name}` cannot be the name of an environment"
-    details = ("names have letters, digits, `.`, `_` and `-`, and begin with a letter or a digit",)
-    hint = "envlock create --name train"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name=name)
-
-
-class NoSuchName(ConfigError):
-    """No environment of this machine has that name."""
-
-    code = "no-such-name"
-    message = "no environment is called `{name}` on this machine"
-    details = ("names: {names}",)
-    hint = "envlock create --name {name} --step STEP"
-
-    def __init__(self, name: str, names: Sequence[str]) -> None:
-        super().__init__(name=name, names=", ".join(names) or "none", hint=did_you_mean(name, names))
-
-
-class NameTaken(ConfigError):
-    """Another environment on this machine has this name already."""
-
-    code = "name-taken"
-    message = "`{name}` is the name of another environment"
-    details = ("it is {target}",)
-    hint = "to move the name to the new environment: {command} --force"
-
-    def __init__(self, name: str, place: str, target: str, command: str) -> None:
-        super().__init__(locations=(Location(place),), name=name, target=target, command=command)
-
-
 class PackageNotLocked(ConfigError):
     """A package that is in no lock that was looked at."""
 

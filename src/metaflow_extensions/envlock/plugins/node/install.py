@@ -1,4 +1,4 @@
-"""Packages into a prefix, on a node: wheels by the kit's uv, conda packages by the kit's py-rattler and kernel.
+"""Packages into a prefix, on a node: wheels by the kit's uv, conda packages by the kit's py-rattler and node kernel.
 
 uv runs as on a workstation (`envlock.hydration.pypi_uv`): offline, from local files, each with its hash, in a
 whitelisted environment. What `hydrate` makes of the lock there, this makes of the plan here, file by file.

@@ -27,13 +27,14 @@ from envlock.hydration.errors import storage_error
 from envlock.hydration.prefix import find_prefix, prefix_of
 from envlock.model.arch import host_arch
 from envlock.places import folder_in_home, home
-from envlock.workflow.errors import BadName, NameTaken, NoSuchName
 from envlock.workflow.hydrate import find_lock, hydrate
+from envlock.workflow.machine.errors import BadName, NameTaken, NoSuchName
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from envlock.config.project import Environment, Project
+    from envlock.model.lock import Lock
     from envlock.reporter import Reporter
 
 IN_PROJECT = Path(".envlock", "envs")
@@ -63,6 +64,33 @@ class Origin(NamedTuple):
         """The project and its environment as envlock.toml has them now. Raises ConfigError."""
         project = load_project(self.config)
         return project, choose_one(project, flow=self.flow, step=self.step, environment=self.environment)
+
+    def compared(self, is_of: Callable[[Lock], bool]) -> Today | str | None:
+        """What the environment is today; or why something of it is not that, as the end of a sentence.
+
+        `is_of` tells whether it was made for a lock. None if there is nothing to compare with: the project is gone, or
+        looks the environment up when its step starts.
+        """
+        if not self.config.exists():
+            return None
+        try:
+            project, environment = self.of_today()
+            if environment.is_fetched:
+                return None
+            lock = find_lock(project, environment, host_arch())
+        except EnvlockError as error:
+            return error.message
+        if not is_of(lock):
+            return f"`{environment.name}` has been locked again since"
+        return Today(project, environment, lock)
+
+
+class Today(NamedTuple):
+    """An environment as its project has it, and has locked it, now."""
+
+    project: Project
+    environment: Environment
+    lock: Lock
 
 
 class LocalName(NamedTuple):

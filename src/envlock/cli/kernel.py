@@ -1,0 +1,236 @@
+"""`envlock kernel`: Jupyter kernels of locked environments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envlock.cli.command import Argument, CommandLine, Flag, Group, Value, command
+from envlock.cli.options import CONFIG, DRY_RUN, FORCE, JSON, OFFLINE, PATHSPEC, open_project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from envlock.config.project import Project
+    from envlock.workflow.machine.kernels import Installed, Kernel, Subject
+
+_REFERENCE = Argument(
+    "reference",
+    "[REFERENCE]",
+    "The environment: a step, `Flow/step`, an `[env.NAME]`, an alias, ids, or the path of a lock. Needed only if the "
+    "project has several.",
+    complete="shown",
+)
+_KERNEL = Argument("kernel", "KERNEL", "The kernel's name.", complete="kernels")
+_NAME = Value("--name", "N", "The kernel's name, for `jupyter`. Default: made from that of the environment.")
+_DISPLAY_NAME = Value("--display-name", "TEXT", "What notebooks show. Default: the environment's name.")
+_USER = Flag("--user", "Install it for this user, in Jupyter's own folder. This is the default.")
+_PREFIX = Value("--prefix", "FOLDER", "Install it for the Jupyter of this prefix, in `FOLDER/share/jupyter`.")
+
+
+@command(
+    *(_REFERENCE, PATHSPEC, _NAME, _DISPLAY_NAME, _USER, _PREFIX, FORCE, OFFLINE, DRY_RUN, JSON, CONFIG),
+    epilog="Exit status: 0; 1 if the environment's lock is stale; 4 if ipykernel does not fit its packages.",
+)
+def install(line: CommandLine) -> int:
+    """Install a Jupyter kernel of exactly a locked environment.
+
+    The kernel has an environment of its own: every locked package as it is, and ipykernel with what that needs. Nothing
+    is installed into the locked environment. If the kernel is there already, it is updated to what is locked now.
+
+    For example:
+
+    - `envlock kernel install train`
+    - `envlock kernel install base --name work --display-name "Python of the team"`
+    - `envlock kernel install --pathspec TrainFlow/142/train`
+    - `envlock kernel install train --prefix .venv`
+    """
+    from envlock.cli.console import say, write_err, write_json
+    from envlock.cli.errors import BadUsage
+    from envlock.cli.progress import LiveReporter
+    from envlock.errors import one_line
+    from envlock.words import count
+    from envlock.workflow.machine import kernels
+
+    if line.has(_USER) and line.has(_PREFIX):
+        raise BadUsage("`--user` and `--prefix` exclude each other: give one of them", "envlock kernel install")
+    if line.has(_REFERENCE) and line.has(PATHSPEC):
+        raise BadUsage("give one environment: a reference, or --pathspec", "envlock kernel install")
+    project = open_project(line)
+    subject = subject_of(project, line.value(_REFERENCE), line.value(PATHSPEC))
+    prefix = _folder(line.value(_PREFIX)) if line.has(_PREFIX) else None
+    with LiveReporter() as reporter:
+        installed = kernels.install(
+            project,
+            subject,
+            reporter,
+            name=line.value(_NAME) if line.has(_NAME) else None,
+            display_name=line.value(_DISPLAY_NAME),
+            prefix=prefix,
+            offline=line.has(OFFLINE),
+            force=line.has(FORCE),
+            dry_run=line.has(DRY_RUN),
+        )
+    if line.has(JSON):
+        write_json(_as_document(installed, dry_run=line.has(DRY_RUN)))
+        return 0
+    made_from = installed.made_from
+    done = "would install" if line.has(DRY_RUN) else "installed"
+    say(one_line(f"{done} the kernel {made_from.name}, of {made_from.subject}, in {made_from.spec}"))
+    if installed.added:
+        own = next(each for each in installed.added if each.startswith("ipykernel "))
+        more = len(installed.added) - 1
+        others = f" and {count(more, 'package')} that it needs" if more else ""
+        write_err(one_line(f"note: its environment has {own}{others}, beside the locked packages"))
+    return 0
+
+
+def subject_of(project: Project, reference: str, pathspec: str) -> Subject:
+    """The locked environment that a command line names, for this machine.
+
+    Raises what references raise, and what is wrong with its lock.
+    """
+    from shlex import quote
+
+    from envlock.config.selection import choose_one
+    from envlock.model.arch import host_arch
+    from envlock.workflow.machine.kernels import Subject, of_project
+    from envlock.workflow.references import referred
+
+    config = f"--config {quote(str(project.path))}"
+    if pathspec:
+        from envlock.named.lookup import Lookup
+
+        lookup = Lookup(project, recalls=True)
+        found = lookup.pathspec(pathspec)
+        lock = lookup.lock(found, host_arch())
+        return Subject(found.reference, lock, options=f"--pathspec {quote(pathspec)} {config}")
+    if not reference:
+        return of_project(project, choose_one(project), config)
+    named = referred(project, reference, archs=(host_arch(),))
+    options = f"{quote(reference)} {config}"
+    if named.environment is not None:
+        return of_project(project, named.environment, options)
+    return Subject(named.name, named.lock(host_arch()), options=options)
+
+
+def _folder(text: str) -> Path:
+    from pathlib import Path
+
+    from envlock.cli.errors import BadUsage
+    from envlock.places import expanded
+
+    if not text:
+        raise BadUsage("`--prefix` needs a folder", "envlock kernel install")
+    return Path(expanded(text)).absolute()
+
+
+def _as_document(installed: Installed, *, dry_run: bool) -> dict[str, object]:
+    made_from = installed.made_from
+    document: dict[str, object] = {
+        "name": made_from.name,
+        "display_name": made_from.display_name,
+        "environment": made_from.subject,
+        "base": made_from.base,
+        "identity": made_from.identity,
+        "added": list(installed.added),
+        "prefix": str(installed.prefix),
+        "kernel_json": f"{made_from.spec}/kernel.json",
+    }
+    return {**document, "dry_run": True} if dry_run else document
+
+
+_WORDS = {
+    "ready": "ready",
+    "outdated": "outdated",
+    "gone": "its environment is not on this machine",
+    "unlisted": "Jupyter does not have it",
+    "damaged": "damaged",
+}
+
+
+@command(JSON, epilog="Exit status: 0.")
+def list_(line: CommandLine) -> int:
+    """List the kernels that envlock has installed on this machine.
+
+    For example:
+
+    - `envlock kernel list`
+    - `envlock kernel list --json`
+    """
+    from envlock.cli.console import write, write_err, write_json
+    from envlock.errors import one_line
+    from envlock.workflow.machine.kernels import kernels
+
+    found = [(each, *_state(each)) for each in kernels()]
+    if line.has(JSON):
+        write_json({"kernels": [_listed(*each) for each in found]})
+        return 0
+    for text in _lines(found):
+        write(one_line(text))
+    if not found:
+        write_err("note: envlock has installed no kernel here; `envlock kernel install STEP` installs one")
+    return 0
+
+
+def _state(kernel: Kernel) -> tuple[str, str]:
+    """The state of a kernel, and why it is outdated."""
+    made_from = kernel.made_from
+    if kernel.state == "ready" and made_from is not None and made_from.origin is not None:
+        today = made_from.origin.compared(lambda lock: lock.identity == made_from.base)
+        if isinstance(today, str):
+            return "outdated", today
+    return kernel.state, ""
+
+
+def _listed(kernel: Kernel, state: str, why: str) -> dict[str, object]:
+    made_from = kernel.made_from
+    return {
+        "name": kernel.name,
+        "state": state,
+        "why": why or None,
+        "environment": made_from.subject if made_from else None,
+        "display_name": made_from.display_name if made_from else None,
+        "base": made_from.base if made_from else None,
+        "identity": made_from.identity if made_from else None,
+        "prefix": str(kernel.prefix) if kernel.prefix else None,
+        "kernel_json": f"{made_from.spec}/kernel.json" if made_from else None,
+        "command": made_from.command if made_from else None,
+    }
+
+
+def _lines(found: Sequence[tuple[Kernel, str, str]]) -> Iterator[str]:
+    names = max((len(kernel.name) for kernel, _, _ in found), default=0)
+    for kernel, state, _ in found:
+        made_from = kernel.made_from
+        repair = "" if state == "ready" or made_from is None else f": {made_from.command}"
+        yield f"{kernel.name:{names}}  {made_from.subject if made_from else '?'}  {_WORDS[state]}{repair}"
+
+
+@command(_KERNEL, JSON)
+def remove(line: CommandLine) -> int:
+    """Remove a kernel that envlock has installed.
+
+    Its environment stays on this machine.
+
+    For example:
+
+    - `envlock kernel remove trainflow-train`
+    """
+    from envlock.cli.console import say, write_json
+    from envlock.errors import one_line
+    from envlock.workflow.machine import kernels
+
+    removed = kernels.remove(line.value(_KERNEL))
+    if line.has(JSON):
+        write_json({"removed": removed.name})
+    else:
+        say(one_line(f"removed the kernel {removed.name}"))
+    return 0
+
+
+kernel = Group(
+    "kernel",
+    "Install Jupyter kernels of locked environments, list them, remove them.",
+    (install, list_, remove),
+)

@@ -1,0 +1,85 @@
+"""What Jupyter starts as a kernel: it enters the kernel's prefix, and becomes ipykernel there.
+
+`envlock kernel install` copies this file into `<home>/kernels/<name>/`. So it imports nothing but the standard library,
+and it works, for environments of wheels, when the envlock is gone that installed it. Its messages are on stderr, which
+Jupyter shows in its log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+MADE_FROM = "made-from.json"
+PREFIX = "prefix"
+_RECEIPT = ".envlock.json"
+
+
+def main() -> NoReturn:
+    """Replace this process by the kernel's own. Ends with status 1 and a sentence where that is not possible."""
+    folder = os.path.dirname(os.path.abspath(__file__))
+    try:
+        with open(os.path.join(folder, MADE_FROM), encoding="utf-8") as file:
+            kernel = json.load(file)
+        prefix = os.readlink(os.path.join(folder, PREFIX))
+        name, command = kernel["name"], kernel["command"]
+    except (OSError, ValueError, KeyError, TypeError):
+        sys.exit(f"envlock: the kernel in {folder} is incomplete. Install it again with `envlock kernel install`.")
+    python = os.path.join(prefix, "bin", "python")
+    if not (os.path.isfile(os.path.join(prefix, _RECEIPT)) and os.access(python, os.X_OK)):
+        sys.exit(gone(name, prefix, command))
+    variables = _variables(folder, kernel, prefix)
+    variables.update(kernel.get("variables") or {})
+    sys.stderr.flush()
+    try:
+        os.execve(python, [python, "-m", "ipykernel_launcher", *sys.argv[1:]], variables)  # noqa: S606  no shell
+    except OSError as error:
+        sys.exit(f"envlock: {python} does not start ({error.strerror}). Create it again: {command}")
+
+
+def gone(name: str, prefix: str, command: str) -> str:
+    """What is said of a kernel whose prefix was removed."""
+    return (
+        f"envlock: the environment of the kernel `{name}` is no longer on this machine ({prefix}). "
+        f"Create it again: {command}"
+    )
+
+
+def _variables(folder: str, kernel: dict[str, Any], prefix: str) -> dict[str, str]:
+    """The variables of a process in the prefix, by the envlock that installed the kernel if it is still there."""
+    try:
+        try:
+            from envlock.workflow.machine.kernels import enter
+        except ImportError:  # it is in the user's own site-packages, which this interpreter was told to leave out
+            sys.path.append(kernel["envlock"])
+            from envlock.workflow.machine.kernels import enter
+    except ImportError:
+        return _plainly_entered(kernel, prefix)
+    return enter(folder)
+
+
+def _plainly_entered(kernel: dict[str, Any], prefix: str) -> dict[str, str]:
+    """As envlock enters an environment of wheels. No script of a conda package runs."""
+    if os.path.isdir(os.path.join(prefix, "conda-meta")):
+        sys.stderr.write(
+            f"warning: envlock is no longer in {kernel['envlock']}, so the activation scripts of conda packages do not "
+            f"run. Install the kernel again: {kernel['command']}\n"
+        )
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"PYTHONPATH", "PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__"}
+    }
+    variables["PATH"] = os.pathsep.join([os.path.join(prefix, "bin"), variables.get("PATH", os.defpath)])
+    variables["VIRTUAL_ENV"] = prefix
+    variables["PYTHONNOUSERSITE"] = "1"
+    return variables
+
+
+if __name__ == "__main__":
+    main()

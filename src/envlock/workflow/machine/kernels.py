@@ -1,0 +1,503 @@
+"""Jupyter kernels of locked environments.
+
+A kernel has a prefix of its own: the locked environment, every package of it to the hash, and ipykernel with what that
+needs. It is resolved when the kernel is installed, as an environment that extends the locked one. So nothing is ever
+installed into a locked environment, and its tasks never see ipykernel.
+
+```
+<home>/kernels/<name>/lock/         the lock of the kernel's environment, as in a lock folder
+                      prefix        a link to its prefix
+                      made-from.json  what it was made from
+                      start.py      what Jupyter starts
+<folder of Jupyter>/kernels/<name>/kernel.json
+```
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import envlock
+from envlock.activation import activated
+from envlock.config.project import Base, Environment
+from envlock.errors import EnvlockError, printable
+from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
+from envlock.hydration.errors import storage_error
+from envlock.hydration.prefix import prefix_of, read_receipt
+from envlock.in_use import hold, used
+from envlock.lockfile.folder import write_lock
+from envlock.model.arch import host_arch
+from envlock.model.conda_requirement import CondaRequirement
+from envlock.model.requirement import PypiRequirement
+from envlock.model.requirements import Requirements
+from envlock.model.url import strip_channel_credentials, strip_credentials
+from envlock.named.bases import Bases
+from envlock.named.pin import Pin, with_pin
+from envlock.places import folder_in_home, home, trusted
+from envlock.reporter import Reporter
+from envlock.workflow.hydrate import find_lock, hydrate
+from envlock.workflow.machine import kernel_start
+from envlock.workflow.machine.errors import (
+    BadKernelName,
+    IpykernelDoesNotFit,
+    JupyterFolderUnusable,
+    KernelTaken,
+    NoSuchKernel,
+)
+from envlock.workflow.machine.local_names import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from envlock.config.project import Project
+    from envlock.model.lock import Lock
+
+FOLDER = "kernels"
+IPYKERNEL = "ipykernel"
+_START = "start.py"
+_RESERVED = ("python", "python2", "python3")
+"""Names of the kernels that Jupyter and ipykernel install themselves: one of that name would hide theirs."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The locked environment that a kernel is for."""
+
+    name: str
+    """What messages call it: `TrainFlow/train`, `team/base:v1`."""
+    lock: Lock
+    environment: Environment | None = None
+    """The environment of the project; None for what is of no project."""
+    origin: Origin | None = None
+    """How the project names it, so that a newer lock is noticed."""
+    options: str = ""
+    """How a command line names it, quoted for a shell."""
+
+
+@dataclass(frozen=True)
+class MadeFrom:
+    """What a kernel was made from, as its file says it."""
+
+    name: str
+    """In lower case, as Jupyter lists it."""
+    subject: str
+    """What messages call the environment."""
+    base: str
+    """The ids of the locked environment: `req_id:full_id`."""
+    identity: str
+    """The ids of the kernel's own."""
+    spec: str
+    """The folder of Jupyter's kernel.json."""
+    display_name: str
+    command: str
+    """The command that makes the kernel again."""
+    envlock: str
+    """The folder that holds the envlock which installed it."""
+    config: str = ""
+    """The envlock.toml that has the environment; empty if it is of no project."""
+    flow: str = ""
+    step: str = ""
+    environment: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What is set in the kernel, beside what its prefix sets."""
+
+    @property
+    def origin(self) -> Origin | None:
+        """The environment of a project that it is for."""
+        return Origin(Path(self.config), self.flow, self.step, self.environment) if self.config else None
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel of this machine."""
+
+    name: str
+    folder: Path
+    made_from: MadeFrom | None
+    """None for what is damaged."""
+
+    @property
+    def prefix(self) -> Path | None:
+        """Its prefix, whether or not that is there."""
+        try:
+            return (self.folder / kernel_start.PREFIX).readlink()
+        except OSError:
+            return None
+
+    @property
+    def state(self) -> str:
+        """`ready`, `gone` (its prefix is not on this machine), `unlisted` (Jupyter does not have it), or `damaged`."""
+        if self.made_from is None or self.prefix is None:
+            return "damaged"
+        if read_receipt(self.prefix) is None:
+            return "gone"
+        return "ready" if _owner(Path(self.made_from.spec)) == str(self.folder) else "unlisted"
+
+
+def kernels() -> tuple[Kernel, ...]:
+    """The kernels that envlock installed from this home, sorted by name."""
+    folder = home() / FOLDER
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:
+        return ()
+    return tuple(Kernel(name, folder / name, _made_from(folder / name)) for name in names)
+
+
+def _made_from(folder: Path) -> MadeFrom | None:
+    try:
+        said = json_of(read_file(folder / kernel_start.MADE_FROM, MEMO_BYTES))
+        found = MadeFrom(**said)
+        texts = (value for key, value in said.items() if key != "variables")
+        is_valid = all(type(value) is str for value in texts) and isinstance(found.variables, dict)
+        return found if is_valid and found.name == folder.name else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+# Where Jupyter looks for kernels: https://jupyter-core.readthedocs.io, `jupyter --paths`.
+
+
+def jupyter_folder(environ: Mapping[str, str], prefix: Path | None = None, *, platform: str = sys.platform) -> Path:
+    """The folder of Jupyter's data: the user's own, or that of a prefix.
+
+    >>> jupyter_folder({"HOME": "/home/ada"}, platform="linux").as_posix()
+    '/home/ada/.local/share/jupyter'
+    >>> jupyter_folder({"HOME": "/Users/ada"}, platform="darwin").as_posix()
+    '/Users/ada/Library/Jupyter'
+    >>> jupyter_folder({"JUPYTER_DATA_DIR": "/data"}, Path("/opt/venv")).as_posix()
+    '/opt/venv/share/jupyter'
+    """
+    if prefix is not None:
+        return prefix / "share" / "jupyter"
+    if environ.get("JUPYTER_DATA_DIR"):
+        return Path(environ["JUPYTER_DATA_DIR"])
+    own = Path(environ.get("HOME") or os.path.expanduser("~"))
+    if platform == "darwin":
+        is_as_platform = environ.get("JUPYTER_PLATFORM_DIRS", "").lower() not in {"", "0", "n", "no", "false", "off"}
+        return own / "Library" / ("Application Support/jupyter" if is_as_platform else "Jupyter")
+    return Path(environ.get("XDG_DATA_HOME") or own / ".local" / "share") / "jupyter"
+
+
+def kernel_name(subject: str) -> str:
+    """The name of a kernel for an environment, as Jupyter allows it.
+
+    >>> kernel_name("TrainFlow/train"), kernel_name("team/base:v1"), kernel_name("python3")
+    ('trainflow-train', 'team-base-v1', 'envlock-python3')
+    """
+    kept = "".join(each if each.isascii() and (each.isalnum() or each in "._-") else "-" for each in subject.lower())
+    name = kept.strip("-._") or "envlock"
+    return f"envlock-{name}" if name in _RESERVED else name
+
+
+def check_kernel_name(name: str) -> str:
+    """The name in lower case, which Jupyter makes of it. Raises BadKernelName."""
+    if not name or name.lower() != kernel_name(name):
+        raise BadKernelName(name, kernel_name(name))
+    return name.lower()
+
+
+def _owner(spec: Path) -> str | None:
+    """The folder of the kernel that a folder of Jupyter belongs to; empty for one that is not envlock's.
+
+    None if there is none.
+    """
+    if not os.path.lexists(spec):
+        return None
+    try:
+        said = json_of(read_file(spec / "kernel.json", MEMO_BYTES))
+        return str(said["metadata"]["envlock"]["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+# The environment of a kernel.
+
+
+def of_project(project: Project, chosen: Environment, options: str) -> Subject:
+    """An environment of a project, with its lock for this machine. Raises as `find_lock`."""
+    kind, *names = chosen.key
+    of_table = Origin(project.path, environment=names[0])
+    origin = of_table if kind == "env" else Origin(project.path, flow=names[0], step=names[2])
+    return Subject(chosen.name, find_lock(project, chosen, host_arch()), chosen, origin, options)
+
+
+def resolve(project: Project, subject: Subject, folder: Path, reporter: Reporter, *, offline: bool = False) -> Lock:
+    """The lock of a kernel's environment: the locked one, extended by ipykernel.
+
+    The same lock where that has ipykernel. `folder` has the locks that the kernel had: what still serves is kept, so
+    nothing is solved while the locked environment stays the same. Raises IpykernelDoesNotFit, and what else resolving
+    raises.
+    """
+    from envlock.resolve.errors import (
+        ConflictWithConda,
+        NoCondaBuild,
+        NoSolution,
+        NoSuchCondaPackage,
+        NoSuchPackage,
+        NoWheel,
+    )
+    from envlock.workflow.locking.jobs import Job, Upgrade
+    from envlock.workflow.locking.previous_locks import PreviousLocks
+    from envlock.workflow.locking.solve import Solver
+
+    if any(package.name == IPYKERNEL for package in subject.lock.packages):
+        return subject.lock
+    settings = project.settings._replace(use_remote_latest=":none:")
+    alone = project._replace(flows=(), named=(), locks=folder, settings=settings)
+    job = Job((_with_ipykernel(project, subject),), subject.lock.arch)
+    solver = Solver(
+        alone,
+        PreviousLocks(alone),
+        Bases(project, known=(subject.lock,)),
+        Upgrade(),
+        reporter,
+        resolver=None,
+        moment=datetime.now(timezone.utc),
+        offline=offline,
+    )
+    try:
+        done = solver.run([job])[job]
+    except (NoSolution, ConflictWithConda, NoWheel, NoSuchPackage, NoSuchCondaPackage, NoCondaBuild) as error:
+        reason = error.message.removeprefix(f"{job.names[0]} on {job.arch}: ")
+        raise IpykernelDoesNotFit(subject.name, reason, error.details) from None
+    assert done.lock is not None
+    return done.lock
+
+
+def _with_ipykernel(project: Project, subject: Subject) -> Environment:
+    """The environment that extends the locked one: by the conda package if it has conda packages alone."""
+    locked = subject.lock.requirements
+    own = Requirements(
+        python=locked.python,
+        python_from=locked.python_from,
+        indexes=locked.indexes,
+        default_index=locked.default_index,
+        pip_flags=locked.pip_flags,
+        find_links=locked.find_links,
+        exclude_newer=locked.exclude_newer,
+    )
+    if locked.type == "conda":
+        own = own._replace(
+            conda=(CondaRequirement(IPYKERNEL),), channels=locked.channels, channel_priority=locked.channel_priority
+        )
+    else:
+        own = own._replace(pypi=(PypiRequirement(IPYKERNEL),))
+    reference = subject.name
+    pin = Pin("name", reference, locked, ((subject.lock.arch, subject.lock.full_id),))
+    base = Base("name", reference, (), own, extends=True, reference=reference)
+    urls = _Urls(project, subject.environment)
+    made = Environment(
+        f"the kernel of {subject.name}",
+        own,
+        index_urls=tuple(map(urls.index, own.indexes)),
+        default_index_url=urls.index(own.default_index),
+        find_links_urls=tuple(map(urls.index, own.find_links)),
+        channel_urls=tuple(map(urls.channel, own.channels)),
+        base=base,
+    )
+    return with_pin(made, pin)
+
+
+class _Urls:
+    """The URLs of a lock as the project writes them: with credentials and variables."""
+
+    def __init__(self, project: Project, environment: Environment | None) -> None:
+        every = (environment,) if environment is not None else project.environments()
+        self._indexes = {strip_credentials(url): url for each in every for url in each.every_index_url}
+        self._channels = {strip_channel_credentials(url): url for each in every for url in each.channel_urls}
+
+    def index(self, url: str) -> str:
+        return self._indexes.get(url, url)
+
+    def channel(self, url: str) -> str:
+        return self._channels.get(url, url)
+
+
+# Installing, listing, removing.
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A kernel that was installed, or, by a dry run, would be."""
+
+    made_from: MadeFrom
+    lock: Lock
+    prefix: Path
+    added: tuple[str, ...]
+    """What it has beside the locked packages, as `ipykernel 6.29.5`."""
+
+
+def install(
+    project: Project,
+    subject: Subject,
+    reporter: Reporter,
+    *,
+    name: str | None = None,
+    display_name: str = "",
+    prefix: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+    offline: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+) -> Installed:
+    """Install a kernel of a locked environment, or make the one of that name again.
+
+    `prefix` is that of the Jupyter which is to list it; by default it is the user's own. What cannot work is refused
+    before anything is resolved. Raises BadKernelName, KernelTaken, JupyterFolderUnusable, and what resolving and
+    hydrating raise.
+    """
+    name = kernel_name(subject.name) if name is None else check_kernel_name(name)
+    folder = home() / FOLDER / name
+    spec = jupyter_folder(os.environ, prefix) / FOLDER / name
+    _refuse_taken(name, folder, spec, subject)
+    _refuse_unwritable(spec)
+    if not dry_run:
+        try:
+            folder_in_home(FOLDER, name)
+        except OSError as error:
+            raise storage_error(error, folder) from error
+    lock = resolve(project, subject, folder / "lock", reporter, offline=offline)
+    own = {(each.kind, each.name) for each in subject.lock.packages}
+    origin = subject.origin
+    made_from = MadeFrom(
+        name=name,
+        subject=subject.name,
+        base=subject.lock.identity,
+        identity=lock.identity,
+        spec=str(spec),
+        display_name=display_name or f"{subject.name} (envlock)",
+        command=_command(subject, name, display_name, prefix),
+        envlock=str(Path(envlock.__file__).parent.parent),
+        config=str(origin.config) if origin else "",
+        flow=origin.flow if origin else "",
+        step=origin.step if origin else "",
+        environment=origin.environment if origin else "",
+        variables=dict(variables or {}),
+    )
+    added = tuple(f"{each.name} {each.version}" for each in lock.packages if (each.kind, each.name) not in own)
+    if dry_run:
+        return Installed(made_from, lock, prefix_of(lock, home()), added)
+    made = hydrate(project, lock, reporter, offline=offline, force=force)
+    _write(folder, made_from, lock, made)
+    _write_spec(spec, folder, made_from)
+    return Installed(made_from, lock, made, added)
+
+
+def _command(subject: Subject, name: str, display_name: str, prefix: Path | None) -> str:
+    """The command that makes a kernel again."""
+    options = (("--name", name), ("--display-name", display_name), ("--prefix", str(prefix or "")))
+    own = " ".join(f"{option} {shlex.quote(value)}" for option, value in options if value)
+    return f"envlock kernel install {subject.options} {own}"
+
+
+def _refuse_taken(name: str, folder: Path, spec: Path, subject: Subject) -> None:
+    """Raise KernelTaken for a name that another kernel has, of envlock or of anybody."""
+    owner = _owner(spec)
+    if owner == "":
+        raise KernelTaken(name, str(spec), "it is not envlock's", f"`jupyter kernelspec remove {name}` removes it")
+    if owner is not None and owner != str(folder):
+        raise KernelTaken(name, str(spec), f"it is of another home of envlock, {Path(owner).parent.parent}", "")
+    known = _made_from(folder)
+    if known is not None and (known.subject, known.origin) != (subject.name, subject.origin):
+        remove = f"`envlock kernel remove {name}` removes it"
+        raise KernelTaken(name, known.spec, f"it is the kernel of {known.subject}", remove)
+
+
+def _refuse_unwritable(spec: Path) -> None:
+    """Raise JupyterFolderUnusable, before anything is resolved, where a kernel cannot be written. Makes its folder."""
+    there = next(folder for folder in (spec, *spec.parents) if os.path.lexists(folder))
+    if not there.is_dir():
+        raise JupyterFolderUnusable(str(spec.parent), f"{there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise JupyterFolderUnusable(str(spec.parent), f"you may not write into {there}")
+
+
+def _write(folder: Path, made_from: MadeFrom, lock: Lock, prefix: Path) -> None:
+    """Write a kernel into the home: first its lock and what it was made from, then its link."""
+    try:
+        path = write_lock(folder / "lock", lock)
+        for old in (folder / "lock").rglob("pylock.*.toml"):
+            if old != path:
+                old.unlink()
+        shutil.copyfile(kernel_start.__file__, folder / f".{_START}")
+        (folder / f".{_START}").replace(folder / _START)
+        write_atomically(folder / kernel_start.MADE_FROM, _json(asdict(made_from)))
+        stage = folder / f".{kernel_start.PREFIX}.{os.getpid()}"
+        stage.unlink(missing_ok=True)
+        stage.symlink_to(prefix)
+        stage.replace(folder / kernel_start.PREFIX)
+    except OSError as error:
+        raise storage_error(error, folder) from error
+
+
+def _write_spec(spec: Path, folder: Path, made_from: MadeFrom) -> None:
+    """Write what Jupyter reads."""
+    document = {
+        "argv": [sys.executable, "-I", str(folder / _START), "-f", "{connection_file}"],
+        "display_name": made_from.display_name,
+        "language": "python",
+        "metadata": {"debugger": True, "envlock": {"folder": str(folder), "environment": made_from.subject}},
+    }
+    try:
+        spec.mkdir(parents=True, exist_ok=True)
+        write_atomically(spec / "kernel.json", _json(document))
+    except OSError as error:
+        raise JupyterFolderUnusable(str(spec), error.strerror or str(error)) from None
+
+
+def _json(document: object) -> bytes:
+    return (json.dumps(document, indent=1) + "\n").encode()
+
+
+def remove(name: str) -> Kernel:
+    """Remove a kernel: from Jupyter, and from the home. Its prefix stays, until nothing needs it.
+
+    Raises NoSuchKernel, HomeUnusable.
+    """
+    known = {each.name: each for each in kernels()}
+    kernel = known.get(name.lower())
+    if kernel is None:
+        raise NoSuchKernel(name, sorted(known))
+    try:
+        spec = Path(kernel.made_from.spec) if kernel.made_from is not None else None
+        if spec is not None and _owner(spec) == str(kernel.folder):
+            shutil.rmtree(spec)
+        shutil.rmtree(kernel.folder)
+    except OSError as error:
+        raise storage_error(error, kernel.folder) from error
+    return kernel
+
+
+def enter(folder: str) -> dict[str, str]:
+    """The variables of a process in a kernel's prefix. Says on stderr if its environment was locked again since.
+
+    For `kernel_start.py` alone: ends the process if the prefix cannot be entered.
+    """
+    place = Path(folder)
+    made_from = _made_from(place)
+    try:
+        home()  # refuses a home that others may write: they would decide what runs here
+        prefix = trusted((place / kernel_start.PREFIX).readlink())
+        if made_from is not None and made_from.origin is not None:
+            today = made_from.origin.compared(lambda lock: lock.identity == made_from.base)
+            if isinstance(today, str):
+                _warn(f"the kernel `{made_from.name}` is outdated: {today}\n  to update it: {made_from.command}")
+        used(str(prefix))
+        if not hold(str(prefix)):
+            sys.exit(kernel_start.gone(place.name, str(prefix), made_from.command if made_from else ""))
+        return activated(str(prefix), os.environ, warn=_warn)
+    except EnvlockError as error:
+        sys.exit(error.render())
+
+
+def _warn(message: str) -> None:
+    sys.stderr.write(printable(f"warning: {message}\n"))
