@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envlock.config.edit.toml_edit import value_text
-from envlock.config.json_schema import json_schema, json_schema_text, settings_text
+from envlock.config.json_schema import json_schema, json_schema_text, settings_schema, settings_text
+from envlock.config.layers import variable_of
+from envlock.config.settings import PLACES
+from envlock.settings_files import VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,9 +34,18 @@ COMMANDS = PAGES / "commands.md"
 _GENERATED = re.compile(r"(<!-- keys of ([A-Za-z]+), generated from the schema -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
+_VARIABLES = re.compile(r"(<!-- all variables, generated -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
 def configuration_page(text: str) -> str:
-    """The page with every table of keys generated; what stands between them is written by hand."""
+    """The page with every table of keys, and that of variables, generated; the rest is written by hand."""
+    text = _VARIABLES.sub(lambda found: f"{found[1]}\n{_variables()}\n{found[2]}", text)
     return _GENERATED.sub(lambda found: f"{found[1]}\n{_keys(found[2])}\n{found[3]}", text)
+
+
+def _variables() -> str:
+    rows = (f"| `{name}` | {_cell(meaning)} |" for name, meaning in VARIABLES.items())
+    return "\n".join(["| Variable | What it says |", "|---|---|", *rows]) + "\n"
 
 
 def example_file(text: str) -> str:
@@ -49,7 +61,11 @@ def described_tables(text: str) -> set[str]:
 
 
 def _keys(table: str) -> str:
-    node = json_schema()["definitions"][table]
+    if table == "MachineTable":
+        node = settings_schema(is_machine=True)["definitions"]["ProjectTable"]
+        node = {"properties": {key: about for key, about in node["properties"].items() if key not in PLACES}}
+    else:
+        node = json_schema()["definitions"][table]
     required = node.get("required", [])
     properties = sorted(node["properties"].items(), key=lambda item: item[0] not in required)
     lines = ["| Key | Value | Meaning |", "|---|---|---|"]
@@ -59,6 +75,8 @@ def _keys(table: str) -> str:
             meaning.append("Required.")
         elif about.get("default") is not None:
             meaning.append(f"Default: `{value_text(about['default'])}`.")
+        if table == "ProjectTable" and key in PLACES:
+            meaning.append(f"A place: `{variable_of(key)}`.")
         example = f"Example: `{value_text(about['examples'][0])}`."
         lines.append(f"| `{key}` | {_type(about)} | {_cell(' '.join([*meaning, example]))} |")
     return "\n".join(lines) + "\n"

@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
-from envlock.config.schema import ArchName, Document, ProjectTable, Ruled, Table
+from envlock.config.schema import PLACE, ArchName, Document, MachineTable, ProjectTable, Ruled, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,10 +48,23 @@ shape of an item, `table` and the shapes of its free keys and their values, `any
 
 def settings_module() -> str:
     """The module's text, formatted."""
-    parts = [_HEAD, *_types(ProjectTable, "Settings"), *_shapes(Document, {})]
+    parts = [_HEAD, *_types(ProjectTable, "Settings"), *_shapes(Document, {}), _machine()]
     ruff = Path(sys.executable).with_name("ruff")
     command = [ruff, "format", "--stdin-filename", str(MODULE), "-"]
     return subprocess.run(command, input="\n".join(parts), capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
+def _machine() -> str:
+    """What a machine or a user may set."""
+    places = {
+        field.alias or "": _shape(field.annotation, field.metadata)
+        for field in ProjectTable.model_fields.values()
+        if PLACE in field.metadata
+    }
+    own = {key: _shape(field.annotation, field.metadata) for key, field in MachineTable.model_fields.items()}
+    rows = ", ".join(f"{key!r}: {shape}" for key, shape in {**places, **own}.items())
+    meaning = "The settings that a machine or a user may set: places and transports."
+    return f'\nPLACES = {tuple(places)!r}\n"""{meaning}"""\n\n{_constant(MachineTable)}: Shape = {{{rows}}}'
 
 
 def _types(model: type[Table], name: str) -> Iterator[str]:

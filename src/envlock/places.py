@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from envlock.errors import ConfigError, Location
+from envlock.settings_files import chosen_home
 from envlock.trust import (
     ANYBODY,
     BY_GROUP,
@@ -44,6 +45,34 @@ class UntrustedHome(ConfigError):
         )
 
 
+class UntrustedSettings(ConfigError):
+    """Somebody else may have written a settings file of this machine or user."""
+
+    code = "untrusted-settings"
+    message = "envlock does not follow settings that others may have written"
+
+    def __init__(self, path: str, kind: str, who: str) -> None:
+        """`kind` and `who` as `trust.distrust` tells them."""
+        reason, _ = _DISTRUST[kind]
+        hint = {ANYBODY: "chmod o-w {path}", BY_GROUP: "chmod g-w {path}", OF_OTHER: "sudo chown root {path}"}
+        super().__init__(
+            locations=(Location(path),),
+            details=(reason.format(who=who),),
+            hint=hint.get(kind, f"unset {VARIABLE}").format(path=shlex.quote(path)),
+        )
+
+
+class UnreadableConfig(ConfigError):
+    """envlock.toml, or a settings file, is there, but cannot be read."""
+
+    code = "unreadable-config"
+    message = "cannot read `{path}`: {reason}"
+    hint = "check that it is a file, and that you may read it"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path=path, reason=reason)
+
+
 _DISTRUST = {
     ANYBODY: (
         "anybody on this machine may write it",
@@ -69,13 +98,13 @@ _DISTRUST = {
 
 
 def home() -> Path:
-    """The folder of envlock on this machine: `$ENVLOCK_HOME`, or `~/.envlock`.
+    """The folder of envlock on this machine: `$ENVLOCK_HOME`, `home` in a settings file, or `~/.envlock`.
 
     Contains `environments/` (prefixes), `packages/` (verified artifacts, by SHA-256), `pythons/` (unpacked Pythons) and
-    small memos. Everything in it can be deleted; envlock makes it again from the cache. Raises NoHome, and
-    UntrustedHome if somebody else may have written into it.
+    small memos. Everything in it can be deleted; envlock makes it again from the cache. Raises NoHome, UntrustedHome if
+    somebody else may have written into it, and what `chosen_home` raises.
     """
-    found = expanded(os.environ.get("ENVLOCK_HOME") or "~/.envlock").absolute()
+    found = expanded(chosen_home() or "~/.envlock").absolute()
     distrusted = distrust_home(str(found))
     if distrusted is not None:
         raise UntrustedHome(*distrusted)

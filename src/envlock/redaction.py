@@ -14,7 +14,7 @@ URL_IN_TEXT = re.compile(
     rf"(?:{_VARIABLE}|\$(?!\{{[^}}\n]*\}})|[^\s\"'`<>|\\^$])*"
 )
 """A URL in a sentence, with its user name and password."""
-_ALMOST_URL = re.compile(r"\b(https?(?::/*|/+))[^\s/@\"']*@", re.IGNORECASE)
+_ALMOST_URL = re.compile(r"\b(https?(?::/*|/+)|(?:s3|gs):/?(?!/))[^\s/@\"']*@", re.IGNORECASE)
 """How a URL begins that was written with a slip, up to the end of its user name and password."""
 # What may stand before a user name is no part of it, and a password has an end, or many of them would cost the square.
 _NO_SCHEME = re.compile(r"(?<![^\s\"'`=\[(])[^\s\"'`:@/=\[(]+:(?![:/])[^\s\"'`@]{1,4000}@(?=[\w\[])")
@@ -40,6 +40,8 @@ def without_credentials(text: str) -> str:
     'channels = ["https://conda.example/team"]'
     >>> without_credentials("https//me:pw@index.example/simple/")
     'https//index.example/simple/'
+    >>> without_credentials("s3:/me:pw@team/envlock")
+    's3:/team/envlock'
     >>> without_credentials("`me:pw@index.example::rich`")
     '`index.example::rich`'
     >>> without_credentials("https://me:pw${TOKEN:-a b}@index.example/simple/")

@@ -165,6 +165,7 @@ def test_an_environment_that_is_there_is_found_with_next_to_no_imports(
         } | {
             "envlock.files",
             "envlock.in_use",
+            "envlock.settings_files",
             "envlock.trust",
             "errno",
         }

@@ -102,6 +102,7 @@ def test_the_example_loads(tmp_path: Path) -> None:
     folder = ProjectFolder(tmp_path, "")
     folder.write_flow("TrainFlow", steps=["start", "train", "score", "end"]).rename(tmp_path / "train_flow.py")
     folder.write_flow("NightlyFlow").rename(tmp_path / "nightly_flow.py")
+    (tmp_path / "team.toml").write_text('[envlock]\ncache = "s3://team/envlock"\n', encoding="utf-8")
     (tmp_path / "requirements.txt").write_text("rich>=13\n", encoding="utf-8")
     (tmp_path / "environment.yml").write_text("dependencies: [ffmpeg]\n", encoding="utf-8")
     lists = '[project]\nname = "train"\noptional-dependencies.gpu = ["numpy"]\n[dependency-groups]\ntrain = ["shap"]\n'

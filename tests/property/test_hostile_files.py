@@ -33,6 +33,7 @@ from envlock.conda.install import clobbers, owners_of
 from envlock.config.edit.metaflow_config import make_default
 from envlock.config.flows.decorators import read_decorators
 from envlock.config.flows.flow_reader import read_flows
+from envlock.config.metaflow_datastore import datastore
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError, ResolveError
 from envlock.hydration.errors import ChangedArtifact, owner_of
@@ -56,6 +57,7 @@ from envlock.remote import on_node
 from envlock.resolve.index_check import files_in
 from envlock.resolve.platform_tags import target_of
 from envlock.resolve.uv_output import NotAPylock, select
+from envlock.settings_files import settings_files
 from envlock.workflow.import_locks import Wanted, import_lock
 from tests.cache.test_plans import PLANS
 from tests.hostile import mutations, sha256
@@ -296,6 +298,26 @@ def read_interpreters(_: Path, data: bytes) -> None:
     interpreters._read_known()
 
 
+def read_team_file(folder: Path, data: bytes) -> None:
+    (folder / "team.toml").write_bytes(data)
+    read_config(folder, b'[envlock]\nextends = "team.toml"\n')
+
+
+def read_user_file(folder: Path, data: bytes) -> None:
+    path = Path(dict(settings_files())["user file"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    try:
+        read_config(folder, b"")
+    finally:
+        path.unlink()
+
+
+def read_profile(folder: Path, data: bytes) -> None:
+    (folder / "config.json").write_bytes(data)
+    _ = datastore(str(folder), {"METAFLOW_HOME": str(folder)}).cache
+
+
 def read_metaflow(folder: Path, data: bytes) -> None:
     (folder / ".metaflow").mkdir(exist_ok=True)
     (folder / ".metaflow" / "config.json").write_bytes(data)
@@ -474,6 +496,13 @@ TARGETS = {
         stamp=stamped_pin,
     ),
     "envlock.toml": Target([(ROOT / "envlock.toml.example").read_bytes()], "toml", read_config),
+    "team files": Target(
+        [b'[envlock]\narchs = ["linux-64"]\ncache = "s3://a/b"\nhosts = ["x"]\n'], "toml", read_team_file
+    ),
+    "settings files": Target([b'[envlock]\nhome = "/data"\ncache = "s3://a/b"\n'], "toml", read_user_file),
+    "Metaflow's profiles": Target(
+        [b'{"METAFLOW_DEFAULT_DATASTORE": "s3", "METAFLOW_DATASTORE_SYSROOT_S3": "s3://a/b"}'], "json", read_profile
+    ),
     "requirements files": Target([REQUIREMENTS], "text", read_requirements),
     "environment files": Target([ENVIRONMENT], "text", read_environment_file),
     "project files": Target([PROJECT, POETRY], "toml", read_project_file),
@@ -536,6 +565,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "requirements.txt").write_bytes(REQUIREMENTS)
     (tmp_path / "environment.yml").write_text("dependencies: [numpy]\n")
     (tmp_path / "pyproject.toml").write_bytes(PROJECT)
+    (tmp_path / "team.toml").write_text('[envlock]\ncache = "s3://team/envlock"\n')
     (tmp_path / "libs/common").mkdir(parents=True)
     (tmp_path / "libs/common/pyproject.toml").touch()
     for flow in ("train", "nightly"):

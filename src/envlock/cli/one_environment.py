@@ -9,6 +9,7 @@ from envlock.cli.command import Value
 from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, config_given
 from envlock.cli.prefix_memo import home, recall
 from envlock.in_use import hold, used
+from envlock.settings_files import settings_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ class Wanted:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The key of its memo."""
-        return ("project", os.getcwd(), self.config, self.flow, self.step, self.environment)
+        """The key of its memo. Which settings files count is in it, for variables say that."""
+        files = os.pathsep.join(path for _, path in settings_files())
+        return ("project", os.getcwd(), self.config, self.flow, self.step, self.environment, files)
 
 
 def ready_prefix(wanted: Wanted) -> str:

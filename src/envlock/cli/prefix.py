@@ -78,6 +78,7 @@ def _deciding(project: Project, base: Base | None, lock: Lock, prefix: Path, *, 
             if folder == project.folder:
                 break
     yield str(project.path)
+    yield from project.layers.files if project.layers is not None else ()
     yield from (str(path) for flow in project.flows for path in (flow.file, *flow.modules))
     yield from map(str, project.files)
     yield from (str(project.folder / path) for each in project.environments() for _, path in each.local)

@@ -12,6 +12,7 @@ import os
 
 from envlock import __version__
 from envlock.files import MEMO_BYTES, read_file
+from envlock.settings_files import chosen_home
 from envlock.trust import distrust, distrust_home, make_folder
 
 TYPE_CHECKING = False
@@ -26,8 +27,7 @@ _MASK = (1 << 64) - 1
 
 def home() -> str:
     """Like `envlock.places.home`, without its imports."""
-    chosen = os.environ.get("ENVLOCK_HOME")
-    return os.path.abspath(os.path.expanduser(chosen or "~/.envlock"))
+    return os.path.abspath(os.path.expanduser(chosen_home() or "~/.envlock"))
 
 
 def recall(key: Sequence[str]) -> str | None:

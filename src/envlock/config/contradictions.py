@@ -36,6 +36,41 @@ class Contradiction(ConfigError):
         super().__init__(locations=tuple(places), details=details, hint=hint, **facts)
 
 
+class SettingEntersIds(ConfigError):
+    """A settings file of a machine or a user has a setting that decides what is locked."""
+
+    code = "setting-enters-ids"
+    message = "`{key}` is a setting of the repository: no machine or user may have its own"
+    details = ("it decides what is locked, and every machine has to lock the same",)
+    hint = "put it into envlock.toml, or into the team file that it extends"
+
+    def __init__(self, key: str, at: Location) -> None:
+        super().__init__(key=shown(key), locations=(at,))
+
+
+class BadTeamFile(ConfigError):
+    """A team file that is not there, or that is not a file of the repository."""
+
+    code = "bad-team-file"
+    message = "cannot extend `{path}`: {reason}"
+    hint = "name a file of this repository, relative to the file that extends it"
+
+    def __init__(self, path: str, reason: str, at: Location) -> None:
+        super().__init__(path=shown(path), reason=reason, locations=(at,))
+
+
+class ExtendsCycle(Contradiction):
+    """Team files whose `extends` leads back to themselves."""
+
+    code = "extends-cycle"
+    message = "`extends` leads in a circle: {circle}"
+    hint = "remove one of these `extends` keys"
+
+    def __init__(self, values: Sequence[str], places: Sequence[Location]) -> None:
+        """`values` are the names of the files, each of which extends the next, and the last the first."""
+        super().__init__(values, places, circle=" -> ".join(f"`{shown(name)}`" for name in (*values, values[0])))
+
+
 class FlowWithoutFile(Contradiction):
     """A flow without a `file`, so that its steps are not known."""
 

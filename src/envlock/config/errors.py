@@ -41,17 +41,6 @@ class NoConfig(ConfigError):
         )
 
 
-class UnreadableConfig(ConfigError):
-    """envlock.toml is there, but cannot be read."""
-
-    code = "unreadable-config"
-    message = "cannot read `{path}`: {reason}"
-    hint = "check that it is a file, and that you may read it"
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path=path, reason=reason)
-
-
 class UnsafeFile(DamageError):
     """A flow file or a requirement file that envlock.toml names is not safe to read."""
 

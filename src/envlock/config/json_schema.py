@@ -12,7 +12,8 @@ from functools import cache
 from typing import Any, TypeAlias
 
 from envlock.config.edit.toml_edit import value_text
-from envlock.config.schema import Document, ProjectTable
+from envlock.config.schema import Document, MachineTable, ProjectTable
+from envlock.config.settings import PLACES
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -27,6 +28,31 @@ def json_schema() -> Schema:
         **_for_editors(made),
         "title": "envlock.toml",
         "definitions": {name: _for_editors(table) for name, table in definitions.items()},
+    }
+
+
+@cache
+def settings_schema(*, is_machine: bool) -> Schema:
+    """The JSON schema of a settings file of a machine or a user, or else of a team file: `[envlock]` alone."""
+    whole = json_schema()
+    own = MachineTable.model_json_schema(by_alias=True)
+    project = whole["definitions"][ProjectTable.__name__]
+    used = {"CacheOptionsTable", "ResolversTable"}
+    if is_machine:
+        places = {key: project["properties"][key] for key in PLACES}
+        project = {
+            **project,
+            "description": own["description"],
+            "properties": {**places, **_for_editors(own["properties"])},
+        }
+        used.discard("ResolversTable")
+    return {
+        "$schema": whole["$schema"],
+        "title": "envlock's config.toml" if is_machine else "envlock's team file",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"envlock": {**whole["properties"]["envlock"]}},
+        "definitions": {ProjectTable.__name__: project, **{name: whole["definitions"][name] for name in sorted(used)}},
     }
 
 
@@ -71,6 +97,8 @@ def node_at(path: tuple[str, ...]) -> Schema:
     {}
     """
     node = json_schema()
+    if path[:2] == ("envlock", "home"):  # of settings files alone
+        return dict(settings_schema(is_machine=True)["definitions"][ProjectTable.__name__]["properties"]["home"])
     for part in path:
         ways = map(_resolved, node.get("anyOf", [node]))
         known = (way.get("properties", {}).get(part) or _free_child(way, part) for way in ways)

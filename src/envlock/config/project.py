@@ -19,15 +19,19 @@ from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeAlias
+    from collections.abc import Callable, Mapping
+    from typing import Any, TypeAlias
 
     from envlock.config.flows.flow_reader import Doubt
+    from envlock.config.layers import Layers
+    from envlock.config.metaflow_datastore import Datastore
     from envlock.named.pin import Pin
 
 CONFIG_NAME = "envlock.toml"
 DEFAULT_CHANNEL = Settings().channels[0]
 """The channel of a project without `channels`."""
+OF_METAFLOW = "metaflow"
+"""The `cache` that is in Metaflow's datastore."""
 LOCK_FOLDER_NAME = "envlock.lock"
 
 KeyPath: TypeAlias = tuple[str, ...]
@@ -170,6 +174,8 @@ class Project(NamedTuple):
     """The requirement files that were read, with those that they include."""
     locks: Path | None = None
     """The lock folder of a project of requirement files alone: then there is no envlock.toml."""
+    layers: Layers | None = None
+    """The settings files and variables that its settings come from, envlock.toml among them."""
 
     @property
     def folder(self) -> Path:
@@ -183,22 +189,43 @@ class Project(NamedTuple):
 
     @property
     def written_cache(self) -> str:
-        """The cache as it is written, and if it is a folder, from where it is meant."""
+        """The cache as it is written, and if it is a folder, from where it is meant. Raises NoMetaflowDatastore."""
+        if self.settings.cache == OF_METAFLOW:
+            return self.cache_url
         cache = self.settings.cache
         return cache if "://" in cache or "${" in cache else str((self.folder / expanded(cache)).absolute())
 
     @property
     def cache_url(self) -> str:
-        """The cache: a URL that fsspec knows, or an absolute folder. Raises UnsetVariable."""
+        """The cache: a URL that fsspec knows, or an absolute folder. Raises UnsetVariable, NoMetaflowDatastore."""
+        if self.settings.cache == OF_METAFLOW:
+            return self._datastore().cache
         cache = self._filled("cache", self.settings.cache or Settings().cache)
         return cache if "://" in cache else str((self.folder / expanded(cache)).absolute())
 
     @property
     def cache_options(self) -> CacheOptions:
-        """How to reach the cache, with variables filled in. Raises UnsetVariable, BadVariable."""
+        """How to reach the cache, with variables filled in. Raises as `cache_url`, and BadVariable."""
         options = self.settings.cache_options
         endpoint = self._filled("cache-options.endpoint", options.endpoint, is_endpoint, "the URL of a web server")
-        return options._replace(endpoint=endpoint)
+        options = options._replace(endpoint=endpoint)
+        if self.settings.cache == OF_METAFLOW:
+            store = self._datastore()
+            options = options._replace(
+                endpoint=options.endpoint or store.endpoint,
+                region=options.region or store.region,
+                account=options.account or store.account,
+            )
+        return options
+
+    def _datastore(self) -> Datastore:
+        """Metaflow's datastore. The error has the line of `cache` if there is none."""
+        from envlock.config.metaflow_datastore import datastore
+
+        try:
+            return datastore(str(self.folder))
+        except ConfigError as error:
+            raise error.at(self.locate(("envlock", "cache"))) from None
 
     @property
     def python_mirror(self) -> str:
@@ -246,7 +273,18 @@ class Project(NamedTuple):
         return os.path.relpath(path, self.folder)
 
     def locate(self, key: KeyPath) -> Location:
-        """The file and line of a key. Scans the text again: for error messages."""
+        """The file and line of a key, or the variable that set it. Scans the text again: for error messages."""
         from envlock.config.toml_source import location
 
-        return location(self.text, self.path.name, key)
+        found = self.layers.locate(key) if self.layers is not None else None
+        return found or location(self.text, self.path.name, key)
+
+    @property
+    def table(self) -> Mapping[str, Any]:
+        """The `[envlock]` that counts, of all layers, as TOML has it."""
+        return {} if self.layers is None else self.layers.table
+
+    @property
+    def settings_from(self) -> Mapping[str, str]:
+        """Where each setting was written that is not a default: a file with its line, or a variable."""
+        return {key: str(self.locate(("envlock", key))._replace(key=None)) for key in self.settings.written}

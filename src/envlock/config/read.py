@@ -11,6 +11,7 @@ from pathlib import Path
 import tomli
 
 from envlock.config.inherit import Defaults, defaults_of, inherit
+from envlock.config.layers import TEAM_FILE, Layers, layers_of
 from envlock.config.project import CONFIG_NAME, Environment, Flow, KeyPath, Project, Step
 from envlock.config.settings import Settings
 from envlock.config.shape import fits
@@ -56,7 +57,7 @@ def load_project(path: Path | str | None = None) -> Project:
 
         raise NoConfig(str(path)) from None
     except OSError as error:
-        from envlock.config.errors import UnreadableConfig
+        from envlock.places import UnreadableConfig
 
         raise UnreadableConfig(str(path), error.strerror or str(error)) from None
     except UnicodeDecodeError:
@@ -76,7 +77,7 @@ def project_of(path: Path, text: str) -> Project:
         raise _explained(text, path) from None
     if not fits(document):
         raise _explained(text, path)
-    reading = _Reading(path, text, document)
+    reading = _Reading(path, text, document, layers_of(path, text, document.get("envlock", {})))
     try:
         return reading.project()
     except Conflict as conflict:
@@ -90,12 +91,23 @@ def project_of(path: Path, text: str) -> Project:
         explained = _explained(text, path)
         if isinstance(error, ConfigError) and (error.locations or explained.code == "unexplained"):
             raise error from None
+        if explained.code == "unexplained":
+            _explain_team_files(reading.layers)
         raise explained from None
+
+
+def _explain_team_files(layers: Layers) -> None:
+    from envlock.config.validate import explain_settings
+
+    for layer in layers.every:
+        if layer.kind == TEAM_FILE:
+            explain_settings(layer.text, layer.name, is_machine=False)
 
 
 def levels_of(project: Project, flow: str) -> tuple[Level, Mapping[str, Level]]:
     """What the tables of a flow say, and those of its steps that have some."""
-    reading = _Reading(project.path, project.text, toml_of(project.text))
+    layers = project.layers or layers_of(project.path, project.text, toml_of(project.text).get("envlock", {}))
+    reading = _Reading(project.path, project.text, toml_of(project.text), layers)
     reading.read_envs()
     table = reading.document.get("flow", {}).get(flow, {})
     key: KeyPath = ("flow", flow)
@@ -128,17 +140,18 @@ def _conflict_error(conflict: Conflict, reading: _Reading) -> ConfigError:
 def _location(reading: _Reading, key: KeyPath) -> Location:
     from envlock.config.toml_source import location
 
-    return location(reading.text, reading.path.name, key)
+    return reading.layers.locate(key) or location(reading.text, reading.path.name, key)
 
 
 class _Reading:
     """Makes the project of a parsed document that has the right shape."""
 
-    def __init__(self, path: Path, text: str, document: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, text: str, document: Mapping[str, Any], layers: Layers) -> None:
         self.path = path
         self.text = text
         self.document = document
-        self.table: Mapping[str, Any] = document.get("envlock", {})
+        self.layers = layers
+        self.table: Mapping[str, Any] = layers.table
         self.env_levels: dict[str, Level] = {}
         self.files: list[Path] = []
 
@@ -155,7 +168,15 @@ class _Reading:
             if each.name in steps:
                 raise Conflict("named-like-a-step", each.key, steps[each.name], values=(each.name,))
         files = tuple(dict.fromkeys(self.files))
-        project = Project(path=self.path, text=self.text, settings=settings, flows=flows, named=named, files=files)
+        project = Project(
+            path=self.path,
+            text=self.text,
+            settings=settings,
+            flows=flows,
+            named=named,
+            files=files,
+            layers=self.layers,
+        )
         if not any(each.base for each in project.environments()):
             return project
         from envlock.named.pin import with_base

@@ -90,6 +90,16 @@ def cache(text: str) -> str:
     return variable_fault(text)
 
 
+def team_file(text: str) -> str:
+    """The path of a settings file in the repository.
+
+    >>> team_file("../team.toml"), team_file("/srv/team.toml")
+    ('', 'it takes a relative path, to a file of the repository')
+    """
+    is_path = bool(text.strip()) and "\0" not in text and "://" not in text and not text.startswith(("/", "~"))
+    return "" if is_path else "it takes a relative path, to a file of the repository"
+
+
 def some_text(text: str) -> str:
     """Anything but nothing."""
     return "" if text.strip() else "it is empty"

@@ -28,6 +28,15 @@ class Ruled:
     rule: Callable[[str], str]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Marks a setting that says where things are or how to get them. It is in no id, and decides no lock.
+
+    So a machine or a user may set it, in a settings file or by its variable. All other settings are the repository's.
+    """
+
+
+PLACE = Place()
 Channel = Annotated[str, Ruled(rules.channel)]
 Index = Annotated[str, Ruled(rules.index_url)]
 Instant = Annotated[str, Ruled(rules.instant)]
@@ -236,17 +245,21 @@ class ProjectTable(Table):
 
     model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"))
 
+    extends: Annotated[str, Ruled(rules.team_file)] | None = Field(default=None, examples=["team.toml"])
+    """A team file: a TOML file of this repository whose `[envlock]` has the settings that are not here. It may extend
+    another. The path is relative to this file."""
     archs: list[ArchName] = Field(
         default=["linux-64", "linux-aarch64", "osx-64", "osx-arm64"], min_length=1, examples=[["linux-64", "osx-arm64"]]
     )
     """The architectures to lock for."""
-    cache: Annotated[str, Ruled(rules.cache)] = Field(default="envlock-cache", examples=["s3://team/envlock"])
-    """The team's cache of packages, locks and aliases: a folder relative to envlock.toml, or a bucket of S3 (`s3://`),
-    Google Cloud Storage (`gs://`) or Azure (`az://`, `abfs://`)."""
-    cache_options: CacheOptionsTable = Field(
+    cache: Annotated[str, Ruled(rules.cache), PLACE] = Field(default="envlock-cache", examples=["s3://team/envlock"])
+    """The team's cache of packages, locks and aliases: a folder relative to this file, or a bucket of S3 (`s3://`),
+    Google Cloud Storage (`gs://`) or Azure (`az://`, `abfs://`). `metaflow` is the folder `envlock` in the datastore of
+    Metaflow's profile."""
+    cache_options: Annotated[CacheOptionsTable, PLACE] = Field(
         default_factory=CacheOptionsTable, examples=[{"endpoint": "https://objects.example:9000"}]
     )
-    """How to reach a cache in a bucket."""
+    """How to reach a cache in a bucket. The options beside a `cache` go with that cache alone."""
     exclude_newer: Union[Instant, datetime, date, None] = Field(default=None, examples=["7d"])  # noqa: UP007
     """Ignore packages that were published later: an instant, a day (its end), or a span before now, such as `7d`, `2w`
     or `12h`."""
@@ -281,7 +294,7 @@ class ProjectTable(Table):
     """The oldest system to support, for each architecture: `__glibc`, `__linux`, `__cuda` and `__archspec` on Linux,
     `__osx` and `__archspec` on macOS. Default: glibc 2.28 and macOS 13.0; for environments with conda packages also
     Linux 4.18 and the oldest microarchitecture (`x86_64`, `aarch64`, `m1`). There is no CUDA by default."""
-    python_mirror: Mirror | None = Field(default=None, examples=["https://mirror.example/python"])
+    python_mirror: Annotated[Mirror | None, PLACE] = Field(default=None, examples=["https://mirror.example/python"])
     """A mirror to download Python builds from."""
     channels: list[Channel] = Field(default=["conda-forge"], examples=[["conda-forge"]])
     """Conda channels for every environment with conda packages, searched after those of its step and flow. Empty for
@@ -289,7 +302,7 @@ class ProjectTable(Table):
     channel_priority: Literal["strict", "disabled"] = Field(default="strict", examples=["disabled"])
     """`strict`: take each conda package from the first channel that has it. `disabled`: take the best version of all
     channels."""
-    channel_mirrors: dict[Channel, Mirror] = Field(
+    channel_mirrors: Annotated[dict[Channel, Mirror], PLACE] = Field(
         default={}, examples=[{"conda-forge": "https://mirror.example/conda-forge"}]
     )
     """Mirrors of conda channels: each channel with the URL to use in its place. Locks still name the channel."""
@@ -299,9 +312,10 @@ class ProjectTable(Table):
     """Compile Python files to bytecode when an environment is made: slower to make, faster to start."""
     resolver: ResolversTable = Field(default_factory=ResolversTable, examples=[{"conda": "conda-lock"}])
     """The resolver of each kind of package."""
-    use_remote_latest: Union[Literal[":none:", ":username:", ":any:"], list[Annotated[str, Ruled(rules.user)]]] = Field(  # noqa: UP007
-        default=":none:", examples=[["mia", "joe"]]
-    )
+    use_remote_latest: Annotated[
+        Union[Literal[":none:", ":username:", ":any:"], list[Annotated[str, Ruled(rules.user)]]],  # noqa: UP007
+        PLACE,
+    ] = Field(default=":none:", examples=[["mia", "joe"]])
     """Instead of resolving a new environment, use the newest lock in the cache with the same requirements: nobody's
     (`:none:`), your own (`:username:`), anybody's (`:any:`), or that of the listed users."""
     remote: bool = Field(default=True, examples=[False])
@@ -311,10 +325,17 @@ class ProjectTable(Table):
     """Where the Python of remote steps comes from with `python-from = "machine"`. `image`: the image's own Python,
     where it is of the locked version, else the kit's. `kit`: always one exact build, which `push` puts into the cache.
     """
-    push_on_deploy: bool = Field(default=False, examples=[True])
+    push_on_deploy: Annotated[bool, PLACE] = Field(default=False, examples=[True])
     """Push what the cache lacks when a flow with remote steps is started or deployed. Otherwise, that is an error."""
-    keep_on_node: Annotated[str, Ruled(rules.amount)] = Field(default="20 GB", examples=["50 GB"])
+    keep_on_node: Annotated[str, Ruled(rules.amount), PLACE] = Field(default="20 GB", examples=["50 GB"])
     """How much a node keeps of environments that no task uses: those that were used last."""
+
+
+class MachineTable(Table):
+    """Settings of a machine or a user: places and transports alone."""
+
+    home: Annotated[str, Ruled(rules.some_text)] = Field(default="~/.envlock", examples=["/data/${USER}/envlock"])
+    """envlock's folder on this machine, with environments and packages. The variable ENVLOCK_HOME wins."""
 
 
 class Document(Table):

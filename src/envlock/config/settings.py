@@ -47,13 +47,17 @@ class Resolvers(NamedTuple):
 class Settings(NamedTuple):
     """Settings of the whole project."""
 
+    extends: str = ""
+    """A team file: a TOML file of this repository whose `[envlock]` has the settings that are not here. It may extend
+    another. The path is relative to this file."""
     archs: tuple[Arch, ...] = ARCHS
     """The architectures to lock for."""
     cache: str = "envlock-cache"
-    """The team's cache of packages, locks and aliases: a folder relative to envlock.toml, or a bucket of S3 (`s3://`),
-    Google Cloud Storage (`gs://`) or Azure (`az://`, `abfs://`)."""
+    """The team's cache of packages, locks and aliases: a folder relative to this file, or a bucket of S3 (`s3://`),
+    Google Cloud Storage (`gs://`) or Azure (`az://`, `abfs://`). `metaflow` is the folder `envlock` in the datastore of
+    Metaflow's profile."""
     cache_options: CacheOptions = CacheOptions()
-    """How to reach a cache in a bucket."""
+    """How to reach a cache in a bucket. The options beside a `cache` go with that cache alone."""
     exclude_newer: str = ""
     """Ignore packages that were published later: an instant, a day (its end), or a span before now, such as `7d`, `2w`
     or `12h`."""
@@ -129,6 +133,7 @@ CACHE_OPTIONS: Shape = {
 RESOLVERS: Shape = {"conda": ("choice", "rattler", "conda-lock"), "pypi": ("choice", "uv", "pip-tools")}
 
 PROJECT: Shape = {
+    "extends": ("rule", rules.team_file),
     "archs": ("filled list", ("choice", "linux-64", "linux-aarch64", "osx-64", "osx-arm64")),
     "cache": ("rule", rules.cache),
     "cache-options": CACHE_OPTIONS,
@@ -248,3 +253,25 @@ ENVIRONMENT: Shape = {
 }
 
 DOCUMENT: Shape = {"envlock": PROJECT, "flow": ("table", "string", FLOW), "env": ("table", "string", ENVIRONMENT)}
+
+PLACES = (
+    "cache",
+    "cache-options",
+    "python-mirror",
+    "channel-mirrors",
+    "use-remote-latest",
+    "push-on-deploy",
+    "keep-on-node",
+)
+"""The settings that a machine or a user may set: places and transports."""
+
+MACHINE: Shape = {
+    "cache": ("rule", rules.cache),
+    "cache-options": CACHE_OPTIONS,
+    "python-mirror": ("rule", rules.mirror),
+    "channel-mirrors": ("table", ("rule", rules.channel), ("rule", rules.mirror)),
+    "use-remote-latest": ("any", ("choice", ":none:", ":username:", ":any:"), ("list", ("rule", rules.user))),
+    "push-on-deploy": "boolean",
+    "keep-on-node": ("rule", rules.amount),
+    "home": ("rule", rules.some_text),
+}

@@ -19,6 +19,7 @@ from envlock.config.errors import (
     WrongType,
 )
 from envlock.config.json_schema import Schema, node_at, ways_at
+from envlock.config.settings import DOCUMENT, Shape
 from envlock.config.shape import Misfit, misfits
 from envlock.config.system_packages import VIRTUAL_PACKAGES, packages_of
 from envlock.config.toml_source import WrittenFloat, location
@@ -51,14 +52,15 @@ _ELSEWHERE = {
     **{(kind, f"{table}_base"): f"`{table}` of the flow" for kind in ("flow", "step") for table in _TABLES},
     **{(kind, table): "`pypi`" for kind in ("flow", "step", "env") for table in ("pip", "pip_base")},
     ("", "step"): "`[flow.FLOW.step.STEP]`",
+    ("envlock", "home"): "`home` of ~/.config/envlock/config.toml, or the variable ENVLOCK_HOME",
     ("step", "file"): "`file` of the flow",
 }
 """Where users of the decorators look for a key, and where it is here."""
 
 
-def shape_errors(document: Mapping[str, Any], text: str, name: str) -> list[ConfigError]:
+def shape_errors(document: Mapping[str, Any], text: str, name: str, shape: Shape = DOCUMENT) -> list[ConfigError]:
     """An error for each key that is unknown or missing, and each value that does not fit its key."""
-    errors = [_error(each, location(text, name, each.path)) for each in misfits(document)]
+    errors = [_error(each, location(text, name, each.path)) for each in misfits(document, shape)]
     flows = document.get("flow")
     for flow, table in flows.items() if isinstance(flows, dict) else ():
         if isinstance(table, dict) and "file" not in table:

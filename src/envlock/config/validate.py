@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.markers import InvalidMarker, Marker
 
 from envlock.config.conda_tables import NoChannel, entry_of, python_of
+from envlock.config.contradictions import SettingEntersIds
 from envlock.config.errors import (
     BadChannel,
     BadCondaEntry,
@@ -20,11 +21,13 @@ from envlock.config.errors import (
     NotToml,
     UnknownKey,
 )
+from envlock.config.json_schema import node_at
 from envlock.config.pypi_entries import EntryParts, entry_parts, requirement_of_key
+from envlock.config.settings import MACHINE, PROJECT, Shape
 from envlock.config.shape_errors import shape_errors
 from envlock.config.system_packages import VIRTUAL_PACKAGES, BadSystemVersion, packages_of, system_version
 from envlock.config.toml_source import decoded, dotted_names, location, parsed
-from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors
+from envlock.errors import ConfigError, EnvlockError, Location, ManyErrors, as_one
 from envlock.model.conda_requirement import BadCondaRequirement
 from envlock.model.marker import is_marker
 from envlock.model.requirement import (
@@ -54,6 +57,44 @@ def explain(source: str | bytes, path: Path) -> None:
         raise errors[0]
     if errors:
         raise ManyErrors(tuple[EnvlockError, ...](errors))
+
+
+def explain_settings(source: str | bytes, name: str, *, is_machine: bool) -> None:
+    """Raise all errors in the text of a team file, or of a settings file of a machine or a user, as `explain` does.
+
+    `name` is what messages call it.
+    """
+    errors = sorted(_settings_errors(source, name, is_machine=is_machine), key=_line)
+    if errors:
+        raise as_one(errors)
+
+
+def _settings_errors(source: str | bytes, name: str, *, is_machine: bool) -> Iterator[ConfigError]:
+    try:
+        text = decoded(source, name)
+        document = parsed(text, name)
+    except ConfigError as error:
+        yield error
+        return
+    assert isinstance(MACHINE, dict)
+    for key in document:
+        if key != "envlock":
+            is_known = key in MACHINE or bool(node_at(("envlock", key)))
+            advice = _NO_FLOWS if key in {"flow", "env"} else "it belongs in `[envlock]`" if is_known else None
+            yield UnknownKey(key, shown(name, 200), ["envlock"], location(text, name, (key,)), advice=advice)
+    table = document.get("envlock", {})
+    if is_machine and isinstance(table, dict):
+        for key in table.keys() - MACHINE.keys():
+            at = location(text, name, ("envlock", key))
+            known = node_at(("envlock", key))
+            yield SettingEntersIds(key, at) if known else UnknownKey(key, "`[envlock]`", list(MACHINE), at)
+        table = {key: value for key, value in table.items() if key in MACHINE}
+    shape: Shape = {"envlock": MACHINE if is_machine else PROJECT}
+    yield from shape_errors({"envlock": table}, text, name, shape)
+    yield from _Values({"envlock": table}, text, name).errors()
+
+
+_NO_FLOWS = "write flows and environments into envlock.toml: other files have settings alone"
 
 
 def _line(error: ConfigError) -> int:

@@ -249,7 +249,7 @@ def project_of_tree(project: Project, tree: Tree) -> Project:
     except EnvlockError as error:
         raise _at(tree, error) from None
     except (OSError, UnicodeDecodeError) as error:
-        from envlock.config.errors import UnreadableConfig
+        from envlock.places import UnreadableConfig
 
         raise UnreadableConfig(f"{tree.revision}:{place / project.path.name}", str(error)) from None
     if not is_folder(past.lock_folder):

@@ -97,7 +97,7 @@ def env_from_requirements(project: Project, name: str, wanted: Requirements, *, 
         made = _with(project, name, {**tables, "sys_packages": {"packages": system}})
     found = _requirements(made, name)
     if found.req_id != wanted.req_id:
-        changes = list(_changes(found, wanted, tomli.loads(project.text).get("envlock", {})))
+        changes = list(_changes(found, wanted, project.table))
         if not changes:
             fields = [field for field in wanted._fields if getattr(wanted, field) != getattr(found, field)]
             of_files = [field for field in _OF_FILES if getattr(wanted, field) != getattr(found, field)]
@@ -164,7 +164,7 @@ def _requirements(project: Project, name: str) -> Requirements:
 
 def _tables(project: Project, wanted: Requirements, local: Mapping[str, str] | None = None) -> dict[str, Any]:
     """All but `sys_packages`, which depends on what these give."""
-    settings = tomli.loads(project.text).get("envlock", {})
+    settings = project.table
     pypi: dict[str, Any] = {}
     conda: dict[str, Any] = {}
     if wanted.python:

@@ -23,13 +23,13 @@ from envlock.config.edit.flow_tables import (
 )
 from envlock.config.edit.save import load_text
 from envlock.config.edit.toml_edit import key_text
-from envlock.config.errors import UnreadableConfig
 from envlock.config.flows.decorator_tables import DecoratedFlow
 from envlock.config.flows.errors import shown_path
 from envlock.config.flows.repository import flows_in, named_from, read_named, without_bases
 from envlock.config.project import CONFIG_NAME, KeyPath, Project
 from envlock.errors import EnvlockError, Location
 from envlock.files import CONFIG_BYTES, read_file, toml_of, write_atomically
+from envlock.places import UnreadableConfig
 
 SCHEMA_NAME = ".envlock.schema.json"
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import tomli_w
 
-from envlock.config.project import CONFIG_NAME, Project
+from envlock.config.project import CONFIG_NAME, OF_METAFLOW, Project
 from envlock.config.read import project_of
 from envlock.errors import EnvlockError, Location, ManyErrors
-from envlock.files import toml_of
 
 
 def project_of_files(
@@ -30,11 +29,14 @@ def project_of_files(
     is. `locks` is its lock folder. Its settings are those of the project `around`, with this `cache`. Raises what
     reading an envlock.toml raises, without its lines: nobody wrote them.
     """
-    settings = dict(toml_of(around.text).get("envlock", {})) if around is not None else {}
+    settings = dict(around.table) if around is not None else {}
+    settings.pop("extends", None)  # what the team file says is among them
     if cache:
         settings["cache"] = cache
     elif around is not None:
         settings["cache"] = around.written_cache
+        if around.settings.cache == OF_METAFLOW:
+            settings["cache-options"] = {key: value for key, value in around.cache_options._asdict().items() if value}
     table: dict[str, Any] = {kind: list(values) for kind, values in files.items() if values}
     if python:
         table["pypi"] = {"python": python}
