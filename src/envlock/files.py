@@ -276,6 +276,21 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Raise the OSError that `write_atomically` would raise, as far as that is known without writing. For dry runs."""
+    from contextlib import suppress
+
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+    with suppress(FileNotFoundError):
+        _refuse_other_kinds(str(path), path.stat().st_mode)
+    there = next(each for each in path.parents if os.path.lexists(each))
+    code = errno.ENOTDIR if not there.is_dir() else 0 if os.access(there, os.W_OK | os.X_OK) else errno.EACCES
+    if code:
+        raise OSError(code, os.strerror(code), str(there))
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, 64 hex digits. Reads the file once."""
     import hashlib

@@ -7,6 +7,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+def did(verb: str, *, dry_run: bool) -> str:
+    """What was done, or in a dry run what would be.
+
+    >>> did("wrote", dry_run=False), did("wrote", dry_run=True), did("locked", dry_run=True)
+    ('wrote', 'would write', 'would lock')
+    """
+    return f"would {_VERBS.get(verb) or verb.removesuffix('ed')}" if dry_run else verb
+
+
+_VERBS = {
+    "wrote": "write",
+    "gave": "give",
+    "removed": "remove",
+    "replaced": "replace",
+    "moved": "move",
+    "pinned": "pin",
+    "re-stamped": "re-stamp",
+    "settled": "settle",
+    "merged": "merge",
+    "deleted": "delete",
+}
+
+
 def count(number: int, noun: str, nouns: str = "") -> str:
     """So many things; `nouns` is the plural where it is not the noun with an `s`.
 

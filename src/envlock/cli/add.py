@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envlock.cli.command import Argument, CommandLine, Flag, Value, command
-from envlock.cli.options import CONFIG, JSON, open_project
+from envlock.cli.options import CONFIG, DRY_RUN, JSON, open_project
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _PACKAGES = Argument(
 )
 
 
-@command(_PACKAGES, TARGET_FLOW, TARGET_STEP, TARGET_ENV, CONDA, _CHANNEL, _INDEX, JSON, CONFIG)
+@command(_PACKAGES, TARGET_FLOW, TARGET_STEP, TARGET_ENV, CONDA, _CHANNEL, _INDEX, DRY_RUN, JSON, CONFIG)
 def add(line: CommandLine) -> int:
     """Add packages to a flow, one of its steps, or an `[env.NAME]`.
 
@@ -43,17 +43,18 @@ def add(line: CommandLine) -> int:
     - `envlock add --conda "ffmpeg>=6" --step encode`
     - `envlock add --conda samtools --channel bioconda`
     - `envlock add "torch>=2.3" --index pytorch`
+    - `envlock add rich --dry-run`
     """
     return edit(line, line.values(_PACKAGES), channel=line.value(_CHANNEL), index=line.value(_INDEX))
 
 
 def edit(line: CommandLine, packages: Sequence[str], *, channel: str = "", index: str = "") -> int:
     """Add or remove packages, as the command is, and say what changed."""
-    from envlock.cli.console import write, write_err, write_json
+    from envlock.cli.console import say, write_err, write_json
     from envlock.cli.errors import BadUsage
     from envlock.config.edit.add_remove import add_packages, channel_name, choose_level, remove_packages
     from envlock.config.edit.errors import NotListed
-    from envlock.config.edit.save import save
+    from envlock.config.edit.save import check_writable, load_text, save
 
     flow, step, env = line.value(TARGET_FLOW), line.value(TARGET_STEP), line.value(TARGET_ENV)
     conda = line.has(CONDA)
@@ -78,7 +79,11 @@ def edit(line: CommandLine, packages: Sequence[str], *, channel: str = "", index
             text, changes = remove_packages(text, level, packages, conda=conda, name=project.path.name)
         except NotListed as error:
             raise error if error.locations else _listed_in_a_file(project, level, packages, error) from None
-    if text != project.text:
+    dry_run = line.has(DRY_RUN)
+    if text != project.text and dry_run:
+        load_text(project.path, text)
+        check_writable(project.path)
+    elif text != project.text:
         save(project.path, text)
     if line.has(JSON):
         write_json(
@@ -88,12 +93,19 @@ def edit(line: CommandLine, packages: Sequence[str], *, channel: str = "", index
                     {"table": ".".join(one.level), "before": _json(one.before), "after": _json(one.after)}
                     for one in changes
                 ],
-            }
+            },
+            dry_run=dry_run,
         )
         return 0
     for one in changes:
-        write(f"{one}  [{'.'.join(one.level)}]")
-    write_err("hint: envlock lock" if changes else f"[{'.'.join(level)}] lists that already")
+        say(f"{one}  [{'.'.join(one.level)}]")
+    write_err(
+        "nothing was written"
+        if dry_run and changes
+        else "hint: envlock lock"
+        if changes
+        else f"[{'.'.join(level)}] lists that already"
+    )
     return 0
 
 

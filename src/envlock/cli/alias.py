@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from envlock.cli.alias_history import ALIAS, REFERENCE, diff, log, ls, record_document
 from envlock.cli.command import Argument, CommandLine, Group, Value, command
-from envlock.cli.options import CONFIG, JSON, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, looked_up, open_project
+from envlock.cli.options import CONFIG, DRY_RUN, JSON, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, looked_up, open_project
 from envlock.errors import one_line, printable
-from envlock.words import nearest
+from envlock.words import did, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ _SOURCE = Argument(
 _WHY = Value("--why", "WHY", "The reason, which is kept with the move.", short="-m")
 
 
-@command(ALIAS, _SOURCE, ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC, _WHY, JSON, CONFIG)
+@command(ALIAS, _SOURCE, ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC, _WHY, DRY_RUN, JSON, CONFIG)
 def give(line: CommandLine) -> int:
     """Give an environment an alias, for every arch that it is locked for. The word `give` can be left out.
 
@@ -47,14 +47,14 @@ def give(line: CommandLine) -> int:
     lookup = Lookup(open_project(line))
     found = _chosen(lookup, line)
     with LiveReporter() as reporter:
-        given = give_name(lookup, name, found, why=line.value(_WHY), reporter=reporter)
+        given = give_name(lookup, name, found, why=line.value(_WHY), reporter=reporter, dry_run=line.has(DRY_RUN))
     return _show_given(line, given)
 
 
 _TO = Value("--to", "MOVE", "The move to return to. Default: the one before the newest.", least=1)
 
 
-@command(ALIAS, _TO, _WHY, JSON, CONFIG)
+@command(ALIAS, _TO, _WHY, DRY_RUN, JSON, CONFIG)
 def rollback(line: CommandLine) -> int:
     """Move a tag back to an earlier environment. This is a new move; the history is kept.
 
@@ -69,13 +69,15 @@ def rollback(line: CommandLine) -> int:
     from envlock.named.lookup import Lookup, alias_of
 
     name = alias_of(line.value(ALIAS))
-    return _show_given(line, roll_back(Lookup(open_project(line)), name, to=line.number(_TO), why=line.value(_WHY)))
+    lookup = Lookup(open_project(line))
+    given = roll_back(lookup, name, to=line.number(_TO), why=line.value(_WHY), dry_run=line.has(DRY_RUN))
+    return _show_given(line, given)
 
 
 _TAG = Argument("tag", "TAG", "The tag to move.")
 
 
-@command(ALIAS, _TAG, _WHY, JSON, CONFIG)
+@command(ALIAS, _TAG, _WHY, DRY_RUN, JSON, CONFIG)
 def promote(line: CommandLine) -> int:
     """Move another tag of the same name to the environment of an alias.
 
@@ -91,18 +93,20 @@ def promote(line: CommandLine) -> int:
 
     source = alias_of(line.value(ALIAS))
     target = promotion_target(source, line.value(_TAG))
-    return _show_given(line, promote_name(Lookup(open_project(line)), source, target, why=line.value(_WHY)))
+    lookup = Lookup(open_project(line))
+    given = promote_name(lookup, source, target, why=line.value(_WHY), dry_run=line.has(DRY_RUN))
+    return _show_given(line, given)
 
 
 def _show_given(line: CommandLine, given: GiveResult) -> int:
-    from envlock.cli.console import write, write_err, write_json
+    from envlock.cli.console import say, write_err, write_json
 
     if line.has(JSON):
-        write_json(given_document(given))
+        write_json(given_document(given), dry_run=line.has(DRY_RUN))
         return 0
-    for note in given_notes(given):
+    for note in given_notes(given, dry_run=line.has(DRY_RUN)):
         write_err(note)
-    write(given_text(given))
+    say(given_text(given, dry_run=line.has(DRY_RUN)))
     return 0
 
 
@@ -161,26 +165,24 @@ alias = Group(
 )
 
 
-def given_text(given: GiveResult) -> str:
+def given_text(given: GiveResult, *, dry_run: bool = False) -> str:
     """The result of giving an alias, as a sentence."""
     record, before = given.move, given.before
     if given.was_there:
         since = f"since {record.when}, when {record.who} gave it from {record.source}"
         return one_line(f"{record.alias} names {record.ids} already, {since}")
-    did = (
-        f"gave {record.alias} to {record.source}: " if before is None else f"moved {record.alias} to {record.source}: "
-    )
+    verb = did("gave" if before is None else "moved", dry_run=dry_run)
     was = f" (move {record.sequence}; before, it was {before.ids})" if before is not None else ""
-    return one_line(f"{did}{record.ids}{was}")
+    return one_line(f"{verb} {record.alias} to {record.source}: {record.ids}{was}")
 
 
-def given_notes(given: GiveResult) -> Iterator[str]:
+def given_notes(given: GiveResult, *, dry_run: bool = False) -> Iterator[str]:
     """Warnings and notes."""
     if given.pushed is not None:
         from envlock.cli.push import as_text, plan_notes
 
         if not given.pushed.moved_nothing:
-            yield printable(as_text(given.pushed))
+            yield printable(as_text(given.pushed, dry_run=dry_run))
         yield from map(one_line, plan_notes(given.pushed))
     if given.lacking:
         yield f"note: not available for {', '.join(given.lacking)}, because it is not locked for that"

@@ -141,10 +141,12 @@ def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Con
         write("  ".join(padded).rstrip())
 
 
-def write_json(document: dict[str, object]) -> None:
-    """Write a document to stdout, for `--json`."""
+def write_json(document: dict[str, object], *, dry_run: bool = False) -> None:
+    """Write a document to stdout, for `--json`. That of a dry run says so: what it has was not done."""
     import json
 
+    if dry_run:
+        document = {"dry_run": True, **document}
     sys.stdout.write(f"{without_commands(json.dumps(document, indent=2))}\n")
 
 

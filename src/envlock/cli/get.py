@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.cli.command import Argument, CommandLine, Value, command
-from envlock.cli.options import ARCHS, CONFIG, JSON, PATHSPEC, archs, looked_up, open_project
+from envlock.cli.options import ARCHS, CONFIG, DRY_RUN, JSON, PATHSPEC, archs, looked_up, open_project
 from envlock.errors import one_line
+from envlock.words import did
 
 if TYPE_CHECKING:
     from envlock.config.project import Project
@@ -22,7 +23,7 @@ _NAME = Argument(
 _INTO = Value("--into", "FOLDER", "Write the locks into this folder, whether or not envlock.toml needs them.")
 
 
-@command(_NAME, PATHSPEC, ARCHS, _INTO, JSON, CONFIG)
+@command(_NAME, PATHSPEC, ARCHS, _INTO, DRY_RUN, JSON, CONFIG)
 def get(line: CommandLine) -> int:
     """Fetch the locks of an environment from the cache into envlock.lock, if envlock.toml needs them.
 
@@ -34,8 +35,9 @@ def get(line: CommandLine) -> int:
     - `envlock get team/base:v1`
     - `envlock get --pathspec TrainFlow/142/train`
     - `envlock get team/base:v1 --into locks`
+    - `envlock get team/base:v1 --dry-run`
     """
-    from envlock.cli.console import write, write_json
+    from envlock.cli.console import say, write_json
     from envlock.cli.errors import BadUsage
     from envlock.named.lookup import Lookup
     from envlock.workflow.get import get as fetch
@@ -43,21 +45,22 @@ def get(line: CommandLine) -> int:
     if line.has(_NAME) == line.has(PATHSPEC):
         raise BadUsage("give one environment to fetch: an alias, ids, or --pathspec", "envlock get")
     chosen = archs(line)
-    lookup = Lookup(open_project(line), recalls=True)
+    dry_run = line.has(DRY_RUN)
+    lookup = Lookup(open_project(line), recalls=not dry_run)
     found = looked_up(line, lookup, _NAME)
-    fetched = fetch(lookup, found, chosen, into=Path(line.value(_INTO)) if line.has(_INTO) else None)
+    fetched = fetch(lookup, found, chosen, into=Path(line.value(_INTO)) if line.has(_INTO) else None, dry_run=dry_run)
     if line.has(JSON):
-        write_json(as_document(lookup.project, fetched))
+        write_json(as_document(lookup.project, fetched), dry_run=dry_run)
     else:
-        write(as_text(lookup.project, fetched))
+        say(as_text(lookup.project, fetched, dry_run=dry_run))
     return 0
 
 
-def as_text(project: Project, fetched: GetResult) -> str:
+def as_text(project: Project, fetched: GetResult, *, dry_run: bool) -> str:
     """The files written, and the environments that use them."""
-    lines = [f"wrote {project.shown(path)}" for path in fetched.written]
+    lines = [f"{did('wrote', dry_run=dry_run)} {project.shown(path)}" for path in fetched.written]
     lines += [f"kept {project.shown(path)}: already up to date" for path in fetched.kept]
-    lines += [f"replaced {project.shown(path)}" for path in fetched.replaced]
+    lines += [f"{did('replaced', dry_run=dry_run)} {project.shown(path)}" for path in fetched.replaced]
     archs = ", ".join(lock.arch for lock in fetched.locks)
     users = ", ".join(fetched.serves) or "no environment in envlock.toml"
     lines.append(f"{fetched.found.reference} on {archs} is used by {users}")

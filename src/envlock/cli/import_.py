@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from envlock.cli.command import Argument, CommandLine, Flag, Value, command
-from envlock.cli.options import CONFIG, JSON, archs, config_given, config_path
+from envlock.cli.options import CONFIG, DRY_RUN, JSON, archs, config_given, config_path
 from envlock.errors import one_line
-from envlock.words import count
+from envlock.words import count, did
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ _EXTRA = Value("--extra", "NAME", "Also the packages of this extra of the projec
 _GROUP = Value("--group", "NAME", "Also the packages of this dependency group, or category.", repeatable=True)
 _FORCE = Flag("--force", "Replace the `[env.NAME]` and its locks, if they exist.")
 _OFFLINE = Flag("--offline", "Use only cached index and channel data.")
-_DRY_RUN = Flag("--dry-run", "Read, complete and compare everything, and write nothing.")
 
 
 @command(
@@ -42,7 +40,7 @@ _DRY_RUN = Flag("--dry-run", "Read, complete and compare everything, and write n
     _GROUP,
     _FORCE,
     _OFFLINE,
-    _DRY_RUN,
+    DRY_RUN,
     JSON,
     CONFIG,
 )
@@ -64,7 +62,7 @@ def import_(line: CommandLine) -> int:
     """
     from pathlib import Path
 
-    from envlock.cli.console import write_json
+    from envlock.cli.console import say, write_json
     from envlock.cli.errors import BadUsage
     from envlock.cli.progress import LiveReporter
     from envlock.workflow.import_locks import Wanted, import_lock
@@ -84,12 +82,12 @@ def import_(line: CommandLine) -> int:
     )
     with LiveReporter() as reporter:
         result = import_lock(
-            _config(line), wanted, reporter=reporter, offline=line.has(_OFFLINE), dry_run=line.has(_DRY_RUN)
+            _config(line), wanted, reporter=reporter, offline=line.has(_OFFLINE), dry_run=line.has(DRY_RUN)
         )
     if line.has(JSON):
-        write_json(as_document(result, dry_run=line.has(_DRY_RUN)))
+        write_json(as_document(result, dry_run=line.has(DRY_RUN)), dry_run=line.has(DRY_RUN))
     else:
-        sys.stdout.write(as_text(result, dry_run=line.has(_DRY_RUN)))
+        say(as_text(result, dry_run=line.has(DRY_RUN)))
     return 0
 
 
@@ -108,7 +106,7 @@ def _config(line: CommandLine) -> Path:
 
 def as_text(result: ImportResult, *, dry_run: bool) -> str:
     """A line for each lock, the notes, and what to do next."""
-    config, verb = os.path.relpath(result.project.path), "would write" if dry_run else "wrote"
+    config, verb = os.path.relpath(result.project.path), did("wrote", dry_run=dry_run)
     lines = []
     for lock, path in result.locks:
         packages = count(len(lock.packages), "package")
@@ -119,7 +117,7 @@ def as_text(result: ImportResult, *, dry_run: bool) -> str:
     lines += [f"  note: {note}" for note in result.notes]
     new = " (new)" if result.is_new else ""
     lines.append(f"{verb} [env.{result.name}] into {config}{new}, and {count(len(result.locks), 'lock')}")
-    return "".join(f"{one_line(line)}\n" for line in lines)
+    return "\n".join(map(one_line, lines))
 
 
 def as_document(result: ImportResult, *, dry_run: bool) -> dict[str, object]:

@@ -8,7 +8,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from envlock.cli.command import Argument, CommandLine, Flag, Value, command
-from envlock.cli.options import JSON, ONE_ENV, ONE_FLOW, ONE_STEP
+from envlock.cli.options import DRY_RUN, JSON, ONE_ENV, ONE_FLOW, ONE_STEP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,13 +29,12 @@ _FORCE = Flag("--force", "Write a new envlock.toml. The existing one is kept as 
 _SCHEMA = Flag("--schema", "Also write the JSON schema, so that an editor helps with the file.")
 _METAFLOW_DEFAULT = Flag("--metaflow-default", "Also make envlock Metaflow's environment in this folder.")
 _VSCODE = Flag("--vscode", "Also let VS Code use an environment of this project, chosen by --step or --env.")
-_DRY_RUN = Flag("--dry-run", "Write nothing: print what would change in envlock.toml.")
 
 _MOST_DROPPED = 20
 
 
 @command(
-    *(_FLOW_FILES, _WITH, _FORCE, _SCHEMA, _METAFLOW_DEFAULT, _VSCODE, ONE_FLOW, ONE_STEP, ONE_ENV, _DRY_RUN, JSON),
+    *(_FLOW_FILES, _WITH, _FORCE, _SCHEMA, _METAFLOW_DEFAULT, _VSCODE, ONE_FLOW, ONE_STEP, ONE_ENV, DRY_RUN, JSON),
 )
 def init(line: CommandLine) -> int:
     """Write an envlock.toml into this folder, or add to it what is new.
@@ -66,13 +65,13 @@ def init(line: CommandLine) -> int:
         _only_vscode(line, folder)
         return 0
     if metaflow_default and is_toml_kept and not line.has(_VSCODE):
-        _only_default(folder, as_json=line.has(JSON))
+        _only_default(folder, as_json=line.has(JSON), dry_run=line.has(DRY_RUN))
         return 0
     before = None if force else text_there(folder)
     files, take = [Path(each) for each in line.values(_FLOW_FILES)], line.values(_WITH)
     made = make_template(folder, files, schema=schema, before=before, take=take)
     vscode = _vscode(line, folder, made.project) if line.has(_VSCODE) else None
-    if line.has(_DRY_RUN):
+    if line.has(DRY_RUN):
         written = Written(())
     else:
         written = write_template(folder, made, schema=schema, metaflow_default=metaflow_default)
@@ -83,9 +82,7 @@ def init(line: CommandLine) -> int:
 
             written = replace(written, files=(*written.files, write_settings(folder, vscode.text)))
     names = [path.relative_to(folder).as_posix() for path in written.files]
-    diff = difference(folder / CONFIG_NAME, made.text) if line.has(_DRY_RUN) else None
-    if diff is not None and vscode is not None:
-        diff += difference(folder / vscode.path, vscode.text)
+    diff = _whole_difference(folder, made, vscode, metaflow_default) if line.has(DRY_RUN) else None
     if line.has(JSON):
         _print_json(made, names, written, diff)
     else:
@@ -93,6 +90,24 @@ def init(line: CommandLine) -> int:
             sys.stdout.write(diff)
         _print(made, names, written, vscode.next_lines if vscode else ())
     return 0
+
+
+def _whole_difference(folder: Path, made: Template, vscode: Vscode | None, metaflow_default: bool) -> str:
+    """What writing would change, as a unified diff. Raises CannotWrite, BadMetaflowConfig, as writing does."""
+    from envlock.config.edit.errors import CannotWrite
+    from envlock.config.edit.metaflow_config import with_default
+    from envlock.config.project import CONFIG_NAME
+    from envlock.files import refuse_unwritable
+
+    try:
+        refuse_unwritable(folder / CONFIG_NAME)
+    except OSError as error:
+        raise CannotWrite(CONFIG_NAME, error.strerror or str(error)) from None
+    diff = difference(folder / CONFIG_NAME, made.text)
+    if metaflow_default:
+        path, text = with_default(folder)
+        diff += difference(path, text) if text is not None else ""
+    return diff + (difference(folder / vscode.path, vscode.text) if vscode is not None else "")
 
 
 def difference(path: Path, text: str) -> str:
@@ -104,16 +119,25 @@ def difference(path: Path, text: str) -> str:
     return "".join(f"{line}" if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
-def _only_default(folder: Path, *, as_json: bool) -> None:
+def _only_default(folder: Path, *, as_json: bool, dry_run: bool) -> None:
     """Make envlock Metaflow's default in a folder that has its envlock.toml, and say so."""
-    from envlock.cli.console import write, write_err, write_json
-    from envlock.config.edit.metaflow_config import make_default
+    from envlock.cli.console import say, write_err, write_json
+    from envlock.config.edit.metaflow_config import make_default, with_default
 
-    name = make_default(folder).relative_to(folder).as_posix()
+    path, text = with_default(folder)
+    diff = difference(path, text) if dry_run and text is not None else ""
+    name = path.relative_to(folder).as_posix()
+    if not dry_run:
+        make_default(folder)
     if as_json:
-        write_json({"written": [name], "flows": [], "old": None, "dropped": [], "added": []})
+        written = [] if dry_run else [name]
+        document: dict[str, object] = {"written": written, "flows": [], "old": None, "dropped": [], "added": []}
+        write_json({**document, "diff": diff} if dry_run else document, dry_run=dry_run)
         return
-    write(f"wrote {name}")
+    if dry_run:
+        sys.stdout.write(diff)
+        return
+    say(f"wrote {name}")
     write_err("note: envlock.toml exists already and was not changed")
     write_err("\nnext:")
     for line in _COMMIT:
@@ -134,26 +158,26 @@ def _vscode(line: CommandLine, folder: Path, project: Project) -> Vscode:
 
 def _only_vscode(line: CommandLine, folder: Path) -> None:
     """Let VS Code use an environment of a folder that has its envlock.toml, and say so."""
-    from envlock.cli.console import write, write_err, write_json
+    from envlock.cli.console import say, write_err, write_json
     from envlock.config.edit.vscode_settings import write_settings
     from envlock.config.project import CONFIG_NAME
     from envlock.config.read import load_project
 
     vscode = _vscode(line, folder, load_project(folder / CONFIG_NAME))
-    names = [vscode.path.as_posix()] if vscode.is_changed and not line.has(_DRY_RUN) else []
+    names = [vscode.path.as_posix()] if vscode.is_changed and not line.has(DRY_RUN) else []
     if names:
         write_settings(folder, vscode.text)
-    diff = difference(folder / vscode.path, vscode.text) if line.has(_DRY_RUN) else None
+    diff = difference(folder / vscode.path, vscode.text) if line.has(DRY_RUN) else None
     if line.has(JSON):
         document: dict[str, object] = {"written": names, "flows": [], "old": None, "dropped": [], "added": []}
-        write_json(document if diff is None else {**document, "diff": diff})
+        write_json(document if diff is None else {**document, "diff": diff}, dry_run=diff is not None)
         return
     if diff:
         sys.stdout.write(diff)
     for name in names:
-        write(f"wrote {name}")
+        say(f"wrote {name}")
     if not vscode.is_changed:
-        write(f"nothing to add: {vscode.path} has it already")
+        say(f"nothing to add: {vscode.path} has it already")
     write_err("\nnext:")
     for text in vscode.next_lines:
         write_err(f"  {text}")
@@ -193,7 +217,7 @@ def _print_json(made: Template, names: list[str], written: Written, diff: str | 
     }
     if diff is not None:
         document["diff"] = diff
-    write_json(document)
+    write_json(document, dry_run=diff is not None)
 
 
 def _unread_place(error: EnvlockError) -> dict[str, object]:
@@ -202,10 +226,10 @@ def _unread_place(error: EnvlockError) -> dict[str, object]:
 
 
 def _print(made: Template, names: list[str], written: Written, then: Iterable[str] = ()) -> None:
-    from envlock.cli.console import write, write_err
+    from envlock.cli.console import say, write_err
 
     for text in _done_lines(made, names):
-        write(text)
+        say(text)
     if written.old:
         write_err(f"note: the previous envlock.toml is kept as {written.old.name}")
     if written.dropped:

@@ -5,9 +5,21 @@ from __future__ import annotations
 import sys
 
 from envlock.cli.command import CommandLine, Flag, Value, command
-from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STAGED, STEPS, index_findings, open_project, selection
+from envlock.cli.options import (
+    ARCHS,
+    CONFIG,
+    DRY_RUN,
+    ENVS,
+    FLOWS,
+    JSON,
+    STAGED,
+    STEPS,
+    index_findings,
+    open_project,
+    selection,
+)
 from envlock.errors import EnvlockError, one_line
-from envlock.words import count, short_ids
+from envlock.words import count, did, short_ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,6 +95,7 @@ _BASES = (_USING, _USING_PATHSPEC, _FROM, _FROM_PATHSPEC)
     *_OF_FILES,
     _OFFLINE,
     STAGED,
+    DRY_RUN,
     JSON,
     CONFIG,
 )
@@ -100,6 +113,7 @@ def lock(line: CommandLine) -> int:
     - `envlock lock`
     - `envlock lock --step train --arch linux-64`
     - `envlock lock -P pandas`
+    - `envlock lock --upgrade --dry-run`
     - `envlock lock --env base --using team/base:v1`
     - `envlock lock --env wide --from team/base:v1`
     - `envlock lock -r requirements.txt --python 3.12 --output locks`
@@ -134,7 +148,7 @@ def _lock(line: CommandLine, project: Project) -> int:
         aliases=line.values(_UPGRADE_ALIAS),
         all_aliases=line.has(_UPGRADE_ALIASES),
     )
-    offline = line.has(_OFFLINE)
+    offline, dry_run = line.has(_OFFLINE), line.has(DRY_RUN)
     bases = {option.name: line.value(option) for option in _BASES if line.has(option)}
     _check_bases(bases, chosen)
     new = _new_table(project, bases, chosen) if bases else None
@@ -143,16 +157,20 @@ def _lock(line: CommandLine, project: Project) -> int:
     aliases.refuse_taken(project, upgrade)
     with LiveReporter() as reporter:
         if new is not None:
-            result = new.lock(chosen, upgrade, reporter, offline=offline)
+            result = new.lock(chosen, upgrade, reporter, offline=offline, dry_run=dry_run)
         else:
-            result = lock_project(project, selection=chosen, upgrade=upgrade, reporter=reporter, offline=offline)
+            result = lock_project(
+                project, selection=chosen, upgrade=upgrade, reporter=reporter, offline=offline, dry_run=dry_run
+            )
         try:
-            given = aliases.give(result, reporter)
+            given = aliases.give(result, reporter, dry_run=dry_run)
         except EnvlockError as error:
+            if dry_run:
+                raise
             raise error.adding("the locks are written, but the alias is not given: run `envlock alias`") from None
-    if line.has(JSON):
-        from envlock.cli.console import write_json
+    from envlock.cli.console import say, write_err, write_json
 
+    if line.has(JSON):
         document = as_document(project, result, given.results)
         document["behind"] = [_behind_document(each) for each in given.behind]
         document["notes"] = [
@@ -160,17 +178,18 @@ def _lock(line: CommandLine, project: Project) -> int:
         ]
         if new is not None:
             document["written"] = [f"env.{new.name}"] if new.is_new else []
-        write_json(document)
+        write_json(document, dry_run=dry_run)
     else:
         if new is not None and new.is_new:
-            sys.stdout.write(f"{one_line(f'wrote [env.{new.name}] into {project.path.name}')}\n")
-        sys.stdout.write(as_text(project, result))
+            verb = did("wrote", dry_run=dry_run)
+            say(one_line(f"{verb} [env.{new.name}] into {project.path.name}"))
+        say(as_text(project, result, dry_run=dry_run))
         if given.results:
             from envlock.cli.alias import given_text
 
-            sys.stdout.write("".join(f"{given_text(each)}\n" for each in given.results))
-        notes = [*map(_behind_text, given.behind), *aliases.left(result)]
-        sys.stderr.write("".join(f"{one_line(note)}\n" for note in notes))
+            say("\n".join(given_text(each, dry_run=dry_run) for each in given.results))
+        for note in (*map(_behind_text, given.behind), *aliases.left(result)):
+            write_err(one_line(note))
     return 0
 
 
@@ -297,7 +316,7 @@ def _new_table(project: Project, bases: Mapping[str, str], chosen: Selection) ->
     return make(project, chosen.environments[0], kind, reference)
 
 
-def as_text(project: Project, result: LockResult) -> str:
+def as_text(project: Project, result: LockResult, *, dry_run: bool = False) -> str:
     """A line for each change, with all archs that it concerns, and a summary."""
     from envlock.lockfile.merge_conflicts import awaits_git_add
 
@@ -306,42 +325,43 @@ def as_text(project: Project, result: LockResult) -> str:
         if each.action != "kept" or each.notes:
             notes = tuple(note.replace(each.arch, "{arch}") for note in each.notes)
             groups.setdefault((each.action, ", ".join(each.environments), _change(each), notes), []).append(each)
-    lines = [_pinned(each) for each in result.pinned]
+    lines = [_pinned(each, did("pinned", dry_run=dry_run)) for each in result.pinned]
     for (action, environments, change, notes), group in groups.items():
         archs = ", ".join(each.arch for each in group)
-        lines.append(f"{action} {environments} on {archs}: {change}")
+        verb = did(action, dry_run=dry_run and action != "kept")
+        lines.append(f"{verb} {environments} on {archs}: {change}")
         lines += [f"  note: {note.replace('{arch}', archs)}" for note in notes]
-    lines += [f"removed {project.shown(path)} (unused)" for path in result.pruned]
+    lines += [f"{did('removed', dry_run=dry_run)} {project.shown(path)} (unused)" for path in result.pruned]
     is_settled = any(each.action in {"merged", "settled"} for each in result.locked)
-    if is_settled or awaits_git_add(project.lock_folder):
+    if not dry_run and (is_settled or awaits_git_add(project.lock_folder)):
         lines.append(f"branches were merged: run `git add {project.lock_folder.name}` to mark the locks as resolved")
-    return "".join(f"{one_line(line)}\n" for line in (*lines, _summary(result)))
+    return "\n".join(map(one_line, (*lines, _summary(result, dry_run=dry_run))))
 
 
-def _pinned(each: Pinned) -> str:
+def _pinned(each: Pinned, verb: str) -> str:
     """What an alias is pinned to, and what it was pinned to before."""
     new, old = each.pin, each.before
     move = f", move {new.sequence}" if new.sequence else ""
     if old is None:
-        return f"pinned {new.reference}{move}: {new.req_id}, {', '.join(arch for arch, _ in new.full_ids)}"
+        return f"{verb} {new.reference}{move}: {new.req_id}, {', '.join(arch for arch, _ in new.full_ids)}"
     same = (old.req_id, old.full_ids) == (new.req_id, new.full_ids)
     what = "the same environment" if same else f"{old.req_id} -> {new.req_id}"
-    return f"pinned {new.reference} again, move {old.sequence} -> {new.sequence}: {what}"
+    return f"{verb} {new.reference} again, move {old.sequence} -> {new.sequence}: {what}"
 
 
-def _summary(result: LockResult) -> str:
+def _summary(result: LockResult, *, dry_run: bool) -> str:
     total = count(len(result.locked), "lock")
     if not result.changed and not result.locked:
         return f"nothing to lock: {later(result.fetched) if result.fetched else 'envlock.toml has no environments'}"
     if not result.changed:
-        return f"nothing changed: {total} up to date"
+        return f"nothing {'would change' if dry_run else 'changed'}: {total} up to date"
     written = sum(each.action != "kept" for each in result.locked)
     parts = [f"{written} written", f"{len(result.locked) - written} up to date"]
     if result.replaced:
         parts.append(f"{len(result.replaced)} replaced")
     if result.pruned:
         parts.append(f"{len(result.pruned)} removed")
-    return f"{total}: {', '.join(parts)}"
+    return f"{total}: {', '.join(parts)}" + ("; this was a dry run, and nothing is written" if dry_run else "")
 
 
 def later(fetched: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.cli.command import Argument, CommandLine, Flag, command
-from envlock.cli.options import JSON
+from envlock.cli.options import DRY_RUN, JSON
 from envlock.words import count
 
 if TYPE_CHECKING:
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 
 _FOLDER = Argument("folder", "[FOLDER]", "The repository, or a part of it. Default: this folder.")
 _APPLY = Flag("--apply", "Delete the decorators, where it otherwise prints a patch.")
-_DRY_RUN = Flag("--dry-run", "Write nothing, neither envlock.toml nor flow files.")
 
 _EPILOG = """Exit status: 0 if every decorator is carried over and no step's requirements changed; 1 if something stays
 to be done by hand, which is listed with its line."""
 
 
-@command(_FOLDER, _APPLY, _DRY_RUN, JSON, epilog=" ".join(_EPILOG.split()))
+@command(_FOLDER, _APPLY, DRY_RUN, JSON, epilog=" ".join(_EPILOG.split()))
 def migrate(line: CommandLine) -> int:
     """Move all flows of a repository from @conda, @pypi, @named_env and @sys_packages to envlock.toml.
 
@@ -50,7 +49,7 @@ def migrate(line: CommandLine) -> int:
     folder = Path(line.value(_FOLDER) or ".")
     if not folder.is_dir():
         raise BadUsage(f"there is no folder `{folder}`", "envlock migrate")
-    apply, dry_run = line.has(_APPLY), line.has(_DRY_RUN)
+    apply, dry_run = line.has(_APPLY), line.has(DRY_RUN)
     if apply and dry_run:
         raise BadUsage("`--apply` and `--dry-run` exclude each other", "envlock migrate")
     with LiveReporter() as reporter:
@@ -62,7 +61,7 @@ def migrate(line: CommandLine) -> int:
     if line.has(JSON):
         from envlock.cli.console import write_json
 
-        write_json(_document(migration, base, patch, applied=apply, written=not dry_run))
+        write_json(_document(migration, base, patch, applied=apply, written=not dry_run), dry_run=dry_run)
     else:
         if not apply:
             sys.stdout.flush()

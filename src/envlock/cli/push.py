@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envlock.cli.command import CommandLine, Flag, command
-from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, open_project, selection
+from envlock.cli.options import ARCHS, CONFIG, DRY_RUN, ENVS, FLOWS, JSON, STEPS, open_project, selection
 from envlock.errors import one_line
-from envlock.words import byte_size, count, listed
+from envlock.words import byte_size, count, did, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _VERIFY = Flag("--verify", "Also read what is in the cache already, and replace damaged files.")
 
 
-@command(FLOWS, STEPS, ENVS, ARCHS, _VERIFY, JSON, CONFIG)
+@command(FLOWS, STEPS, ENVS, ARCHS, _VERIFY, DRY_RUN, JSON, CONFIG)
 def push(line: CommandLine) -> int:
     """Mirror the packages of the locks, for every arch, into the cache.
 
@@ -29,25 +29,29 @@ def push(line: CommandLine) -> int:
 
     - `envlock push`
     - `envlock push --flow TrainFlow --arch linux-64`
+    - `envlock push --dry-run`
     """
-    from envlock.cli.console import write, write_err, write_json
+    from envlock.cli.console import say, write_err, write_json
     from envlock.cli.progress import LiveReporter
     from envlock.workflow.push import push as push_locks
 
     project = open_project(line)
+    dry_run = line.has(DRY_RUN)
     with LiveReporter() as reporter:
-        result = push_locks(project, selection=selection(line), reporter=reporter, verify=line.has(_VERIFY))
+        result = push_locks(
+            project, selection=selection(line), reporter=reporter, verify=line.has(_VERIFY), dry_run=dry_run
+        )
     if line.has(JSON):
-        write_json(as_document(result))
+        write_json(as_document(result), dry_run=dry_run)
         return max((error.exit_status for error in result.all_failures), default=0)
-    write(as_text(result))
+    say(as_text(result, dry_run=dry_run))
     for note in _notes(result):
         write_err(one_line(note))
     result.raise_failures()
     return 0
 
 
-def as_text(result: PushResult) -> str:
+def as_text(result: PushResult, *, dry_run: bool = False) -> str:
     """The result, as a sentence."""
     plans = result.plans
     there = listed(
@@ -73,7 +77,7 @@ def as_text(result: PushResult) -> str:
         ]
     )
     is_all = (result.moved, result.written) == (result.packages, result.environments)
-    return f"pushed {done} to {result.cache}" + ("" if is_all else f", of {there}")
+    return f"{did('pushed', dry_run=dry_run)} {done} to {result.cache}" + ("" if is_all else f", of {there}")
 
 
 def as_document(result: PushResult) -> dict[str, object]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from envlock.cli.add import CONDA, TARGET_ENV, TARGET_FLOW, TARGET_STEP, edit
 from envlock.cli.command import Argument, CommandLine, command
-from envlock.cli.options import CONFIG, JSON
+from envlock.cli.options import CONFIG, DRY_RUN, JSON
 
 _PACKAGES = Argument("packages", "PACKAGE...", "Names, without versions.")
 
 
-@command(_PACKAGES, TARGET_FLOW, TARGET_STEP, TARGET_ENV, CONDA, JSON, CONFIG)
+@command(_PACKAGES, TARGET_FLOW, TARGET_STEP, TARGET_ENV, CONDA, DRY_RUN, JSON, CONFIG)
 def remove(line: CommandLine) -> int:
     """Remove packages from a flow, one of its steps, or an `[env.NAME]`.
 

@@ -35,7 +35,7 @@ def sync(line: CommandLine) -> int:
     - `envlock sync base`
     - `envlock sync --dry-run --json`
     """
-    from envlock.cli.console import write, write_err, write_json
+    from envlock.cli.console import say, write_err, write_json
     from envlock.cli.progress import LiveReporter
     from envlock.errors import one_line, printable
     from envlock.workflow.machine.local_names import sync as sync_names
@@ -48,11 +48,10 @@ def sync(line: CommandLine) -> int:
     failed = [each for each in synced if each.error is not None]
     status = 1 if failed else 0
     if line.has(JSON):
-        document: dict[str, object] = {"names": [_as_document(each) for each in synced], "exit_status": status}
-        write_json({**document, "dry_run": True} if line.has(DRY_RUN) else document)
+        write_json({"names": [_as_document(each) for each in synced], "exit_status": status}, dry_run=line.has(DRY_RUN))
         return status
     for text in _lines(synced):
-        write(one_line(text))
+        say(one_line(text))
     for each in failed:
         assert each.error is not None
         write_err(printable(f"\n{each.name.name}: {each.error.render()}"))

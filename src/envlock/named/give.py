@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from envlock.config.selection import Selection
     from envlock.errors import Location
     from envlock.model.arch import Arch
+    from envlock.model.lock import Lock
     from envlock.named.lookup import Lookup, NamedEnvironment
     from envlock.named.move import Move
     from envlock.reporter import Reporter
@@ -56,23 +57,24 @@ def give(
     why: str = "",
     reporter: Reporter | None = None,
     expected: int | None = None,
+    dry_run: bool = False,
+    own: Sequence[Lock] = (),
 ) -> GiveResult:
     """Let an alias name an environment, on every arch that it is locked for.
 
     Giving an alias to the environment that it names already is no error. `expected` is the move of the tag that the
-    user decided upon. Raises AliasTaken before anything is pushed; what pushing raises; EnvironmentNotInCache if
-    neither the cache nor the project has the environment; AliasMoved, AliasBusy and StoreNotExclusive.
+    user decided upon. `dry_run` pushes and gives nothing, and the result is what would be given; `own` are then locks
+    of the project that have not been written. Raises AliasTaken before anything is pushed; what pushing raises;
+    EnvironmentNotInCache if neither the cache nor the project has the environment; AliasMoved, AliasBusy and
+    StoreNotExclusive.
     """
     from envlock.cache.gc_lock import Needs, announced
     from envlock.config.instants import format_instant
     from envlock.named.move import Move
     from envlock.places import user
 
-    lookup.aliases.refuse_taken(alias, found.ids)
-    needs = Needs(frozenset(found.place(arch).path for arch in found.archs))
-    with announced(lookup.store, needs, reporter):  # else gc could delete the environment before it has its alias
-        pushed = _push(lookup, found, reporter)
-        draft = Move(
+    def draft() -> Move:
+        return Move(
             name=alias.name,
             tag=alias.tag,
             sequence=1,
@@ -83,12 +85,23 @@ def give(
             source=_utf8(found.reference),
             why=_utf8(why),
         )
-        move, before = lookup.aliases.add(draft, expected=expected)
+
+    lookup.aliases.refuse_taken(alias, found.ids)
     lacking = tuple(arch for arch in lookup.project.settings.archs if arch not in found.archs)
+    if dry_run:
+        pushed = _push(lookup, found, reporter, dry_run=True, own=own)
+        move, before = lookup.aliases.would_add(draft(), expected=expected)
+        return GiveResult(move, before, lookup.store.url, pushed, lacking)
+    needs = Needs(frozenset(found.place(arch).path for arch in found.archs))
+    with announced(lookup.store, needs, reporter):  # else gc could delete the environment before it has its alias
+        pushed = _push(lookup, found, reporter)
+        move, before = lookup.aliases.add(draft(), expected=expected)
     return GiveResult(move, before, lookup.store.url, pushed, lacking)
 
 
-def rollback(lookup: Lookup, alias: Alias, *, to: int | None = None, why: str = "") -> GiveResult:
+def rollback(
+    lookup: Lookup, alias: Alias, *, to: int | None = None, why: str = "", dry_run: bool = False
+) -> GiveResult:
     """Move a tag back to the environment of an earlier move: the one before the newest, or `to`.
 
     That is a new move. Raises AliasNeverMoves, AliasNotFound, NoEarlierMove, NoSuchMove, BrokenAliasChain, and as
@@ -106,10 +119,10 @@ def rollback(lookup: Lookup, alias: Alias, *, to: int | None = None, why: str = 
         raise NoEarlierMove(alias=alias)
     chosen = history[-2] if to is None else move_of(history, to)
     why = why or f"rolled back from {len(history)} to {chosen.sequence}"
-    return give(lookup, alias, NamedEnvironment.of(chosen), why=why, expected=len(history))
+    return give(lookup, alias, NamedEnvironment.of(chosen), why=why, expected=len(history), dry_run=dry_run)
 
 
-def promote(lookup: Lookup, source: Alias, target: Alias, *, why: str = "") -> GiveResult:
+def promote(lookup: Lookup, source: Alias, target: Alias, *, why: str = "", dry_run: bool = False) -> GiveResult:
     """Let a second tag name the environment of a first one.
 
     Raises AliasNotFound, and as `give`: AliasMoved if somebody else moves the second tag meanwhile.
@@ -121,7 +134,8 @@ def promote(lookup: Lookup, source: Alias, target: Alias, *, why: str = "") -> G
     if move is None:
         raise lookup.not_found(source)
     found = NamedEnvironment.of(move)
-    return give(lookup, target, found, why=why, expected=before.sequence if before else 0)
+    expected = before.sequence if before else 0
+    return give(lookup, target, found, why=why, expected=expected, dry_run=dry_run)
 
 
 def promotion_target(source: Alias, text: str) -> Alias:
@@ -227,7 +241,7 @@ class LockAliases:
                     f"to give one: envlock alias {names[0]} --env {environment}"
                 )
 
-    def give(self, result: LockResult, reporter: Reporter) -> Given:
+    def give(self, result: LockResult, reporter: Reporter, *, dry_run: bool = False) -> Given:
         """Give the aliases, when the environments are locked. Raises as the function `give`."""
         wanted = self._to_give(result)
         if not wanted:
@@ -243,8 +257,13 @@ class LockAliases:
         behind: list[Behind] = []
         for name, alias in dict.fromkeys(wanted):
             try:
+                if dry_run:
+                    own = _locks_of(result, name)
+                    found = _as_locked(name, own)
+                    results.append(give(lookup, alias, found, reporter=reporter, dry_run=True, own=own))
+                    continue
                 results.append(give(lookup, alias, lookup.environment(environments[name]), reporter=reporter))
-            except AliasTaken as error:  # noqa: PERF203  the others are given all the same
+            except AliasTaken as error:
                 if (name, alias) in self._always:
                     raise
                 behind.append(Behind(name, error.move, _following(lookup, alias), self._places[alias]))
@@ -253,6 +272,20 @@ class LockAliases:
     def _to_give(self, result: LockResult) -> list[tuple[str, Alias]]:
         changed = {name for each in result.locked if each.action != "kept" for name in each.environments}
         return [*self._always, *((name, alias) for name, alias in self._if_changed if name in changed)]
+
+
+def _locks_of(result: LockResult, name: str) -> tuple[Lock, ...]:
+    """The locks of an environment after `lock`, whether or not they were written."""
+    from envlock.lockfile.folder import read_lock
+
+    mine = [each for each in result.locked if name in each.environments]
+    return tuple(each.lock if each.lock is not None else read_lock(each.path) for each in mine)
+
+
+def _as_locked(name: str, locks: Sequence[Lock]) -> NamedEnvironment:
+    from envlock.named.lookup import NamedEnvironment
+
+    return NamedEnvironment(name, locks[0].req_id, tuple(sorted((lock.arch, lock.full_id) for lock in locks)))
 
 
 def _following(lookup: Lookup, alias: Alias) -> Alias:
@@ -274,17 +307,24 @@ def _alias_at(project: Project, text: str, key: KeyPath) -> Alias:
         raise error.at(project.locate(key)) from None
 
 
-def _push(lookup: Lookup, found: NamedEnvironment, reporter: Reporter | None) -> PushResult | None:
+def _push(
+    lookup: Lookup,
+    found: NamedEnvironment,
+    reporter: Reporter | None,
+    *,
+    dry_run: bool = False,
+    own: Sequence[Lock] = (),
+) -> PushResult | None:
     """See to it that the cache has the environment, for every arch, with all of its packages."""
     from envlock.reporter import Reporter
     from envlock.workflow.push import push_locks
 
-    own = [lock for arch in found.archs if (lock := lookup.own_lock(found, arch)) is not None]
+    own = own or [lock for arch in found.archs if (lock := lookup.own_lock(found, arch)) is not None]
     for arch in set(found.archs) - {lock.arch for lock in own}:
         lookup.cached_lock(found, arch)  # its packages were pushed before it, so the cache has them
     if not own:
         return None
-    pushed = push_locks(lookup.project, lookup.store, own, reporter=reporter or Reporter())
+    pushed = push_locks(lookup.project, lookup.store, own, reporter=reporter or Reporter(), dry_run=dry_run)
     pushed.raise_failures()
     return pushed
 

@@ -136,6 +136,17 @@ class Aliases:
             time.sleep(CHANCE.uniform(0, min(_PAUSE * (attempt + 1), _LONGEST_PAUSE)))
         raise AliasBusy(alias=alias)
 
+    def would_add(self, draft: Move, *, expected: int | None = None) -> tuple[Move, Move | None]:
+        """What `add` would return now. Writes nothing. Raises AliasTaken, AliasMoved, and as `newest`."""
+        before = self.newest(draft.alias)
+        if before and before.ids == draft.ids:
+            return before, before
+        if before and not draft.alias.moves:
+            raise AliasTaken(before, wanted=str(draft.ids))
+        if before and expected not in {None, before.sequence}:
+            raise AliasMoved(before, expected or 0)
+        return replace(draft, sequence=before.sequence + 1 if before else 1), before
+
     def disagreement(self, pin: Pin, newest: Move | None) -> str:
         """How the cache contradicts the move that an alias is pinned to; empty if it agrees. Raises as `history`."""
         if newest is None:

@@ -49,8 +49,16 @@ class NewTable:
         """Whether envlock.toml has to be written."""
         return self.project.text != self.before.text
 
-    def lock(self, selection: Selection, upgrade: Upgrade, reporter: Reporter, *, offline: bool = False) -> LockResult:
-        """Lock what the table says, then write envlock.toml. If either fails, nothing was written.
+    def lock(
+        self,
+        selection: Selection,
+        upgrade: Upgrade,
+        reporter: Reporter,
+        *,
+        offline: bool = False,
+        dry_run: bool = False,
+    ) -> LockResult:
+        """Lock what the table says, then write envlock.toml. If either fails, or in a dry run, nothing was written.
 
         Raises CannotWrite, ChangedMeanwhile, and what locking raises.
         """
@@ -58,11 +66,18 @@ class NewTable:
         try:
             there = self._locks_there()
             result = lock(
-                self.project, selection=selection, upgrade=upgrade, reporter=reporter, offline=offline, start=self.start
+                self.project,
+                selection=selection,
+                upgrade=upgrade,
+                reporter=reporter,
+                offline=offline,
+                dry_run=dry_run,
+                start=self.start,
             )
         except EnvlockError as error:
             raise self._not_written(error) from None
-        self._write(result, there)
+        if not dry_run:
+            self._write(result, there)
         return result
 
     def _check_writable(self) -> None:

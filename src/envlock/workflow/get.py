@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.errors import EnvlockError
+from envlock.files import refuse_unwritable
 from envlock.lockfile.document import summary_of
-from envlock.lockfile.folder import candidates, lock_path, read_lock, write_lock
+from envlock.lockfile.folder import candidates, lock_path, read_lock, refuse_leading_out, write_lock
 from envlock.named.errors import NotNeeded
 from envlock.workflow.check_rules import refuse_strange_hosts
 from envlock.workflow.locking.prune import remove, unwritable
@@ -40,12 +41,20 @@ class GetResult:
     """Archs that it is locked for, and that were not wanted."""
 
 
-def get(lookup: Lookup, found: NamedEnvironment, archs: Sequence[Arch] = (), *, into: Path | None = None) -> GetResult:
+def get(
+    lookup: Lookup,
+    found: NamedEnvironment,
+    archs: Sequence[Arch] = (),
+    *,
+    into: Path | None = None,
+    dry_run: bool = False,
+) -> GetResult:
     """Write the locks of an environment, verified, into the project's lock folder, or `into` another folder.
 
     Without `archs`, for the archs of the project; `into` another folder, for all that it is locked for. All are read
-    before any is written. Raises NotNeeded, and nothing is written, if no environment of the project has its
-    requirements; AliasLacksArch; EnvironmentNotInCache; CachedLockDamaged; HostNotAllowed; UnwritableLockFolder.
+    before any is written; in a dry run none is, and the result is what would be. Raises NotNeeded, and nothing is
+    written, if no environment of the project has its requirements; AliasLacksArch; EnvironmentNotInCache;
+    CachedLockDamaged; HostNotAllowed; UnwritableLockFolder.
     """
     project = lookup.project
     serves = tuple(each.name for each in project.environments() if each.requirements.req_id == found.req_id)
@@ -70,11 +79,16 @@ def get(lookup: Lookup, found: NamedEnvironment, archs: Sequence[Arch] = (), *, 
             place = lock_path(folder, lock)
             if _holds(place, lock):
                 kept.append(place)
+            elif dry_run:
+                if not into:
+                    refuse_leading_out(place.parent, project.folder)
+                refuse_unwritable(place)
+                written.append(place)
             else:
                 written.append(write_lock(folder, lock, within=None if into else project.folder))
             there = candidates(folder, lock.arch, lock.req_id) if into is None else ()
             rivals = [path for path in there if path != place and not needed.is_pinned(path)]
-            for path in rivals:
+            for path in () if dry_run else rivals:
                 remove(path)
             replaced += rivals
     except OSError as error:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from envlock.config.errors import NoSuchSelection
 from envlock.config.project import Environment, LineOfFile, Project
 from envlock.config.selection import Selection
+from envlock.files import refuse_unwritable
 from envlock.lockfile.document import summary_of
-from envlock.lockfile.folder import path_of, write_lock
+from envlock.lockfile.folder import path_of, refuse_leading_out, write_lock
 from envlock.lockfile.merge_conflicts import write_attributes
 from envlock.model.lock import Lock
 from envlock.named.bases import Bases, given_up, lacking_archs
@@ -37,6 +38,7 @@ def lock(
     reporter: Reporter | None = None,
     resolver: Resolver | None = None,
     offline: bool = False,
+    dry_run: bool = False,
     start: Sequence[Lock] = (),
     now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
 ) -> LockResult:
@@ -44,7 +46,8 @@ def lock(
 
     Everything is resolved before anything is written; each file is written whole, new files before old ones go. Where
     nothing changed, no file is touched and no process started. This machine knows the project from then on. `start` are
-    locks to keep packages of, beside those of the project. Raises ManyErrors with every environment that fails, or the
+    locks to keep packages of, beside those of the project. `dry_run` writes and deletes nothing, and the result is what
+    would have been done. Raises ManyErrors with every environment that fails, or the
     one error.
     """
     selection, upgrade, reporter = selection or Selection(), upgrade or Upgrade(), reporter or Reporter()
@@ -70,12 +73,16 @@ def lock(
     for each in results:
         if each.action != "kept" and each.lock is not None and project.settings.hosts:
             refuse_strange_hosts(project, summary_of(each.lock), each.environments)
-    _write(project, results, pinned)
+    if dry_run:
+        _refuse_unwritable(project, results)
+    else:
+        _write(project, results, pinned)
     replaced, pruned = left_over(project, results, everything=selection.is_everything)
     noted = previous.with_left_over(results, [*replaced, *pruned])
-    prune(project, [*replaced, *pruned])
-    sweep(project.lock_folder)
-    know(project)
+    if not dry_run:
+        prune(project, [*replaced, *pruned])
+        sweep(project.lock_folder)
+        know(project)
     return LockResult(noted, replaced, pruned, pinned, len(fetched))
 
 
@@ -109,6 +116,17 @@ def _kept(project: Project, job: Job, upgrade: Upgrade, previous: PreviousLocks)
         return None
     refuse_strange_hosts(project, summary, job.names)
     return Locked(job.names, None, path, job.arch, "kept", is_named=job.pin is not None)
+
+
+def _refuse_unwritable(project: Project, results: Sequence[Locked]) -> None:
+    """Raise what writing the new locks would raise, as far as it can be known. Writes nothing."""
+    try:
+        for each in results:
+            if each.action != "kept":
+                refuse_leading_out(each.path.parent, project.folder)
+                refuse_unwritable(each.path)
+    except OSError as error:
+        raise unwritable(project, project.lock_folder, error) from None
 
 
 def _write(project: Project, results: Sequence[Locked], pinned: Sequence[Pinned]) -> None:

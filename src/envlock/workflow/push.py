@@ -85,6 +85,7 @@ def push(
     selection: Selection | None = None,
     reporter: Reporter | None = None,
     verify: bool = False,
+    dry_run: bool = False,
     workers: int = WORKERS,
 ) -> PushResult:
     """Mirror the packages of the chosen environments' locks, for every chosen arch, and then write the locks.
@@ -92,7 +93,7 @@ def push(
     Leaves alone what the cache has in its right size; `verify` also verifies its bytes, and replaces what is damaged. A
     package that cannot be fetched does not stop the others: it is in the result's `failures`, and only the environments
     that need it are withheld. Then makes a plan for each lock of a Linux arch (see `push_plans`). After an
-    interruption, the next push goes on from there.
+    interruption, the next push goes on from there. `dry_run` writes nothing: the result is what would be pushed.
 
     Before it moves anything, raises StaleError, DamageError or ConfigError for locks that are not fresh and whole.
     Raises NewerCache too, and CacheUnusable if the cache cannot be read or written.
@@ -102,7 +103,7 @@ def push(
     fetched = sum(each.is_fetched for each in selection.choose(project))
     store = open_cache(project)
     check_format(store)
-    done = push_locks(project, store, locks, reporter=reporter, verify=verify, workers=workers)
+    done = push_locks(project, store, locks, reporter=reporter, verify=verify, dry_run=dry_run, workers=workers)
     return replace(done, fetched=fetched)
 
 
@@ -113,10 +114,11 @@ def push_locks(
     *,
     reporter: Reporter | None = None,
     verify: bool = False,
+    dry_run: bool = False,
     workers: int = WORKERS,
 ) -> PushResult:
     """As `push`, for these locks and a store that is open."""
-    return _Push(project, store, reporter or Reporter(), workers).run(locks, verify=verify)
+    return _Push(project, store, reporter or Reporter(), workers).run(locks, verify=verify, dry_run=dry_run)
 
 
 def chosen_locks(project: Project, selection: Selection) -> tuple[Lock, ...]:
@@ -147,14 +149,24 @@ class _Push:
     contents: WheelContents = field(default_factory=lambda: WheelContents(LocalPackages(home()).find))
     damaged: set[str] = field(default_factory=set)
 
-    def run(self, locks: Sequence[Lock], *, verify: bool) -> PushResult:
+    def run(self, locks: Sequence[Lock], *, verify: bool, dry_run: bool = False) -> PushResult:
         artifacts = distinct(artifact for lock in locks for artifact in artifacts_of(lock))
         done = PushResult(self.store.url, len(artifacts), moved=0, moved_bytes=0, environments=len(locks), written=0)
         missing = self.missing(artifacts.values(), verify=verify)
         plans = PlansPush(self.project, self.store, self.reporter, self.workers)
         plans.choose(locks)
-        if plans.is_done(verify=verify) and not missing and self.has_all(locks):
+        if plans.is_done(verify=verify) and not missing and not self.lacking(locks):
             return replace(done, unread=0 if verify else len(artifacts), plans=plans.result())
+        if dry_run:
+            return replace(
+                done,
+                moved=len(missing),
+                moved_bytes=sum(each.size or 0 for each in missing),
+                written=len(self.lacking(locks)),
+                plans=plans.would_push(),
+                damaged=tuple(sorted(self.damaged)),
+                unread=0 if verify else len(artifacts) - len(missing),
+            )
         environments = frozenset(environment_place(lock).path for lock in locks)
         needs = Needs(environments, frozenset(artifacts), frozenset(plans.parts))
         with announced(self.store, needs, self.reporter) as announcement:
@@ -190,10 +202,10 @@ class _Push:
             collisions=tuple((called(lock), found) for lock in complete if (found := self.contents.collisions(lock))),
         )
 
-    def has_all(self, locks: Sequence[Lock]) -> bool:
-        """Whether every environment is in the cache. Raises CacheUnusable."""
+    def lacking(self, locks: Sequence[Lock]) -> list[Lock]:
+        """The environments that are not in the cache. Raises CacheUnusable."""
         has = Environments(self.store).has
-        return all(is_there for _, is_there in all_in_parallel(has, locks, workers=self.workers))
+        return [lock for lock, is_there in all_in_parallel(has, locks, workers=self.workers) if not is_there]
 
     def missing(self, artifacts: Iterable[Artifact], *, verify: bool = False) -> list[Artifact]:
         """What the cache lacks, or with `verify` has damaged. Raises CacheUnusable."""

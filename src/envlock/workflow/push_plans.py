@@ -106,6 +106,14 @@ class PlansPush:
             return False
         return all(there for _, there in all_in_parallel(self.has, plans, workers=self.workers))
 
+    def would_push(self) -> PlansPushed:
+        """What `push` would do if nothing failed. Call it after `is_done`. Raises CacheUnusable."""
+        plans = [(lock, self.plan(lock)) for lock in self.locks if _key(lock) in self.kits]
+        written = sum(not there for _, there in all_in_parallel(self.has, plans, workers=self.workers))
+        parts = [part for path, part in self.parts.items() if path in self.wrong]
+        sizes = (len(part) if isinstance(part, bytes) else part.size or 0 for part in parts)
+        return replace(self.result(), written=written, moved=len(parts), moved_bytes=sum(sizes))
+
     def push(self, announcement: Announcement, locks: Sequence[Lock]) -> PlansPushed:
         """Move what is missing of the kits of these locks, whose packages are there, and write their plans.
 

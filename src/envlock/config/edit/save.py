@@ -6,7 +6,7 @@ from pathlib import Path
 
 from envlock.config.edit.errors import CannotWrite
 from envlock.config.project import Project
-from envlock.files import write_atomically
+from envlock.files import refuse_unwritable, write_atomically
 
 
 def load_text(path: Path, text: str) -> Project:
@@ -16,6 +16,14 @@ def load_text(path: Path, text: str) -> Project:
 
     explain(text, path)
     return project_of(path, text)
+
+
+def check_writable(path: Path) -> None:
+    """Raise CannotWrite if envlock.toml, which exists, cannot be written: what a dry run can know of that."""
+    try:
+        refuse_unwritable(path.resolve(strict=True))
+    except OSError as error:
+        raise CannotWrite(path.name, error.strerror or str(error)) from None
 
 
 def save(path: Path, text: str) -> Project:
