@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from envlock import reporter
 from envlock.__main__ import main
 from envlock.cli import console
+from envlock.cli.options import JSON
 from envlock.cli.progress import LiveReporter
+from tests.cli.test_command import commands, value_of
 from tests.support import ProjectFolder
 
 
@@ -110,3 +113,46 @@ def test_details_are_numbered_and_without_credentials(capsys: pytest.CaptureFixt
         f"debug: [{second._number}] status 1",
         f"debug: [{first._number}] 200",
     ]
+
+
+_NO_JSON = {
+    "run": "what it prints is of another program",
+    "shell": "what it prints is of another program",
+    "schema": "it prints JSON in any case",
+    "help": "it is for people",
+}
+_WITHOUT_PROJECT = (
+    ["init"],
+    ["migrate"],
+    ["kernel", "list"],
+    ["doctor"],
+    ["env", "ls"],
+    ["env", "gc"],
+    ["config", "show"],
+)
+"""They need no envlock.toml, or say in their result that it is broken."""
+
+
+def test_every_command_can_print_json() -> None:
+    for name, command in commands():
+        has = JSON in command.params
+        assert has != (name[0] in _NO_JSON), " ".join(name)
+
+
+def test_an_error_of_every_command_can_be_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each fails here, where there is no project, no name and no file: it says so in JSON, and has its status."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "envlock.toml").write_text("= broken")
+    for name, command in commands():
+        if name[0] in _NO_JSON or name in _WITHOUT_PROJECT:
+            continue
+        needed = [value_of(each) for each in command.arguments if each.is_required]
+        status = main([*name, *needed, "--json"])
+        told = capsys.readouterr()
+        assert status != 0, name
+        assert status != 70, name
+        error = json.loads(told.out)["error"]
+        assert error.get("code") or error["errors"], name
+        assert told.err == "", name

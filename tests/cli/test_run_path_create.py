@@ -142,6 +142,8 @@ def test_an_empty_config_is_no_config(envlock: Envlock) -> None:
 def test_one_environment_needs_no_choice(envlock: Envlock) -> None:
     assert version_in(envlock, "alpha") == "1.1"
     prefix = Path(envlock("path").stdout.strip())
+    for command in ("path", "create"):
+        assert envlock(command, "--json").json == {"prefix": str(prefix), "python": str(prefix / "bin" / "python")}
     assert missing_files(prefix) == []
 
 

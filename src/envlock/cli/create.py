@@ -10,6 +10,7 @@ from envlock.cli.one_environment import Wanted, ready_prefix
 from envlock.cli.options import (
     CONFIG,
     FORCE,
+    JSON,
     OFFLINE,
     ONE_ENV,
     ONE_FLOW,
@@ -19,6 +20,7 @@ from envlock.cli.options import (
     looked_up,
     open_project,
 )
+from envlock.cli.path import print_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +50,9 @@ _FORCE = Flag(
 _REBUILD = Flag("--rebuild", "Create it again even if it exists, and check the hashes of all packages again.")
 
 
-@command(_SHARED, ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC, _NAME, _IN_PROJECT, _INTO, _FORCE, _REBUILD, OFFLINE, CONFIG)
+@command(
+    _SHARED, ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC, _NAME, _IN_PROJECT, _INTO, _FORCE, _REBUILD, OFFLINE, JSON, CONFIG
+)
 def create(line: CommandLine) -> int:
     """Create a locked environment on this machine and print its path.
 
@@ -86,7 +90,7 @@ def create(line: CommandLine) -> int:
         prefix = _make_shared(line, into)
     if name or line.has(_IN_PROJECT):
         _give_name(line, name, prefix, wanted)
-    sys.stdout.write(f"{prefix}\n")
+    print_prefix(line, prefix)
     return 0
 
 

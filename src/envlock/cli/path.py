@@ -6,7 +6,7 @@ import sys
 
 from envlock.cli.command import CommandLine, Flag, command
 from envlock.cli.one_environment import Wanted, ready_prefix
-from envlock.cli.options import CONFIG, FORCE, LOCAL_NAME, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP
+from envlock.cli.options import CONFIG, FORCE, JSON, LOCAL_NAME, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP
 
 _NO_HYDRATE = Flag("--no-hydrate", "Fail if the environment is not on this machine, instead of creating it.")
 
@@ -19,6 +19,7 @@ _NO_HYDRATE = Flag("--no-hydrate", "Fail if the environment is not on this machi
     _NO_HYDRATE,
     OFFLINE,
     FORCE,
+    JSON,
     CONFIG,
     epilog="Exit status: 0; 1 if the environment is not on this machine (`--no-hydrate`), or its lock is stale.",
 )
@@ -33,5 +34,15 @@ def path(line: CommandLine) -> int:
     - `$(envlock path --env base)/bin/python`
     """
     wanted = Wanted.of(line, name=line.value(LOCAL_NAME), hydrate=not line.has(_NO_HYDRATE))
-    sys.stdout.write(f"{ready_prefix(wanted)}\n")
+    print_prefix(line, ready_prefix(wanted))
     return 0
+
+
+def print_prefix(line: CommandLine, prefix: str) -> None:
+    """Print the path of an environment; with `--json`, that of its interpreter too."""
+    if not line.has(JSON):
+        sys.stdout.write(f"{prefix}\n")
+        return
+    from envlock.cli.console import write_json
+
+    write_json({"prefix": prefix, "python": f"{prefix}/bin/python"})
