@@ -53,7 +53,7 @@ def distrust(path: str) -> tuple[str, str] | None:
         return BY_GROUP, _group_name(found.st_gid)
     if found.st_uid in {os.geteuid(), _ROOT} or (is_of_group and _is_member(found.st_uid, found.st_gid)):
         return None
-    return OF_OTHER, _user_name(found.st_uid)
+    return OF_OTHER, user_name(found.st_uid)
 
 
 def distrust_home(home: str) -> tuple[str, str, str] | None:
@@ -170,7 +170,8 @@ def _is_member(user: int, group: int) -> bool:
     return owner.pw_gid == group or owner.pw_name in members
 
 
-def _user_name(number: int) -> str:
+def user_name(number: int) -> str:
+    """The name of a user; its number if it has none here."""
     import pwd
 
     try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from envlock.cache.layout import PACKAGES
 from envlock.cache.packages import path_of
 from envlock.trust import make_folder
 
@@ -64,6 +65,49 @@ class LocalPackages:
                 stage.unlink(missing_ok=True)
                 raise
         return path
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While the context lasts, `env gc` removes no package of this machine. Waits while it does.
+
+        Whoever holds a shared flock of the folder uses its packages, as with prefixes. In a home that cannot be written
+        there is nothing to hold, nor anybody who removes anything.
+        """
+        with ExitStack() as stack:
+            with suppress(OSError):
+                make_folder(str(self._home / PACKAGES), str(self._home))
+                stack.enter_context(_locked(self._home / PACKAGES, fcntl.LOCK_SH))
+            yield
+
+    @contextmanager
+    def claimed(self) -> Iterator[bool]:
+        """Whether nobody uses packages of this machine now; then nobody begins to while the context lasts."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(_locked(self._home / PACKAGES, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            except BlockingIOError:
+                is_free = False
+            except OSError:  # there are none
+                is_free = True
+            else:
+                is_free = True
+            yield is_free
+
+
+@contextmanager
+def _locked(folder: Path, kind: int) -> Iterator[None]:
+    """A folder's lock. Raises BlockingIOError; nothing is locked where the filesystem has no locks."""
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, kind)
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ PANELS = {
     "Look": ("show", "tree", "why"),
     "Cache": ("push", "get", "alias", "cache"),
     "Run": ("run", "shell", "create", "path", "verify", "sync", "kernel"),
+    "This machine": ("env",),
     "Help": ("help",),
 }
 """The commands as `envlock --help` lists them: each is what a module of its name declares under that name."""

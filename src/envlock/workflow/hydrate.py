@@ -40,6 +40,7 @@ def hydrate(
     found = None if rebuild else find_prefix(lock, place)
     if found is not None:
         return found
+    from envlock.cache.local import LocalPackages
     from envlock.hydration import hydrate as kernel
     from envlock.hydration.port import InstallOptions
     from envlock.hydration.pythons import LockedPythons
@@ -54,16 +55,18 @@ def hydrate(
     reporter = reporter or Reporter()
     source = artifact_source(project, reporter, offline=offline)
     options = InstallOptions(settings.compile_bytecode, settings.link_scripts, unpack_again=rebuild)
-    return kernel.hydrate(
-        lock,
-        source,
-        place,
-        pythons=LockedPythons(source, place, reporter, mirror=lambda: project.python_mirror, offline=offline),
-        installer=kernel.installer_for(lock, home(), reporter, options),
-        reporter=reporter,
-        force=force,
-        rebuild=rebuild,
-    )
+    pythons = LockedPythons(source, place, reporter, mirror=lambda: project.python_mirror, offline=offline)
+    with LocalPackages(home()).in_use():
+        return kernel.hydrate(
+            lock,
+            source,
+            place,
+            pythons=pythons,
+            installer=kernel.installer_for(lock, home(), reporter, options),
+            reporter=reporter,
+            force=force,
+            rebuild=rebuild,
+        )
 
 
 def find_lock(project: Project, environment: Environment, arch: Arch) -> Lock:

@@ -1,4 +1,4 @@
-"""Why a name or a kernel of this machine is not given, found or installed."""
+"""Why a name or a kernel of this machine is not given, found or installed, and which limits of `env gc` are none."""
 
 from __future__ import annotations
 
@@ -100,3 +100,15 @@ class IpykernelDoesNotFit(ResolveError):
 
     def __init__(self, subject: str, reason: str, details: tuple[str, ...]) -> None:
         super().__init__(subject=subject, reason=reason, details=details)
+
+
+class BadSize(ConfigError):
+    """An option is not an amount of bytes."""
+
+    code = "bad-size"
+    message = "`{found}` is not a size for `--size`"
+    details = ("write a number with its unit, such as `500MB`, `20GB` or `20GiB`",)
+    hint = "--size 20GB"
+
+    def __init__(self, found: str) -> None:
+        super().__init__(found=found)
