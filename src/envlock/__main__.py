@@ -37,7 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv is None:
             signals.listen()
             _collect_rarely()
-        _warn_of_misspelt_variables()
         status = _run(arguments)
         sys.stdout.flush()
         if argv is None and arguments[:1] and arguments[0] in _ENDING:
@@ -164,18 +163,6 @@ def _bytes_given_back() -> str:
 
     codecs.register_error("envlock", spelt)
     return "envlock"
-
-
-def _warn_of_misspelt_variables() -> None:
-    from os import environ
-
-    if any(name.startswith("ENVLOCK_") for name in environ):
-        from envlock.settings_files import misspelt
-
-        for name, right in misspelt(environ):
-            from envlock.errors import one_line
-
-            sys.stderr.write(f"warning: {one_line(name)} is no variable of envlock: did you mean {right}?\n")
 
 
 def _run(arguments: list[str]) -> int:

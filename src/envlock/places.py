@@ -104,7 +104,7 @@ def home() -> Path:
     small memos. Everything in it can be deleted; envlock makes it again from the cache. Raises NoHome, UntrustedHome if
     somebody else may have written into it, and what `chosen_home` raises.
     """
-    found = expanded(chosen_home() or "~/.envlock").absolute()
+    found = expanded(chosen_home()).absolute()
     distrusted = distrust_home(str(found))
     if distrusted is not None:
         raise UntrustedHome(*distrusted)

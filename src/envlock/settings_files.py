@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MACHINE_FILE = "/etc/envlock/config.toml"
 CONFIG_VARIABLE = "ENVLOCK_CONFIG"
 HOME_VARIABLE = "ENVLOCK_HOME"
+DEFAULT_HOME = "~/.envlock"
 _IN_HOME = ".config"
 
 VARIABLES = {
@@ -101,10 +102,10 @@ def _unreadable(path: str, reason: str) -> Exception:
 
 
 def chosen_home() -> str:
-    """The home that ENVLOCK_HOME names, or else the last settings file with a `home`; empty if none does.
+    """The home that ENVLOCK_HOME names, or else the last settings file with a `home`, or else DEFAULT_HOME.
 
-    `~` and `${VARIABLE}`s in a file are filled in; a relative path begins in the folder of the file. Raises as
-    `read_settings`, and UnsetVariable.
+    It may begin with `~`. `${VARIABLE}`s in a file are filled in; a relative path begins in the folder of the file.
+    Raises as `read_settings`, and UnsetVariable.
     """
     chosen = os.environ.get(HOME_VARIABLE)
     if chosen:
@@ -118,7 +119,7 @@ def chosen_home() -> str:
 
                 written = with_variables(written)
             return os.path.join(os.path.dirname(path), os.path.expanduser(written))
-    return ""
+    return DEFAULT_HOME
 
 
 def _home_in(data: bytes) -> str:

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from envlock.cli.command import Command, Group
 
 PANELS = {
-    "Set up": ("init", "migrate", "add", "remove", "schema"),
+    "Set up": ("init", "migrate", "add", "remove", "schema", "config"),
     "Lock": ("lock", "check", "build", "import", "export"),
     "Look": ("show", "tree", "why"),
     "Cache": ("push", "get", "alias", "cache"),

@@ -7,6 +7,8 @@ line that `read` does not know. Help, man pages and the reference page are made 
 
 from __future__ import annotations
 
+from os import environ
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -169,7 +171,18 @@ class CommandLine:
                 progress=not self.has(NO_PROGRESS),
                 command=self.command.name,
             )
+        if any(name.startswith("ENVLOCK_") for name in environ):
+            _warn_of_misspelt_variables()
         return self.command.run(self)
+
+
+def _warn_of_misspelt_variables() -> None:
+    from envlock.settings_files import misspelt
+
+    for name, right in misspelt(environ):
+        from envlock.cli.console import write_err
+
+        write_err(f"warning: {name} is no variable of envlock: did you mean {right}?")
 
 
 class Command:

@@ -49,6 +49,13 @@ def archs(incomplete: str) -> list[str]:
     return _starting(project.settings.archs if project else ARCHS, incomplete)
 
 
+def settings(incomplete: str) -> list[str]:
+    """The settings of `[envlock]` and of settings files."""
+    from envlock.config.settings import MACHINE, PROJECT
+
+    return _starting(dict.fromkeys((*PROJECT, *MACHINE)), incomplete)
+
+
 def aliases(incomplete: str) -> list[str]:
     """Aliases in the project's cache, if that is a folder: a shell should not wait for a bucket."""
     project = _nearby_project()

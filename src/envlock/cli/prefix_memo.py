@@ -27,7 +27,7 @@ _MASK = (1 << 64) - 1
 
 def home() -> str:
     """Like `envlock.places.home`, without its imports."""
-    return os.path.abspath(os.path.expanduser(chosen_home() or "~/.envlock"))
+    return os.path.abspath(os.path.expanduser(chosen_home()))
 
 
 def recall(key: Sequence[str]) -> str | None:

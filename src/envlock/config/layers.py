@@ -42,7 +42,7 @@ class Layer(NamedTuple):
     name: str
     """As messages name it: a path, or the variable."""
     table: Mapping[str, Any]
-    """Its `[envlock]`, as TOML has it. A cache in a folder begins in the folder of the file."""
+    """Its `[envlock]`, as TOML has it; a relative path of another file than envlock.toml is made absolute."""
     text: str = ""
     path: str = ""
     """The file itself; empty for a variable."""
@@ -83,6 +83,10 @@ class Layers(NamedTuple):
     def that_have(self, key: KeyPath) -> tuple[Layer, ...]:
         """The layers that have a key; the last one counts."""
         return tuple(layer for layer in self.every if layer.has(key))
+
+    def is_of_repository(self, key: str) -> bool:
+        """Whether envlock.toml or a team file sets a setting."""
+        return any(layer.kind in {CONFIG_NAME, TEAM_FILE} and key in layer.table for layer in self.every)
 
     def locate(self, key: KeyPath) -> Location | None:
         """Where the value of a key of `[envlock]` was written; None if no layer has it, or it is no such key."""
@@ -161,7 +165,6 @@ def _layer(kind: str, name: str, path: str, data: bytes, shape: Shape) -> Layer:
 
         explain_settings(data, name, is_machine=shape is MACHINE)
     table = dict(document.get("envlock", {}))
-    table.pop("home", None)
     if "cache" in table:
         table["cache"] = _cache_below(table["cache"], os.path.dirname(path))
     return Layer(kind, name, table, text, path)
@@ -185,6 +188,7 @@ def _merged(every: tuple[Layer, ...]) -> Mapping[str, Any]:
         if "cache" in layer.table:
             of_cache.update(layer.table.get("cache-options", ()))
         table = _over(table, layer.table)
+    table.pop("home", None)  # of machines: no setting of a project
     return table
 
 

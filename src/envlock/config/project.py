@@ -284,6 +284,10 @@ class Project(NamedTuple):
         """The `[envlock]` that counts, of all layers, as TOML has it."""
         return {} if self.layers is None else self.layers.table
 
+    def is_said_here(self, key: str) -> bool:
+        """Whether the repository sets a setting, in envlock.toml or a team file, whatever a machine says."""
+        return self.layers is not None and self.layers.is_of_repository(key)
+
     @property
     def settings_from(self) -> Mapping[str, str]:
         """Where each setting was written that is not a default: a file with its line, or a variable."""

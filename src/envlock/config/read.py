@@ -49,9 +49,22 @@ def load_project(path: Path | str | None = None) -> Project:
     milliseconds. Raises ConfigError, or ManyErrors if several things are wrong.
     """
     path = find_config(Path.cwd()) if path is None else Path(path).absolute()
+    return project_of(path, _text_of(path))
+
+
+def load_layers(path: Path) -> Layers:
+    """The settings of an envlock.toml, each with where it was written. Reads no flow, and no requirement file.
+
+    Raises as `load_project`.
+    """
+    text = _text_of(path)
+    return layers_of(path, text, _document_of(path, text).get("envlock", {}))
+
+
+def _text_of(path: Path) -> str:
     try:
         source = read_file(path, CONFIG_BYTES, within=path.parent if path.name == CONFIG_NAME else None)
-        text = source.decode()
+        return source.decode()
     except FileNotFoundError:
         from envlock.config.errors import NoConfig
 
@@ -62,7 +75,16 @@ def load_project(path: Path | str | None = None) -> Project:
         raise UnreadableConfig(str(path), error.strerror or str(error)) from None
     except UnicodeDecodeError:
         raise _explained(source, path) from None
-    return project_of(path, text)
+
+
+def _document_of(path: Path, text: str) -> Mapping[str, Any]:
+    try:
+        document = toml_of(text)
+    except tomli.TOMLDecodeError:
+        raise _explained(text, path) from None
+    if not fits(document):
+        raise _explained(text, path)
+    return document
 
 
 def project_of(path: Path, text: str) -> Project:
@@ -71,12 +93,7 @@ def project_of(path: Path, text: str) -> Project:
     Reads the other files that `load_project` reads, and raises the same errors.
     """
     path = path.absolute()
-    try:
-        document = toml_of(text)
-    except tomli.TOMLDecodeError:
-        raise _explained(text, path) from None
-    if not fits(document):
-        raise _explained(text, path)
+    document = _document_of(path, text)
     reading = _Reading(path, text, document, layers_of(path, text, document.get("envlock", {})))
     try:
         return reading.project()

@@ -157,8 +157,8 @@ def refuse_strange_hosts(project: Project, summary: Summary, environments: Seque
 
 def _strange_hosts_in(project: Project, summary: Summary) -> tuple[str, ...]:
     """The hosts in a lock's URLs that are not among `hosts`, where that is set."""
-    settings = project.settings
-    return strange_hosts(summary.all_urls(has_mirror=bool(settings.python_mirror)), settings.hosts)
+    has_mirror = project.is_said_here("python-mirror")  # a machine's own changes no verdict
+    return strange_hosts(summary.all_urls(has_mirror=has_mirror), project.settings.hosts)
 
 
 def builds_what_is_allowed(lock: LockFile) -> Iterator[Finding]:
