@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from envlock.errors import EnvlockError
 
 _BROKEN_PIPE = 141
-_ENDING = {"check", "export", "lock", "path", "show", "tree", "why"}
+_ENDING = {"check", "export", "list", "lock", "path", "show", "tree", "why"}
 """The commands that leave nothing behind which Python would have to take down."""
 _ENDED = {129: "hung up", 130: "interrupted", 143: "terminated"}
 """The message for each exit status, which is 128 and the number of the signal."""

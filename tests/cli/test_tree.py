@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,105 +12,15 @@ import pytest
 from envlock.__main__ import main
 from envlock.cli import completion
 from envlock.config.read import load_project
-from envlock.lockfile.folder import write_lock
-from envlock.model.arch import LINUX_64, OSX_ARM64, Arch
-from envlock.model.lock import CondaFacts, Lock, LockedPackage, LockedPython, Source
-from tests.lockfile.conda_locks import conda_package
-
-CONFIG = """\
-[envlock]
-archs = ["linux-64", "osx-arm64"]
-channels = []
-
-[flow.Train]
-file = "train.py"
-requirements = "team.txt"
-pypi = { python = "3.12", packages = { frame = ">=2" } }
-
-[flow.Train.step.end]
-pypi = { packages = { local = { path = "libs/local" } } }
-
-[env.vision]
-conda = { python = "3.12", libraries = { py-opencv = "=4" }, channels = ["https://conda.example/main"] }
-pypi = { packages = { photos = "" } }
-"""
-FLOW = """\
-from metaflow import FlowSpec, step
-
-class Train(FlowSpec):
-    @step
-    def start(self):
-        self.next(self.end)
-
-    @step
-    def end(self):
-        pass
-"""
-
-
-def wheel(name: str, version: str, *needs: str, source: Source | None = None) -> LockedPackage:
-    filename = f"{name}-{version}-py3-none-any.whl"
-    return LockedPackage(
-        name,
-        version,
-        filename,
-        "" if source else f"https://index.example/files/{filename}",
-        f"{sum(filename.encode()):064x}",
-        index="" if source else "https://index.example/simple",
-        size=1000,
-        dependencies=needs,
-        source=source,
-    )
-
-
-LOCAL = Source("folder", sha256="ab" * 32, path="libs/local", requires=("setuptools==80.9.0",))
-START = (
-    wheel("dates", "1.0", "six"),
-    wheel("frame", "2.1", "dates", "numbers-lib"),
-    wheel("numbers-lib", "1.0"),
-    wheel("requests", "2.32.3"),
-    wheel("six", "1.16.0"),
-    wheel("tool", "3.0", "six"),
-)
-ON_MAC = (replace(START[0], dependencies=()), *START[1:2], wheel("numbers-lib", "1.1"), *START[3:])
-CV = conda_package("py-opencv", "4.9", "0", depends=("libcv", "python"), dependencies=("libcv", "python"))
-assert isinstance(CV.conda, CondaFacts)
-CV = replace(CV, conda=replace(CV.conda, provides=(("opencv-python", "4.9.0"),)))
-VISION = (
-    conda_package("libcv", "4.9", "0"),
-    CV,
-    conda_package("python", "3.12.12", "0"),
-    wheel("exif", "1.0", "photos"),
-    wheel("photos", "2.0", "exif"),
-)
+from envlock.model.arch import LINUX_64, OSX_ARM64
+from tests.cli.looking import CONFIG, ON_MAC, START, lock, make_project, wheel
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with three environments on two archs, which is the working folder."""
-    (tmp_path / "envlock.toml").write_text(CONFIG)
-    (tmp_path / "team.txt").write_text("# the team's\ntool>=1\n")
-    (tmp_path / "train.py").write_text(FLOW)
-    (tmp_path / "libs/local").mkdir(parents=True)
-    (tmp_path / "libs/local/pyproject.toml").write_text('[project]\nname = "local"\nversion = "0.1"\n')
-    lock(tmp_path, "Train/start", START, ON_MAC)
-    built = wheel("local", "0.1", "six", source=LOCAL)
-    lock(tmp_path, "Train/end", *(tuple(sorted((*each, built), key=lambda one: one.name)) for each in (START, ON_MAC)))
-    lock(tmp_path, "vision", VISION, VISION[:3] + VISION[3:])
-    monkeypatch.chdir(tmp_path)
+    """The project of `looking`, which is the working folder."""
+    monkeypatch.chdir(make_project(tmp_path))
     return tmp_path
-
-
-def lock(folder: Path, name: str, *packages: tuple[LockedPackage, ...], archs: tuple[Arch, ...] = ()) -> None:
-    project = load_project(folder / "envlock.toml")
-    (environment,) = [each for each in project.environments() if each.name == name]
-    source = "conda" if environment.requirements.has_conda else "machine"
-    for arch, each in zip(archs or (LINUX_64, OSX_ARM64), packages, strict=True):
-        python = LockedPython(source, "3.12.12" if source == "conda" else "3.12.0")
-        write_lock(
-            project.lock_folder,
-            Lock(arch, environment.requirements, python, each, asked_by=(name,), resolved_at="2026-11-01T00:00:00Z"),
-        )
 
 
 Told = Callable[..., list[str]]

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from envlock.named.move import Move
 
 FOLDER = "remembered"
+PUSHED = "pushed"
+"""Where an empty file stands for each environment that this machine has pushed into a bucket."""
 _WHERE = (
     *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE"),
     *("STORAGE_EMULATOR_HOST", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"),
@@ -44,8 +46,9 @@ _ACCOUNT = re.compile(r"(?i)\b(AccountName|BlobEndpoint|EndpointSuffix)=([^;?]*)
 class Remembered:
     """The cached files of one bucket. A full or read-only home is no error: nothing is cached then."""
 
-    def __init__(self, store: FolderStore) -> None:
+    def __init__(self, store: FolderStore, pushed: FolderStore) -> None:
         self._store = store
+        self._pushed = pushed
         self._aliases = Aliases(store)
         self._environments = Environments(store)
 
@@ -69,6 +72,19 @@ class Remembered:
         except (EnvlockError, FileNotFoundError, IsADirectoryError):
             return None
 
+    def has(self, path: str) -> bool:
+        """Whether the bucket is known to have the environment at a path, because it was read from there or pushed."""
+        try:
+            return any(store.entry(path) is not None for store in (self._store, self._pushed))
+        except EnvlockError:
+            return False
+
+    def note_pushed(self, place: EnvironmentPlace) -> None:
+        """Note that the bucket has an environment. Its lock is not cached: who looks it up asks the bucket once."""
+        with suppress(EnvlockError, OSError), Closed():
+            folder_in_home(PUSHED)
+            self._pushed.put(place.path, b"")
+
     def keep_lock(self, lock: Lock) -> None:
         """Cache a lock."""
         with suppress(EnvlockError, OSError), Closed():
@@ -90,4 +106,4 @@ def remembered(url: str, options: CacheOptions) -> Remembered | None:
         *("=".join(match.groups()) for match in _ACCOUNT.finditer(connection)),
     ]
     name = hashlib.sha256("\0".join(where).encode("utf-8", "surrogateescape")).hexdigest()
-    return Remembered(FolderStore(home() / FOLDER / name[:32]))
+    return Remembered(FolderStore(home() / FOLDER / name[:32]), FolderStore(home() / PUSHED / name[:32]))

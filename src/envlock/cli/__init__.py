@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 PANELS = {
     "Set up": ("init", "migrate", "add", "remove", "schema", "config"),
     "Lock": ("lock", "check", "build", "import", "export"),
-    "Look": ("show", "tree", "why"),
+    "Look": ("show", "list", "tree", "why"),
     "Cache": ("push", "get", "alias", "cache"),
     "Run": ("run", "shell", "create", "path", "verify", "sync", "kernel"),
     "This machine": ("env",),
@@ -24,7 +24,7 @@ def module_of(name: str) -> str:
     >>> module_of("lock"), module_of("import")
     ('lock', 'import_')
     """
-    return f"{name}_" if name in {"import", "help"} else name
+    return f"{name}_" if name in {"import", "help", "list"} else name
 
 
 def declared(name: str) -> Command | Group:

@@ -102,6 +102,11 @@ class LockRows(NamedTuple):
         return f"{self.req_id}:{self.full_id}"
 
     @property
+    def prefix_name(self) -> str:
+        """The name of the hydrated prefix's folder."""
+        return f"metaflow_{self.req_id}_{self.full_id}"
+
+    @property
     def conda_packages(self) -> tuple[PackageRow, ...]:
         """The packages that are linked from conda archives."""
         return tuple(package for package in self.packages if package.kind == "conda")

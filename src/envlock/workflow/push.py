@@ -10,9 +10,10 @@ from envlock.cache.environments import Environments
 from envlock.cache.errors import together
 from envlock.cache.format import check_format
 from envlock.cache.gc_lock import Needs, announced
+from envlock.cache.immutable_cache import remembered
 from envlock.cache.layout import environment_place
 from envlock.cache.local import LocalPackages
-from envlock.cache.open import open_cache
+from envlock.cache.open import open_cache, shown_url
 from envlock.cache.packages import BuiltWheels, Packages, path_of
 from envlock.cache.parallel import WORKERS, all_in_parallel
 from envlock.cache.resolution_records import Resolved
@@ -156,6 +157,8 @@ class _Push:
         plans = PlansPush(self.project, self.store, self.reporter, self.workers)
         plans.choose(locks)
         if plans.is_done(verify=verify) and not missing and not self.lacking(locks):
+            if not dry_run:
+                self.remember(locks)
             return replace(done, unread=0 if verify else len(artifacts), plans=plans.result())
         if dry_run:
             return replace(
@@ -191,6 +194,7 @@ class _Push:
             written = self.write(complete)
             self.name_wheels(complete)
             pushed = plans.push(announcement, complete)
+        self.remember(complete)
         return replace(
             done,
             written=written,
@@ -201,6 +205,14 @@ class _Push:
             unread=0 if verify else len(artifacts) - len(missing),
             collisions=tuple((called(lock), found) for lock in complete if (found := self.contents.collisions(lock))),
         )
+
+    def remember(self, locks: Iterable[Lock]) -> None:
+        """Note on this machine that a bucket has these locks: `list` tells it offline."""
+        memory = remembered(self.project.cache_url, self.project.cache_options)
+        if memory is not None and self.store.url == shown_url(self.project.cache_url):
+            for lock in locks:
+                if not memory.has(environment_place(lock).path):
+                    memory.note_pushed(environment_place(lock))
 
     def lacking(self, locks: Sequence[Lock]) -> list[Lock]:
         """The environments that are not in the cache. Raises CacheUnusable."""

@@ -119,6 +119,27 @@ def python_files(folder: Path) -> tuple[list[Path], bool]:
     return found[:MOST_FILES], len(found) > MOST_FILES
 
 
+def config_files(folder: Path) -> list[Path]:
+    """Every envlock.toml below a folder, sorted, as `python_files` finds files; in each work tree below it too."""
+    if not _is_in_work_tree(folder):
+        found: list[Path] = []
+        for top, folders, files in os.walk(folder):
+            trees = [name for name in folders if (Path(top) / name / ".git").exists()]
+            found += [path for name in trees for path in config_files(Path(top) / name)]
+            folders[:] = [name for name in folders if name not in trees and not _is_of_tools(top, name)]
+            found += [Path(top) / CONFIG_NAME] if CONFIG_NAME in files else []
+        return sorted(found)
+    return [path for path in _files(folder) if path.name == CONFIG_NAME and not _is_skipped(folder, path)]
+
+
+def _is_in_work_tree(folder: Path) -> bool:
+    return any((each / ".git").exists() for each in (folder, *folder.absolute().parents))
+
+
+def _is_of_tools(top: str, name: str) -> bool:
+    return name in _SKIPPED or name.startswith(".") or (Path(top) / name / "pyvenv.cfg").exists()
+
+
 def uses_of_other_environments(folder: Path) -> Iterator[tuple[Path, int, str]]:
     """Where files of a repository have Metaflow use another environment than envlock: the file, the line, the option.
 
