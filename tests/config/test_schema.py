@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import tomli
 
-from envlock.config.json_schema import json_schema, json_schema_text, node_at
+from envlock.config.json_schema import json_schema, json_schema_text, node_at, settings_schema
 from envlock.config.metaflow_needs import NEEDS
 from envlock.config.read import load_project
 from envlock.config.schema import ArchName, DatastoreName, VirtualPackage
@@ -188,3 +188,37 @@ def test_an_output_that_cannot_be_written_is_no_defect(tmp_path: Path, capsys: p
     (tmp_path / "file").write_text("", encoding="utf-8")
     assert main(["schema", "--output", str(tmp_path / "file" / "s.json")]) == 2
     assert "error[cannot-write]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_machine", [False, True])
+def test_settings_files_have_a_schema_that_says_what_the_reader_says(is_machine: bool, tmp_path: Path) -> None:
+    from envlock.config.validate import explain_settings
+    from envlock.errors import EnvlockError
+
+    known = jsonschema.Draft7Validator(settings_schema(is_machine=is_machine))
+    jsonschema.Draft7Validator.check_schema(known.schema)
+    for text, right in {
+        '[envlock]\ncache = "s3://a/b"\ncache-options.region = "x"\n': (True, True),
+        '[envlock]\nindex-url = "https://index.example/"\nresolver.pypi = "uv"\n': (True, False),
+        '[envlock]\nhome = "/data"\n': (False, True),
+        "[env.base]\n": (False, False),
+        "[envlock]\ncache = 1\n": (False, False),
+    }.items():
+        assert known.is_valid(tomli.loads(text)) is right[is_machine], text
+        try:
+            explain_settings(text, "x.toml", is_machine=is_machine)
+            is_right = True
+        except EnvlockError:
+            is_right = False
+        assert is_right is right[is_machine], text
+
+
+@pytest.mark.parametrize(("option", "is_machine"), [("--team", False), ("--user", True)])
+def test_the_command_prints_the_schema_of_settings_files(
+    capsys: pytest.CaptureFixture[str], option: str, is_machine: bool
+) -> None:
+    from envlock.__main__ import main
+
+    assert main(["schema", option]) == 0
+    assert json.loads(capsys.readouterr().out) == settings_schema(is_machine=is_machine)
+    assert main(["schema", "--team", "--user"]) == 2

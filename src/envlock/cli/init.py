@@ -25,6 +25,7 @@ _WITH = Value(
     "Take over this requirements.txt, environment.yml or pyproject.toml, for all flows.",
     repeatable=True,
 )
+_EXTENDS = Value("--extends", "FILE", "Take the settings of this team file, a file of the same repository.")
 _FORCE = Flag("--force", "Write a new envlock.toml. The existing one is kept as envlock.toml.old.")
 _SCHEMA = Flag("--schema", "Also write the JSON schema, so that an editor helps with the file.")
 _METAFLOW_DEFAULT = Flag("--metaflow-default", "Also make envlock Metaflow's environment in this folder.")
@@ -34,7 +35,20 @@ _MOST_DROPPED = 20
 
 
 @command(
-    *(_FLOW_FILES, _WITH, _FORCE, _SCHEMA, _METAFLOW_DEFAULT, _VSCODE, ONE_FLOW, ONE_STEP, ONE_ENV, DRY_RUN, JSON),
+    *(
+        _FLOW_FILES,
+        _WITH,
+        _EXTENDS,
+        _FORCE,
+        _SCHEMA,
+        _METAFLOW_DEFAULT,
+        _VSCODE,
+        ONE_FLOW,
+        ONE_STEP,
+        ONE_ENV,
+        DRY_RUN,
+        JSON,
+    ),
 )
 def init(line: CommandLine) -> int:
     """Write an envlock.toml into this folder, or add to it what is new.
@@ -50,6 +64,7 @@ def init(line: CommandLine) -> int:
     - `envlock init`
     - `envlock init train_flow.py score_flow.py`
     - `envlock init --with requirements.txt`
+    - `envlock init --extends ../team.toml`
     - `envlock init --force flows/*.py`
     - `envlock init train_flow.py --metaflow-default`
     - `envlock init --metaflow-default` (it does not change an existing envlock.toml)
@@ -60,7 +75,7 @@ def init(line: CommandLine) -> int:
 
     folder = Path.cwd()
     force, schema, metaflow_default = map(line.has, (_FORCE, _SCHEMA, _METAFLOW_DEFAULT))
-    is_toml_kept = not (force or schema or line.has(_WITH)) and (folder / CONFIG_NAME).exists()
+    is_toml_kept = not (force or schema or line.has(_WITH) or line.has(_EXTENDS)) and (folder / CONFIG_NAME).exists()
     if is_toml_kept and line.has(_VSCODE) and not (metaflow_default or line.has(_FLOW_FILES)):
         _only_vscode(line, folder)
         return 0
@@ -69,7 +84,8 @@ def init(line: CommandLine) -> int:
         return 0
     before = None if force else text_there(folder)
     files, take = [Path(each) for each in line.values(_FLOW_FILES)], line.values(_WITH)
-    made = make_template(folder, files, schema=schema, before=before, take=take)
+    extends = line.value(_EXTENDS)
+    made = make_template(folder, files, schema=schema, before=before, take=take, extends=extends)
     vscode = _vscode(line, folder, made.project) if line.has(_VSCODE) else None
     if line.has(DRY_RUN):
         written = Written(())

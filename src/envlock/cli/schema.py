@@ -5,21 +5,34 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from envlock.cli.command import CommandLine, Value, command
+from envlock.cli.command import CommandLine, Flag, Value, command
 
+_TEAM = Flag("--team", "The schema of a team file, which envlock.toml extends.")
+_USER = Flag("--user", "The schema of the settings file of a user or a machine.")
 _OUTPUT = Value("--output", "FILE", "Write it to this file. Default: print it.", short="-o")
 
 
-@command(_OUTPUT)
+@command(_TEAM, _USER, _OUTPUT)
 def schema(line: CommandLine) -> int:
-    """Print the JSON schema of envlock.toml.
+    """Print the JSON schema of envlock.toml, or of a settings file.
 
     An editor that knows TOML completes and checks envlock.toml with it: begin the file with
     `#:schema envlock.schema.json`.
-    """
-    from envlock.config.json_schema import json_schema_text
 
-    text = json_schema_text()
+    For example:
+
+    - `envlock schema --output envlock.schema.json`
+    - `envlock schema --team --output team.schema.json`
+    - `envlock schema --user`
+    """
+    from envlock.config.json_schema import json_schema_text, settings_schema_text
+
+    if line.has(_TEAM) and line.has(_USER):
+        from envlock.cli.errors import BadUsage
+
+        raise BadUsage("`--team` and `--user` exclude each other: give one of them", "envlock schema")
+    is_settings = line.has(_TEAM) or line.has(_USER)
+    text = settings_schema_text(is_machine=line.has(_USER)) if is_settings else json_schema_text()
     if not line.has(_OUTPUT):
         sys.stdout.write(text)
         return 0

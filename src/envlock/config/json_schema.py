@@ -84,6 +84,11 @@ def json_schema_text() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
+def settings_schema_text(*, is_machine: bool) -> str:
+    """The JSON schema of a settings file, as text."""
+    return json.dumps(settings_schema(is_machine=is_machine), indent=2, ensure_ascii=False) + "\n"
+
+
 def node_at(path: tuple[str, ...]) -> Schema:
     """The part of the JSON schema that describes the value at `path`; empty where it describes none.
 

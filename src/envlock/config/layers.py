@@ -161,9 +161,11 @@ def _layer(kind: str, name: str, path: str, data: bytes, shape: Shape) -> Layer:
     except (UnicodeDecodeError, tomli.TOMLDecodeError):
         text, document = "", {"": ""}
     if not fits(document, {"envlock": shape}):
+        from envlock.config.errors import Unexplained
         from envlock.config.validate import explain_settings
 
         explain_settings(data, name, is_machine=shape is MACHINE)
+        raise Unexplained(name)
     table = dict(document.get("envlock", {}))
     if "cache" in table:
         table["cache"] = _cache_below(table["cache"], os.path.dirname(path))

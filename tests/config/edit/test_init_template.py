@@ -12,6 +12,7 @@ import tomli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envlock.config.contradictions import BadTeamFile
 from envlock.config.edit.add_remove import add_packages, remove_packages
 from envlock.config.edit.errors import BadMetaflowConfig, NoFlowInFile, NoRequirementFile, SameFlowTwice
 from envlock.config.edit.init_template import Template, make_template, text_there, write_template
@@ -414,3 +415,30 @@ def test_whatever_the_decorators_say_the_file_loads(
     path.write_text("\n".join(lines), encoding="utf-8", errors="backslashreplace")
     made = make_template(folder, [path])
     assert [found.name for found in made.project.flows] == ["AnyFlow"]
+
+
+def test_a_team_file_is_extended_by_a_new_envlock_toml_and_one_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    folder = tmp_path / "flows"
+    folder.mkdir()
+    for name in ("team.toml", "other.toml"):
+        (tmp_path / name).write_text('[envlock]\narchs = ["linux-64"]\n')
+    made = make_template(folder, extends="../team.toml")
+    assert made.project.settings.archs == ("linux-64",)
+    assert 'extends = "../team.toml"\n' in made.text
+    again = make_template(folder, before=made.text, extends=str(tmp_path / "team.toml"))
+    assert (again.text, again.added) == (made.text, ())
+    changed = make_template(folder, before=made.text, extends="../other.toml")
+    assert changed.text == made.text.replace("team.toml", "other.toml")
+    own = make_template(folder, before='[env.base]\npypi.python = "3.12"\n', extends="../team.toml")
+    assert own.added == (("envlock", "extends"),)
+    assert own.project.settings.extends == "../team.toml"
+
+
+def test_a_team_file_that_is_no_file_of_the_repository_is_not_extended(tmp_path: Path) -> None:
+    (tmp_path / "flows" / ".git").mkdir(parents=True)
+    (tmp_path / "team.toml").write_text("[envlock]\n")
+    for name in ("gone.toml", "../team.toml"):
+        with pytest.raises(BadTeamFile) as caught:
+            make_template(tmp_path / "flows", extends=name)
+        assert caught.value.locations[0].key == "envlock.extends"

@@ -22,7 +22,7 @@ from envlock.config.edit.flow_tables import (
     with_accepted,
 )
 from envlock.config.edit.save import load_text
-from envlock.config.edit.toml_edit import key_text
+from envlock.config.edit.toml_edit import checked, insert, key_text, quoted, replace, set_value, table_at
 from envlock.config.flows.decorator_tables import DecoratedFlow
 from envlock.config.flows.errors import shown_path
 from envlock.config.flows.repository import flows_in, named_from, read_named, without_bases
@@ -104,12 +104,14 @@ def make_template(
     schema: bool = False,
     before: str | None = None,
     take: Sequence[str] = (),
+    extends: str = "",
 ) -> Template:
     """The envlock.toml for a folder: with the flows of these files, else of the folder's own, or a skeleton.
 
     `before` is the text that is there, to be added to. `take` are requirement files that the flows are to name; where
-    there are none, `[env.base]` does. envlock accepts the text; a level that it would refuse becomes a note. Raises
-    FlowFileMissing, FlowFileSyntax, NoFlowInFile, SameFlowTwice, NoRequirementFile; and what is wrong with `before`.
+    there are none, `[env.base]` does. `extends` is a team file. envlock accepts the text; a level that it would refuse
+    becomes a note. Raises FlowFileMissing, FlowFileSyntax, NoFlowInFile, SameFlowTwice, NoRequirementFile, BadTeamFile;
+    and what is wrong with `before`.
     """
     folder = folder.absolute()
     take = [_requirement_file(folder, file) for file in take]
@@ -132,6 +134,9 @@ def make_template(
             text, added = add_flows(before, flows, offered=offered)
             text, steps = add_steps(text, flows)
             text = f"#:schema {SCHEMA_NAME}\n{text}" if schema and not text.startswith("#:schema") else text
+        if extends:
+            text, new = extend(text, Path(os.path.relpath(folder / extends, folder)).as_posix())
+            added += new
         for file in take:
             for level in [("flow", flow.name) for flow in flows] or [("env", "base")]:
                 text, new = take_file(text, level, file)
@@ -222,6 +227,20 @@ def compose(flows: Sequence[DecoratedFlow], *, schema: bool = False, offered: Se
     text = (f"#:schema {SCHEMA_NAME}\n" if schema else "") + _TITLE
     text += f"\n[envlock]\n{settings_text(_SETTINGS, commented=True)}\n"
     return text + ("".join(f"\n{flow_text(flow, offered=offered)}" for flow in flows) or _EXAMPLE)
+
+
+def extend(text: str, team_file: str) -> tuple[str, list[KeyPath]]:
+    """The text of an envlock.toml that extends a team file, and the key, where that is new."""
+    place: KeyPath = ("envlock", "extends")
+    document = toml_of(text)
+    before = table_at(document, place[:1]).get("extends")
+    if before == team_file:
+        return text, []
+    value = quoted(team_file)
+    text = replace(text, place, value) if before is not None else insert(text, place, value, header=1)
+    set_value(document, place, team_file)
+    checked(text, document)
+    return text, [place]
 
 
 def write_template(
