@@ -26,6 +26,11 @@ def rows(folder: Path) -> list[Row]:
             21,
         )
     ]
+    subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
+    subprocess.run(["git", "add", "."], cwd=project, check=True)
+    hook = Command([ENVLOCK, "check", "--staged"], project)
+    claim = "the same as a pre-commit hook (`check --staged`), against `python -c pass`"
+    found.append(at_most(claim, 15, hook, Command([PYTHON, "-c", "pass"], project), 21))
     peers = Peers(folder / "peers")
     found.append(at_least_faster("the same, against `poetry check --lock`", 5, check, peers.poetry(), 5))
     pdm = peers.pdm()
