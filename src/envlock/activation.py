@@ -301,6 +301,9 @@ def _shell_output(scripts: Sequence[str], prefix: str, variables: Mapping[str, s
         )
     except OSError as error:
         raise _failure()(prefix, scripts[0], f"{shell} cannot be started ({error.strerror})") from None
+    from envlock.reporter import running
+
+    told = running([shell, *scripts])
     in_time = True
     try:
         output, _ = process.communicate(timeout=seconds)
@@ -312,6 +315,7 @@ def _shell_output(scripts: Sequence[str], prefix: str, variables: Mapping[str, s
         _kill(process.pid)
         process.wait()
         raise
+    told.ended(f"status {process.returncode}")
     parts = os.fsdecode(output).split("\0")[:-1]
     if not in_time:
         started = [each for each in parts if each in scripts]

@@ -142,7 +142,22 @@ values=(('TEAM', 'tk-1'),))
     made = Address(url + written[at:], place, of_path)
     if "${" in made.url or not fits(made.url):
         raise BadVariable(re.findall(VARIABLE, written), needed_by, expected)
+    remember(made)
     return made
+
+
+_FILLED_IN: dict[Address, None] = {}
+
+
+def remember(found: Address) -> None:
+    """Let `hide_all` hide what was filled into the path of a URL."""
+    if found.hidden is not None:
+        _FILLED_IN[found] = None
+
+
+def hide_all(text: str) -> str:
+    """As `hide`, of all URLs whose variables this process has filled in: for what is not about one of them."""
+    return hide(text, tuple(_FILLED_IN))
 
 
 def hide(text: str, addresses: Iterable[Address]) -> str:

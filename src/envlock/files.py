@@ -315,6 +315,20 @@ def sha256_of_stream(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
+def hold_lock(handle: int, place: Path | str, *, shared: bool = False) -> None:
+    """Hold the lock of an open folder, which ends with the process; wait while another one holds it. Raises OSError."""
+    import fcntl
+
+    from envlock.reporter import waiting
+
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with waiting(f"another process, which holds {place}"):
+            fcntl.flock(handle, kind)
+
+
 _YOUNG = 10.0
 """Seconds in which a folder may have no lock yet, which matters where processes do not see each other."""
 _LEFT = r"(?:envlock-(?:push-|shell-|metaflow-)?|\.hashed-)([0-9]+)-"

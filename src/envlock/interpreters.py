@@ -215,17 +215,20 @@ def _run(path: str) -> tuple[str, str]:
     """The interpreter's answer to _QUESTION, and why it has none; one of the two is empty."""
     import subprocess
 
+    from envlock.reporter import running
+
     try:
-        ran = subprocess.run(
-            [path, "-I", "-S", "-c", _QUESTION],
-            env=without_python(os.environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=60,
-            check=False,
-        )
+        with running([path, "-I", "-S", "-c", _QUESTION]):
+            ran = subprocess.run(
+                [path, "-I", "-S", "-c", _QUESTION],
+                env=without_python(os.environ),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=60,
+                check=False,
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         return "", f"does not run ({error})"
     if ran.returncode == 0 and len(ran.stdout.split()) == 5:

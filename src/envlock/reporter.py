@@ -5,6 +5,10 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+_LONGEST = 300
+"""Characters of a word that are shown."""
 
 
 class Reporter:
@@ -46,12 +50,13 @@ def show_details(show: Callable[[str], None] | None) -> None:
 
 
 class Detail:
-    """One thing that takes time: a program that runs, an answer that is waited for. It says how it ended, and when.
+    """One thing that takes time: a program that runs, an answer that is waited for. A context manager.
 
-    Costs next to nothing where no details are shown. What is said has its number, as several run at a time.
+    Says what it is when it begins, and how it ended, after how long. Costs next to nothing if no details are shown.
+    What is said has its number, because several run at a time.
     """
 
-    def __init__(self, what: str, words: Iterable[object]) -> None:
+    def __init__(self, what: str) -> None:
         self._number = 0
         if _show is None:
             return
@@ -60,29 +65,51 @@ class Detail:
         global _last  # noqa: PLW0603
         self._number = _last = _last + 1
         self._began = monotonic()
-        _show(f"[{self._number}] {what} {' '.join(map(str, words))}")
+        _show(f"[{self._number}] {what}")
 
-    def ended(self, how: object = "done") -> None:
-        """Say that it ended, how, and how long it took."""
+    def __enter__(self) -> Detail:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.ended("done" if kind is None else f"failed ({kind.__name__})")
+
+    def ended(self, how: object) -> None:
+        """Say how it ended, unless that is said."""
         if self._number and _show is not None:
             from time import monotonic
 
             _show(f"[{self._number}] {how} after {monotonic() - self._began:.2f} s")
+        self._number = 0
+
+
+def _word(word: object) -> str:
+    r"""A word of a command, as a shell reads it; what is long, or has several lines, is a program, and is cut.
+
+    >>> _word("a b"), _word("import x\nx.main()")
+    ("'a b'", "'import x...'")
+    """
+    from shlex import quote
+
+    text = str(word)
+    first = text.split("\n", 1)[0]
+    return quote(text if text == first and len(text) <= _LONGEST else f"{first[:_LONGEST]}...")
 
 
 def running(command: Iterable[object]) -> Detail:
-    """Say that a program is run, with its arguments."""
-    return Detail("run", command)
+    """Say that a program runs, with its arguments. A secret that is no part of a URL must not be among them."""
+    return Detail(f"run {' '.join(map(_word, command))}" if _show is not None else "")
 
 
 def asking(method: str, url: str) -> Detail:
-    """Say that a URL is asked. What shows it leaves its credentials out."""
-    return Detail("ask", (method, url))
+    """Say that a URL is requested. What shows it leaves its credentials out."""
+    return Detail(f"request {method} {url}")
 
 
 def waiting(what: str) -> Detail:
     """Say what is waited for, such as another process."""
-    return Detail("wait for", (what,))
+    return Detail(f"wait for {what}")
 
 
 def detail(message: str) -> None:

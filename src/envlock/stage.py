@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.places import home
+from envlock.reporter import detail
 from envlock.trust import Closed, make_folder
 from metaflow_extensions.envlock.plugins.node import stage as of_node
 
@@ -35,6 +36,11 @@ def make_once(
     raise, nothing is left, and a kill at any moment leaves nothing that is at its place and whole. What is made is
     closed to others, whatever the umask. Raises OSError.
     """
+
+    def wait() -> None:
+        detail(f"wait for another process, which makes {place}")
+        waiting()
+
     make_folder(str(place.parent / STAGES), str(home()))
     with Closed():
         return of_node.make_once(
@@ -42,5 +48,5 @@ def make_once(
             is_whole=is_whole,
             build=lambda stage: build(Path(stage)),
             seal=seal,
-            waiting=waiting,
+            waiting=wait,
         )

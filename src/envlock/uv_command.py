@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from envlock.errors import HydrateError
 from envlock.files import temporary_folder
 from envlock.places import folder_in_home
+from envlock.reporter import running
 from envlock.trust import distrust
 
 if TYPE_CHECKING:
@@ -89,15 +90,19 @@ def run_uv(
 
     `executable` is by default that of `uv_executable`. Costs 5 ms on top of uv's own time. Raises NoUv.
     """
-    return subprocess.run(
-        [str(executable or uv_executable()), *arguments, "--no-config"],
-        env=uv_environment(extra),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    command = [str(executable or uv_executable()), *arguments, "--no-config"]
+    with running(command) as told:
+        ran = subprocess.run(
+            command,
+            env=uv_environment(extra),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+        told.ended(f"status {ran.returncode}")
+    return ran
 
 
 def default_index() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,7 +110,8 @@ def test_a_channel_of_one_package_alone_from_config_to_run(
     assert added.stdout.startswith(f'+ "{url}::secret" = ">=2"')
     envlock("remove", "--conda", "lower")
     envlock("add", "--conda", "lower")
-    said = envlock("lock", env=variables).text + envlock("push", env=variables).text
+    said = envlock("lock", "-v", env=variables).text + envlock("push", "-v", env=variables).text
+    assert re.search(rf"^debug: \[\d+\] request GET {re.escape(url)}/\S+/secret-", said, re.MULTILINE)
     places = {package.name: package.url for package in read_lock(conda_project.lock_of("linux-64")).packages}
     assert places["secret"].startswith(f"{url}/")
     assert not places["lower"].startswith(url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +77,8 @@ def test_credentials_are_used_and_never_written(
     url = private_index.url.replace("http://", scheme)
     project = ProjectFolder.make(tmp_path / "project", url)
     project.write_env("alpha", archs=["linux-64"], more=f'extra_indices = ["{url}", "{index.url}"]')
-    ran = envlock("lock", env={**variables, "UV_CACHE_DIR": str(tmp_path / "uv-cache"), "TMPDIR": str(tmp_path)})
+    ran = envlock("lock", "-v", env={**variables, "UV_CACHE_DIR": str(tmp_path / "uv-cache"), "TMPDIR": str(tmp_path)})
+    assert re.search(r"^debug: \[1\] run \S*uv pip compile ", ran.stderr, re.MULTILINE)
     assert project.pins() == {"alpha": "2.0", "beta": "2.0"}
     assert {request.user for request in private_index.requests if request.status == 200} == {"reader"}
     assert SECRET not in ran.text
@@ -85,7 +87,7 @@ def test_credentials_are_used_and_never_written(
     wrong = {name: "wr0ng-passw0rd" if value == SECRET else value for name, value in variables.items()}
     project.config.write_text(project.config.read_text().replace(SECRET, "wr0ng-passw0rd").replace("alpha", "lam"))
     (isolated / ".netrc").write_text(netrc.replace(SECRET, "wr0ng-passw0rd"))
-    ran = envlock("lock", check=4, env=wrong)
+    ran = envlock("lock", "-v", check=4, env=wrong)
     assert "error[index-unauthorized]" in ran.stderr
     assert "wr0ng-passw0rd" not in ran.text
     ran = envlock("lock", "--json", check=4, env=wrong)

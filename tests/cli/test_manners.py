@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -11,9 +13,11 @@ import pytest
 
 from envlock import reporter
 from envlock.__main__ import main
+from envlock.addresses import address
 from envlock.cli import console
 from envlock.cli.options import JSON
 from envlock.cli.progress import LiveReporter
+from envlock.files import hold_lock
 from tests.cli.test_command import commands, value_of
 from tests.support import ProjectFolder
 
@@ -98,6 +102,7 @@ def test_no_bars_are_drawn_into_what_is_quiet_or_detailed(
 def test_details_are_numbered_and_without_credentials(capsys: pytest.CaptureFixture[str]) -> None:
     reporter.detail("nobody wants to know")
     reporter.asking("GET", "https://index.example/").ended(200)
+    before = reporter._last
     try:
         console.print_as(verbose=True)
         first = reporter.asking("GET", "https://me:pw@index.example/simple/x?token=1")
@@ -106,12 +111,13 @@ def test_details_are_numbered_and_without_credentials(capsys: pytest.CaptureFixt
         first.ended(200)
     finally:
         console.print_as()
+    number = before + 1
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(" after ")[0] for line in lines] == [
-        f"debug: [{first._number}] ask GET https://index.example/simple/x",
-        f"debug: [{second._number}] run uv pip compile ::error::x",
-        f"debug: [{second._number}] status 1",
-        f"debug: [{first._number}] 200",
+        f"debug: [{number}] request GET https://index.example/simple/x",
+        f"debug: [{number + 1}] run uv pip compile...",
+        f"debug: [{number + 1}] status 1",
+        f"debug: [{number}] 200",
     ]
 
 
@@ -156,3 +162,86 @@ def test_an_error_of_every_command_can_be_json(
         error = json.loads(told.out)["error"]
         assert error.get("code") or error["errors"], name
         assert told.err == "", name
+
+
+SECRET = "s3cr3t-t0ken-of-ours"
+SPELT = [
+    *(
+        f"https://{who}@index.example/simple/"
+        for who in (f"me:{SECRET}", SECRET, f":{SECRET}", f"{SECRET}:", f"me%40x:{SECRET}")
+    ),
+    *(
+        f"{scheme}://me:{SECRET}@host.example/a"
+        for scheme in ("http", "git+ssh", "ssh", "git+https", "socks5", "s3", "ftp")
+    ),
+    f"https://me:{SECRET}@[::1]:8080/simple",
+    f"https://me:a@b{SECRET}@index.example/simple",
+    f"https://me:{SECRET}$x@index.example/simple",
+    f"https://me:{SECRET}${{TOKEN:-a b}}@index.example/simple/",
+    f"https://index.example/simple?token={SECRET}",
+    f"https://bucket.example/a.whl?X-Amz-Signature={SECRET}&X-Amz-Expires=3600",
+    f"https://account.example/envs/a?sv=2024&sig={SECRET}",
+    f"https://index.example/simple#{SECRET}",
+    f"https://channel.example/t/{SECRET}/team/noarch/repodata.json",
+    f"https://me:pw@channel.example/t/{SECRET}/team",
+    f"HTTPS://me:{SECRET}@INDEX.example/simple",
+    f"https//me:{SECRET}@index.example/simple/",
+    f"https:/me:{SECRET}@index.example/simple/",
+    f"me:{SECRET}@index.example/simple",
+    f"--index-url=https://me:{SECRET}@index.example/simple",
+    f"rich @ git+https://{SECRET}@code.example/team/rich@v1",
+    f"env.base.https://me:{SECRET}@index.example/simple",
+    f"'https://me:{SECRET}@index.example/simple'",
+]
+
+
+@pytest.mark.parametrize("text", SPELT)
+def test_no_detail_has_a_secret(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        console.print_as(verbose=True)
+        with reporter.running(["tool", text, f"-i {text}"]), reporter.asking("GET", text), reporter.waiting(text):
+            reporter.detail(f"see {text}, and ({text})")
+    finally:
+        console.print_as()
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 7
+    assert SECRET not in told
+    assert "t0ken" not in told
+
+
+def test_no_detail_has_what_a_variable_of_a_url_holds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEAM_TOKEN", SECRET)
+    found = address("https://index.example/${TEAM_TOKEN}/simple/")
+    try:
+        console.print_as(verbose=True)
+        reporter.asking("GET", found.asked)
+        reporter.running(["git", "fetch", f"{found.url}rich", f"https://files.example/{SECRET}/a.whl"])
+    finally:
+        console.print_as()
+    told = capsys.readouterr().err
+    assert SECRET not in told
+    assert told.count("${TEAM_TOKEN}") == 3
+
+
+def test_a_lock_that_another_process_holds_is_a_detail(tmp_path: Path) -> None:
+    other, mine = os.open(tmp_path, os.O_RDONLY), os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    told: list[str] = []
+
+    def tell(message: str) -> None:
+        told.append(message)
+        fcntl.flock(other, fcntl.LOCK_UN)
+
+    reporter.show_details(tell)
+    try:
+        hold_lock(mine, tmp_path)
+        hold_lock(mine, tmp_path)
+    finally:
+        reporter.show_details(None)
+        os.close(other)
+        os.close(mine)
+    first, second = told
+    assert f"wait for another process, which holds {tmp_path}" in first
+    assert " done after 0." in second

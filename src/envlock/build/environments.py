@@ -24,6 +24,7 @@ from envlock.files import CONFIG_BYTES, NotPlain, read_file, temporary_folder, t
 from envlock.model.url import is_local
 from envlock.places import folder_in_home
 from envlock.redaction import shown
+from envlock.reporter import running
 from envlock.stage import make_once
 from envlock.uv_command import uv_environment, uv_executable, uv_reason
 
@@ -244,16 +245,19 @@ def _run(
     settings: tuple[str, ...],
     variables: dict[str, str],
 ) -> None:
-    ran = subprocess.run(
-        [str(uv_executable()), *arguments, *settings],
-        cwd=folder,
-        env=uv_environment(variables),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    command = [str(uv_executable()), *arguments, *settings]
+    with running(command) as told:
+        ran = subprocess.run(
+            command,
+            cwd=folder,
+            env=uv_environment(variables),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+        told.ended(f"status {ran.returncode}")
     if ran.returncode != 0:
         urls = filter(None, (*recipe.index_urls, *recipe.find_links_urls, recipe.default_index_url))
         lines = uv_reason(hide(ran.stderr, map(address, urls)))[:_LINES]

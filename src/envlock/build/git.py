@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
-from envlock.addresses import Address, hide
+from envlock.addresses import Address, hide, remember
 from envlock.build.errors import GitUnreachable, NoGit, NoSuchRef, UnusableRepository
 from envlock.config.local_sources import ssh_url
 from envlock.credentials import Credentials
 from envlock.files import CONFIG_BYTES, read_file, temporary_folder
 from envlock.model.url import COMMIT, strip_credentials
+from envlock.reporter import running
 from envlock.revisions import files_below
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class _Repository(NamedTuple):
 
     @classmethod
     def of(cls, url: str, kept: str, source: str) -> _Repository:
+        remember(Address(url, kept or strip_credentials(url)))
         return cls(url, kept or strip_credentials(url), source)
 
 
@@ -332,18 +334,22 @@ def _run(
 ) -> subprocess.CompletedProcess[str]:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+    place = ("-C", str(folder)) if folder is not None else ()
     try:
-        return subprocess.run(
-            ["git", *_SETTINGS, *(("-C", str(folder)) if folder is not None else ()), *arguments],
-            cwd=folder or "/",
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            timeout=timeout,
-            umask=0o022,
-            check=False,
-        )
+        with running(["git", *place, *arguments]) as told:
+            ran = subprocess.run(
+                ["git", *_SETTINGS, *place, *arguments],
+                cwd=folder or "/",
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="surrogateescape",
+                timeout=timeout,
+                umask=0o022,
+                check=False,
+            )
+            told.ended(f"status {ran.returncode}")
+        return ran
     except FileNotFoundError:
         raise NoGit(source) from None

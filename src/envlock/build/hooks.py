@@ -26,6 +26,7 @@ from envlock.errors import EnvlockError
 from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.places import folder_in_home
 from envlock.redaction import redact
+from envlock.reporter import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -259,9 +260,11 @@ def _run(command: Sequence[str], folder: Path, variables: dict[str, str], log: P
             start_new_session=True,
         )
         _running.add(process.pid)
+    told = running([command[0], "-c", "the hooks of the backend"])
     try:
         return process.wait()
     finally:
+        told.ended(f"status {process.returncode}")
         with _guard:
             _running.discard(process.pid)
         with suppress(ProcessLookupError, PermissionError):

@@ -24,6 +24,7 @@ from envlock.credentials import Credentials
 from envlock.files import PACKAGE_BYTES
 from envlock.model.url import host, is_local
 from envlock.redaction import redact
+from envlock.reporter import asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -251,7 +252,9 @@ class Upstream:
             authorization = self._credentials.authorization(str(url)) if is_safe else None
             if authorization is not None:
                 headers["Authorization"] = authorization
-            response = self._sent(client, client.build_request("GET", url, headers=headers))
+            with asking("GET", str(url)) as told:
+                response = self._sent(client, client.build_request("GET", url, headers=headers))
+                told.ended(response.status_code)
             if not response.has_redirect_location:
                 return response, authorization is not None
             response.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from envlock.cache.errors import CacheUnusable, StoredFileTooLarge
 from envlock.cache.layout import checked
 from envlock.cache.port import Entry, tell_nobody
-from envlock.files import LOCK_BYTES, NotPlain, read_file, sha256_of_stream
+from envlock.files import LOCK_BYTES, NotPlain, hold_lock, read_file, sha256_of_stream
 from envlock.revisions import files_below
 
 if TYPE_CHECKING:
@@ -322,7 +321,7 @@ def _name_exclusively(stage: Path, place: Path) -> None:
         return
     handle = os.open(stage.parent, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        hold_lock(handle, stage.parent)
         if os.path.lexists(place):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
         stage.rename(place)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from envlock.cache.layout import PACKAGES
 from envlock.cache.packages import path_of
+from envlock.files import hold_lock
 from envlock.trust import make_folder
 
 if TYPE_CHECKING:
@@ -100,7 +101,10 @@ def _locked(folder: Path, kind: int) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
-            fcntl.flock(handle, kind)
+            if kind == fcntl.LOCK_SH:
+                hold_lock(handle, folder, shared=True)
+            else:
+                fcntl.flock(handle, kind)
         except BlockingIOError:
             raise
         except OSError:
@@ -116,7 +120,7 @@ def _alone(folder: Path) -> Iterator[bool]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            hold_lock(handle, folder)
         except OSError:
             yield False
         else:

@@ -76,9 +76,10 @@ def print_as(
 
 
 def _detail(message: str) -> None:
+    from envlock.addresses import hide_all
     from envlock.redaction import without_credentials
 
-    sys.stderr.write(f"debug: {one_line(without_credentials(message))}\n")
+    sys.stderr.write(f"debug: {one_line(without_credentials(hide_all(message)))}\n")
 
 
 def draws_progress() -> bool:

@@ -10,6 +10,7 @@ from envlock.conda import event_loop
 from envlock.conda.channels import without_secrets
 from envlock.conda.errors import ChannelFailure
 from envlock.redaction import URL_IN_TEXT
+from envlock.reporter import asking
 
 if TYPE_CHECKING:
     from rattler.networking import Client
@@ -36,7 +37,8 @@ def fetch(url: str, writer: Writer, client: Client) -> None:
     from rattler.package_streaming import download_to_writer
 
     try:
-        event_loop.run(download_to_writer(client, url, writer))
+        with asking("GET", url):
+            event_loop.run(download_to_writer(client, url, writer))
     except RuntimeError as error:  # py-rattler has no class for it
         raise failure_of(str(error), url) from None
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from envlock.conda.channels import without_secrets
 from envlock.conda.errors import ChannelFailure
+from envlock.reporter import asking
 
 if TYPE_CHECKING:
     from envlock.conda.client import Place
@@ -66,7 +67,8 @@ def _answers(place: Place) -> bool:
     import httpx
 
     try:
-        with httpx.stream("GET", f"{without_secrets(place.url)}/noarch/repodata.json", timeout=PATIENCE):
+        url = f"{without_secrets(place.url)}/noarch/repodata.json"
+        with asking("GET", url), httpx.stream("GET", url, timeout=PATIENCE):
             return True
     except httpx.TimeoutException:
         return False

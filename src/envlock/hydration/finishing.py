@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from envlock.activation import without_python
 from envlock.files import MEMO_BYTES, read_file
 from envlock.hydration.errors import LinkScriptFailed, disk_full, is_full
+from envlock.reporter import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,15 +45,16 @@ def compile_bytecode_below(folder: Path, python: Path, reporter: Reporter) -> No
 
 def _compile(folder: Path, python: Path, *, workers: int) -> subprocess.CompletedProcess[str]:
     command = ["-I", "-m", "compileall", "-q", "-j", str(workers), "--invalidation-mode", "timestamp"]
-    return subprocess.run(
-        [python, *command, folder],
-        env=without_python(os.environ),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    with running([python, *command, folder]):
+        return subprocess.run(
+            [python, *command, folder],
+            env=without_python(os.environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
 
 
 def run_link_scripts(lock: Lock, place: Path, options: InstallOptions, reporter: Reporter) -> None:

@@ -19,6 +19,7 @@ from envlock.files import json_of
 from envlock.lockfile.canonical_text import filename_of
 from envlock.model.lock import LockedPackage
 from envlock.model.url import strip_credentials
+from envlock.reporter import asking
 from envlock.resolve.errors import IndexNotFound, IndexUnauthorized, IndexUnreachable
 from envlock.resolve.port import Request
 
@@ -115,8 +116,12 @@ def _missing(urls: Iterable[str]) -> Iterator[tuple[str, str]]:
         root = place.asked.rstrip("/") + "/"
         try:
             # Only the status is read: the root page of a large index is tens of megabytes.
-            with httpx.stream("GET", root, auth=credentials_for(url), follow_redirects=True, timeout=10) as answer:
+            with (
+                asking("GET", root) as told,
+                httpx.stream("GET", root, auth=credentials_for(url), follow_redirects=True, timeout=10) as answer,
+            ):
                 status = answer.status_code
+                told.ended(status)
         except (httpx.HTTPError, httpx.InvalidURL):
             continue
         if status == httpx.codes.NOT_FOUND:
@@ -135,15 +140,19 @@ def files_of(written: str, name: str, environment: str, arch: str, *, is_page: b
     page = place.asked if is_page else f"{place.asked.rstrip('/')}/{name}/"
     body, kind = b"", ""
     try:
-        with httpx.stream(
-            "GET",
-            page,
-            auth=credentials_for(place.url),
-            follow_redirects=True,
-            timeout=10,
-            headers={"Accept": f"{_JSON}, text/html;q=0.2"},
-        ) as answer:
+        with (
+            asking("GET", page) as told,
+            httpx.stream(
+                "GET",
+                page,
+                auth=credentials_for(place.url),
+                follow_redirects=True,
+                timeout=10,
+                headers={"Accept": f"{_JSON}, text/html;q=0.2"},
+            ) as answer,
+        ):
             status, kind = answer.status_code, answer.headers.get("Content-Type", "")
+            told.ended(status)
             end = time.monotonic() + _DEADLINE
             for piece in answer.iter_bytes() if status == httpx.codes.OK else ():
                 body += piece

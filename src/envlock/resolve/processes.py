@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from envlock.reporter import running
+
 
 class Processes:
     """Runs processes for several threads. `end` ends the running ones, and starts no more."""
@@ -39,11 +41,13 @@ class Processes:
                 errors="replace",
             )
             self._running.add(process)
+        told = running(command)
         try:
             output, error = process.communicate(given or None)
         finally:
             with self._guard:
                 self._running.discard(process)
+            told.ended(f"status {process.returncode}")
         return subprocess.CompletedProcess(command, process.returncode, output, error)
 
     @contextmanager
@@ -72,7 +76,7 @@ class Processes:
         if process is None:
             yield None
             return
-        with process:
+        with running(command), process:
             try:
                 yield process
                 process.communicate()

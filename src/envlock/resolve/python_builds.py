@@ -19,6 +19,7 @@ from envlock.files import json_of
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_64, OSX_ARM64, Arch
 from envlock.model.lock import LockedPython
 from envlock.model.url import strip_credentials
+from envlock.reporter import asking
 from envlock.uv_command import run_uv, uv_reason
 
 if TYPE_CHECKING:
@@ -192,7 +193,11 @@ def _read_sums(url: str) -> Mapping[str, str]:
     shown = strip_credentials(url)
     try:
         limits = httpx.Timeout(30, connect=10)
-        with httpx.stream("GET", shown, auth=credentials_for(url), follow_redirects=True, timeout=limits) as answer:
+        with (
+            asking("GET", shown) as told,
+            httpx.stream("GET", shown, auth=credentials_for(url), follow_redirects=True, timeout=limits) as answer,
+        ):
+            told.ended(answer.status_code)
             answer.raise_for_status()
             text = _bounded(shown, answer.iter_bytes()).decode(errors="replace")
     except httpx.HTTPStatusError as error:

@@ -26,6 +26,7 @@ from envlock.cache.layout import checked
 from envlock.cache.port import Entry, tell_nobody
 from envlock.errors import EnvlockError
 from envlock.files import LOCK_BYTES
+from envlock.reporter import asking
 from metaflow_extensions.envlock.plugins.node.transport import CHANCE
 
 if TYPE_CHECKING:
@@ -206,7 +207,10 @@ class BucketStore:
         while True:
             try:
                 files = self._service.files
-                result: _Result = sync(files.loop, call, timeout=seconds)
+                with asking(
+                    {"read": "read", "written": "write"}.get(doing, doing), f"{self._service.place.url}/{about}"
+                ):
+                    result: _Result = sync(files.loop, call, timeout=seconds)
             except EnvlockError:  # of opening; `raises` imports what may be what is broken
                 raise
             except self._service.raises() as error:
