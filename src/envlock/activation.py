@@ -93,14 +93,29 @@ def activated(
     for name in _OF_VENV:
         variables.pop(name, None)
     variables["PATH"] = with_programs(prefix, variables)
-    variables["CONDA_PREFIX"] = prefix
-    variables["CONDA_DEFAULT_ENV"] = _default_name(prefix)
-    variables["CONDA_SHLVL"] = "1"
+    variables.update(_of_conda(prefix))
     for name, value in _variables_of(prefix).items():
         if name in variables:
             variables[f"__CONDA_SHLVL_0_{name}"] = variables[name]
         variables[name] = value
-    return _sourced(_scripts(prefix, "activate.d"), prefix, variables, warn, seconds)
+    return _sourced(scripts_of(prefix), prefix, variables, warn, seconds)
+
+
+def _of_conda(prefix: str) -> dict[str, str]:
+    return {"CONDA_PREFIX": prefix, "CONDA_DEFAULT_ENV": _default_name(prefix), "CONDA_SHLVL": "1"}
+
+
+def variables_set_in(prefix: str) -> dict[str, str]:
+    """The variables that entering a prefix sets, but for PATH and what its scripts set. Raises ActivationFailed."""
+    if os.path.isdir(os.path.join(prefix, "conda-meta")):
+        return {"PYTHONNOUSERSITE": "1", **_of_conda(prefix), **_variables_of(prefix)}
+    own = _of_environment(prefix, os.path.join(prefix, _VARIABLES))
+    return {"PYTHONNOUSERSITE": "1", "VIRTUAL_ENV": prefix, **own}
+
+
+def scripts_of(prefix: str) -> list[str]:
+    """The scripts that entering a prefix sources, in order. Raises ActivationFailed."""
+    return _scripts(prefix, "activate.d")
 
 
 def without_python(environ: Mapping[str, str], *more: str) -> dict[str, str]:
@@ -290,7 +305,7 @@ def _shell_output(scripts: Sequence[str], prefix: str, variables: Mapping[str, s
     import subprocess
 
     given = {name: value for name, value in variables.items() if name not in _STEERS_THE_SHELL}
-    shell = _shell(variables.get("PATH", os.defpath))
+    shell = shell_for_scripts(variables.get("PATH", os.defpath))
     try:
         process = subprocess.Popen(
             [shell, "-c", _PROGRAM, shell, *scripts],
@@ -332,7 +347,7 @@ def _kill(group: int) -> None:
         return
 
 
-def _shell(path: str) -> str:
+def shell_for_scripts(path: str) -> str:
     """bash, which activation scripts need in practice; else the system's sh."""
     candidates: Iterable[str] = (*_SHELLS, *(os.path.join(folder, "bash") for folder in path.split(":") if folder))
     return next((each for each in candidates if os.access(each, os.X_OK)), "/bin/sh")

@@ -50,8 +50,20 @@ _FORCE = Flag(
 _REBUILD = Flag("--rebuild", "Create it again even if it exists, and check the hashes of all packages again.")
 
 
+_INTO_DIR = Value(
+    "--into-dir",
+    "FOLDER",
+    "With --pathspec: also unpack the code of that run into this new folder, with a `python` and an `enter.sh` that "
+    "run it in the environment.",
+)
+_INSTALL_NOTEBOOK = Flag(
+    "--install-notebook", "With --pathspec: also install a Jupyter kernel of it, with the code of --into-dir."
+)
+
+
 @command(
-    _SHARED, ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC, _NAME, _IN_PROJECT, _INTO, _FORCE, _REBUILD, OFFLINE, JSON, CONFIG
+    *(_SHARED, ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC, _NAME, _IN_PROJECT, _INTO, _INTO_DIR, _INSTALL_NOTEBOOK),
+    *(_FORCE, _REBUILD, OFFLINE, JSON, CONFIG),
 )
 def create(line: CommandLine) -> int:
     """Create a locked environment on this machine and print its path.
@@ -67,31 +79,83 @@ def create(line: CommandLine) -> int:
     - `envlock create --step train --rebuild`
     - `envlock create team/base:v1 --name base`
     - `envlock create --pathspec TrainFlow/142/train`
+    - `envlock create --pathspec TrainFlow/142/train --into-dir past --install-notebook`
     - `envlock create --step train --into /opt/envlock`
     """
-    from envlock.cli.errors import BadUsage
-
-    for option in (_NAME, _IN_PROJECT):
-        if line.has(option) and line.has(_INTO):
-            raise BadUsage(f"`{option.name}` and `--into` exclude each other: give one of them", "envlock create")
-    if line.has(_IN_PROJECT) and (line.has(_SHARED) or line.has(PATHSPEC)):
-        raise BadUsage("`--in-project` is for environments of the project: give --step or --env", "envlock create")
-    into = _folder(line.value(_INTO)) if line.has(_INTO) else None
+    _refuse_combinations(line)
+    into = _folder(line, _INTO) if line.has(_INTO) else None
     name = _checked(line.value(_NAME)) if line.has(_NAME) else ""
     wanted: Wanted | None = None
-    if not (line.has(_SHARED) or line.has(PATHSPEC)):
-        wanted = Wanted.of(line, rebuild=line.has(_REBUILD))
-        prefix = ready_prefix(wanted) if into is None else _find_or_hydrate(wanted, into)
-    elif (line.has(_SHARED) and line.has(PATHSPEC)) or any(line.has(each) for each in (ONE_FLOW, ONE_STEP, ONE_ENV)):
-        raise BadUsage(
-            "give one environment: an alias or ids, --flow and --step, --env, or --pathspec", "envlock create"
-        )
-    else:
+    if line.has(_SHARED):
         prefix = _make_shared(line, into)
+    else:
+        wanted = Wanted.of(line, rebuild=line.has(_REBUILD))
+        if line.has(_INTO_DIR) or line.has(_INSTALL_NOTEBOOK):
+            prefix = _create_with_code(line, wanted)
+        else:
+            prefix = ready_prefix(wanted) if into is None else _find_or_hydrate(wanted, into)
     if name or line.has(_IN_PROJECT):
-        _give_name(line, name, prefix, wanted)
+        _give_name(line, name, prefix, None if wanted is None or wanted.pathspec else wanted)
     print_prefix(line, prefix)
     return 0
+
+
+def _refuse_combinations(line: CommandLine) -> None:
+    """Raise BadUsage for options that do not go together."""
+    wrong = ""
+    beside = next((each.name for each in (_NAME, _IN_PROJECT, _INTO_DIR, _INSTALL_NOTEBOOK) if line.has(each)), "")
+    if line.has(_INTO) and beside:
+        wrong = f"`{beside}` and `--into` exclude each other: give one of them"
+    if line.has(_IN_PROJECT) and (line.has(_SHARED) or line.has(PATHSPEC)):
+        wrong = "`--in-project` is for environments of the project: give --step or --env"
+    if line.has(_SHARED) and any(line.has(each) for each in (ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC)):
+        wrong = "give one environment: an alias or ids, --flow and --step, --env, or --pathspec"
+    for option in (_INTO_DIR, _INSTALL_NOTEBOOK):
+        if line.has(option) and not line.has(PATHSPEC):
+            wrong = f"`{option.name}` is for what ran: give its --pathspec"
+    if wrong:
+        from envlock.cli.errors import BadUsage
+
+        raise BadUsage(wrong, "envlock create")
+
+
+def _create_with_code(line: CommandLine, wanted: Wanted) -> str:
+    """The prefix of what a task ran in, with the code of its run, and a kernel. What cannot work is refused first."""
+    import shlex
+    from pathlib import Path
+
+    from envlock.cli.console import write_err
+    from envlock.cli.kernel import subject_of
+    from envlock.cli.progress import LiveReporter
+    from envlock.errors import one_line
+    from envlock.workflow import task_code
+    from envlock.workflow.machine import kernels
+
+    project = open_project(line)
+    subject = subject_of(project, "", wanted.pathspec)
+    name = line.value(_NAME) if line.has(_NAME) else None
+    if line.has(_INSTALL_NOTEBOOK):
+        kernels.place_of(subject, name)
+    variables: dict[str, str] | None = None
+    if line.has(_INTO_DIR):
+        folder = _folder(line, _INTO_DIR)
+        task_code.check_folder(folder)
+        package = task_code.code_package(subject.name)
+        prefix = ready_prefix(wanted)
+        command = f"envlock create --pathspec {shlex.quote(wanted.pathspec)} --config {shlex.quote(str(project.path))}"
+        task_code.unpack_code(package, folder, Path(prefix), command)
+        variables = package.variables(folder)
+        write_err(one_line(f"note: the code of {subject.name} is in {folder}; {folder}/python runs it"))
+    else:
+        prefix = ready_prefix(wanted)
+    if line.has(_INSTALL_NOTEBOOK):
+        offline, force = line.has(OFFLINE), line.has(_FORCE)
+        with LiveReporter() as reporter:
+            made = kernels.install(
+                project, subject, reporter, name=name, variables=variables, offline=offline, force=force
+            )
+        write_err(one_line(f"note: Jupyter has the kernel {made.made_from.name}"))
+    return prefix
 
 
 def _checked(name: str) -> str:
@@ -119,16 +183,16 @@ def _give_name(line: CommandLine, name: str, prefix: str, wanted: Wanted | None)
         give_name(name, Path(prefix), origin, force=line.has(_FORCE))
 
 
-def _folder(text: str) -> Path:
+def _folder(line: CommandLine, option: Value) -> Path:
     """A folder as it was given, absolute. Raises BadUsage for none."""
     from pathlib import Path
 
     from envlock.cli.errors import BadUsage
     from envlock.places import expanded
 
-    if not text:
-        raise BadUsage("`--into` needs a folder", "envlock create")
-    return Path(os.path.abspath(expanded(text)))  # noqa: PTH100  pathlib's own keeps `..`
+    if not line.value(option):
+        raise BadUsage(f"`{option.name}` needs a folder", "envlock create")
+    return Path(os.path.abspath(expanded(line.value(option))))  # noqa: PTH100  pathlib's own keeps `..`
 
 
 def _find_or_hydrate(wanted: Wanted, into: Path) -> str:

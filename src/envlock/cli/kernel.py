@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from envlock.config.project import Project
-    from envlock.workflow.machine.kernels import Installed, Kernel, Subject
+    from envlock.workflow.machine.kernel_environment import Subject
+    from envlock.workflow.machine.kernels import Installed, Kernel
 
 _REFERENCE = Argument(
     "reference",
@@ -94,7 +95,7 @@ def subject_of(project: Project, reference: str, pathspec: str) -> Subject:
 
     from envlock.config.selection import choose_one
     from envlock.model.arch import host_arch
-    from envlock.workflow.machine.kernels import Subject, of_project
+    from envlock.workflow.machine.kernel_environment import Subject, of_project
     from envlock.workflow.references import referred
 
     config = f"--config {quote(str(project.path))}"

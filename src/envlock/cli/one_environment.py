@@ -6,7 +6,7 @@ import os
 import time
 
 from envlock.cli.command import Value
-from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, config_given
+from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, config_given
 from envlock.cli.prefix_memo import home, recall
 from envlock.in_use import hold, used
 from envlock.settings_files import settings_files
@@ -28,6 +28,7 @@ class Wanted:
         step: str = "",
         environment: str = "",
         name: str = "",
+        pathspec: str = "",
         config: str = "",
         offline: bool = False,
         hydrate: bool = True,
@@ -38,6 +39,7 @@ class Wanted:
         self.step = step
         self.environment = environment
         self.name = name
+        self.pathspec = pathspec
         self.config = config
         self.offline = offline
         self.hydrate = hydrate
@@ -50,17 +52,21 @@ class Wanted:
         """The environment of the options; `name` is the one of `--name`. Raises BadUsage if they name two."""
         values = [option for option in line.command.options if isinstance(option, Value)]
         twice = [option.name for option in values if line.count(option) > 1]
-        beside = [option.name for option in (ONE_FLOW, ONE_STEP, ONE_ENV, CONFIG) if name and line.has(option)]
+        is_task = PATHSPEC in values and line.has(PATHSPEC)
+        alone = "--name" if name else PATHSPEC.name if is_task else ""
+        others = (ONE_FLOW, ONE_STEP, ONE_ENV, *((CONFIG,) if name else ()), *((PATHSPEC,) if name and is_task else ()))
+        beside = [option.name for option in others if alone and line.has(option)]
         if twice or beside:
             from envlock.cli.errors import BadUsage
 
-            wrong = f"`{twice[0]}` is given twice" if twice else f"`--name` and `{beside[0]}` exclude each other"
+            wrong = f"`{twice[0]}` is given twice" if twice else f"`{alone}` and `{beside[0]}` exclude each other"
             raise BadUsage(f"{wrong}: give one environment", f"envlock {line.command.name}")
         return cls(
             flow=line.value(ONE_FLOW),
             step=line.value(ONE_STEP),
             environment=line.value(ONE_ENV),
             name=name,
+            pathspec=line.value(PATHSPEC) if is_task else "",
             config=config_given(line),
             offline=line.has(OFFLINE),
             hydrate=hydrate,
@@ -83,7 +89,7 @@ def ready_prefix(wanted: Wanted) -> str:
     prefix = None
     if wanted.name:
         prefix = _named(wanted.name)
-    elif not wanted.rebuild:
+    elif not (wanted.rebuild or wanted.pathspec):
         prefix = recall(wanted.key)
     if prefix is None:
         from envlock.cli.prefix import find_or_hydrate

@@ -6,7 +6,7 @@ import sys
 
 from envlock.cli.command import CommandLine, Flag, command
 from envlock.cli.one_environment import Wanted, ready_prefix
-from envlock.cli.options import CONFIG, FORCE, JSON, LOCAL_NAME, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP
+from envlock.cli.options import CONFIG, FORCE, JSON, LOCAL_NAME, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC
 
 _NO_HYDRATE = Flag("--no-hydrate", "Fail if the environment is not on this machine, instead of creating it.")
 
@@ -16,6 +16,7 @@ _NO_HYDRATE = Flag("--no-hydrate", "Fail if the environment is not on this machi
     ONE_STEP,
     ONE_ENV,
     LOCAL_NAME,
+    PATHSPEC,
     _NO_HYDRATE,
     OFFLINE,
     FORCE,
@@ -32,6 +33,7 @@ def path(line: CommandLine) -> int:
 
     - `envlock path --step train`
     - `$(envlock path --env base)/bin/python`
+    - `envlock path --pathspec TrainFlow/142/train`
     """
     wanted = Wanted.of(line, name=line.value(LOCAL_NAME), hydrate=not line.has(_NO_HYDRATE))
     print_prefix(line, ready_prefix(wanted))

@@ -43,20 +43,11 @@ def find_or_hydrate(wanted: Wanted, into: Path | None = None) -> str:
     if wanted.name:
         return _named(wanted)
     project = load_project(config_path(wanted.config))
+    if wanted.pathspec:
+        return str(_of_task(wanted, project, into))
     environment = choose_one(project, flow=wanted.flow, step=wanted.step, environment=wanted.environment)
     lock = find_lock(project, environment, host_arch())
-    prefix = None if wanted.rebuild else find_prefix(lock, into or home())
-    if prefix is None:
-        if not wanted.hydrate:
-            raise NotHydrated(environment.name, prefix_of(lock, home()))
-        from envlock.cli.progress import LiveReporter
-
-        with LiveReporter() as reporter:
-            prefix = hydrate(
-                project, lock, reporter, offline=wanted.offline, force=wanted.force, rebuild=wanted.rebuild, into=into
-            )
-    elif into is None:
-        know(project, lock)
+    prefix = _of_lock(wanted, project, lock, environment.name, into)
     if into is not None:
         return str(prefix)
     base = environment.base
@@ -65,6 +56,32 @@ def find_or_hydrate(wanted: Wanted, into: Path | None = None) -> str:
         deciding = _deciding(project, base, lock, prefix, is_nearest=not wanted.config)
         remember(wanted.key, str(prefix), deciding, began=wanted.began)
     return str(prefix)
+
+
+def _of_task(wanted: Wanted, project: Project, into: Path | None) -> Path:
+    """The prefix of what a task ran in. It is not remembered: a step may have more tasks tomorrow."""
+    from envlock.named.lookup import Lookup
+
+    lookup = Lookup(project, recalls=True)
+    found = lookup.pathspec(wanted.pathspec)
+    return _of_lock(wanted, project, lookup.lock(found, host_arch()), found.reference, into)
+
+
+def _of_lock(wanted: Wanted, project: Project, lock: Lock, name: str, into: Path | None) -> Path:
+    """The prefix of a lock, hydrated if it is not on this machine. Raises NotHydrated, and as `hydrate`."""
+    prefix = None if wanted.rebuild else find_prefix(lock, into or home())
+    if prefix is None:
+        if not wanted.hydrate:
+            raise NotHydrated(name, prefix_of(lock, home()))
+        from envlock.cli.progress import LiveReporter
+
+        with LiveReporter() as reporter:
+            return hydrate(
+                project, lock, reporter, offline=wanted.offline, force=wanted.force, rebuild=wanted.rebuild, into=into
+            )
+    if into is None:
+        know(project, lock)
+    return prefix
 
 
 def _deciding(project: Project, base: Base | None, lock: Lock, prefix: Path, *, is_nearest: bool) -> Iterator[str]:

@@ -8,7 +8,17 @@ import sys
 from envlock.activation import activated
 from envlock.cli.command import Argument, CommandLine, command
 from envlock.cli.one_environment import Wanted, held_prefix
-from envlock.cli.options import CONFIG, FORCE, KEEP_PYTHONPATH, LOCAL_NAME, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP
+from envlock.cli.options import (
+    CONFIG,
+    FORCE,
+    KEEP_PYTHONPATH,
+    LOCAL_NAME,
+    OFFLINE,
+    ONE_ENV,
+    ONE_FLOW,
+    ONE_STEP,
+    PATHSPEC,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +34,7 @@ _COMMAND = Argument("command", "-- COMMAND [ARGUMENTS]...", "What to run.")
     ONE_STEP,
     ONE_ENV,
     LOCAL_NAME,
+    PATHSPEC,
     OFFLINE,
     FORCE,
     KEEP_PYTHONPATH,
@@ -39,6 +50,7 @@ def run(line: CommandLine) -> int:
 
     - `envlock run --step train -- python train.py`
     - `envlock run --env base -- python -m pytest`
+    - `envlock run --pathspec TrainFlow/142/train -- python`
     """
     words = line.values(_COMMAND)
     if not words:

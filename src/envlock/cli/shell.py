@@ -16,6 +16,7 @@ from envlock.cli.options import (
     ONE_ENV,
     ONE_FLOW,
     ONE_STEP,
+    PATHSPEC,
     config_path,
 )
 from envlock.cli.run import forget_signals, variables_in
@@ -33,6 +34,7 @@ NAME_VARIABLE = "ENVLOCK_SHELL_NAME"
     ONE_STEP,
     ONE_ENV,
     LOCAL_NAME,
+    PATHSPEC,
     OFFLINE,
     FORCE,
     KEEP_PYTHONPATH,
@@ -49,6 +51,7 @@ def shell(line: CommandLine) -> int:
 
     - `envlock shell --step train`
     - `envlock shell --env base`
+    - `envlock shell --pathspec TrainFlow/142/train`
     """
     wanted = Wanted.of(line, name=line.value(LOCAL_NAME))
     return enter(wanted, keep_pythonpath=line.has(KEEP_PYTHONPATH))
@@ -102,8 +105,8 @@ def enter(wanted: Wanted, *, keep_pythonpath: bool = False) -> NoReturn:
 
 def _name_of(wanted: Wanted) -> str:
     """The name of the environment in the prompt: `Train/start`, or the name of its table."""
-    if wanted.name or wanted.environment:
-        return wanted.name or wanted.environment
+    if wanted.name or wanted.environment or wanted.pathspec:
+        return wanted.name or wanted.environment or wanted.pathspec
     if wanted.flow and wanted.step:
         return wanted.step if "/" in wanted.step else f"{wanted.flow}/{wanted.step}"
     from envlock.config.read import load_project

@@ -302,3 +302,39 @@ class PackageNotLocked(ConfigError):
             where=first_of(list(dict.fromkeys(environments)), most),
             hint=near or "envlock tree",
         )
+
+
+class NoCodePackage(ConfigError):
+    """The run of a task has no code package that could be unpacked."""
+
+    code = "no-code-package"
+    message = "there is no code package of {task}: {reason}"
+    hint = (
+        "set METAFLOW_FEAT_ALWAYS_UPLOAD_CODE_PACKAGE=1 for the next run; "
+        "for the environment alone: envlock create --pathspec {task}"
+    )
+
+    def __init__(self, task: str, reason: str) -> None:
+        super().__init__(task=task, reason=reason)
+
+
+class DamagedCodePackage(DamageError):
+    """A code package is not what Metaflow stored, or is not safe to unpack."""
+
+    code = "damaged-code-package"
+    message = "the code package of {task} is not unpacked: {reason}"
+    hint = "nothing of it was written; take a run whose code you trust"
+
+    def __init__(self, task: str, reason: str) -> None:
+        super().__init__(task=task, reason=reason)
+
+
+class CannotUnpack(ConfigError):
+    """The code of a task cannot be written into a folder."""
+
+    code = "cannot-unpack"
+    message = "the code cannot be unpacked into `{folder}`: {reason}"
+    hint = "name a folder that is empty, or a new one"
+
+    def __init__(self, folder: str, reason: str) -> None:
+        super().__init__(folder=folder, reason=reason)
