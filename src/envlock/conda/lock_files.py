@@ -287,16 +287,17 @@ def completed(
     assert facts is not None
     assert more is not None
     depends = more.depends
+    told = list(map(name_in, depends))
     is_as_told = True
     if states_needs:
         said = set(map(name_in, facts.depends))
-        told = list(map(name_in, depends))
         is_as_told = said == {*told}
         if not is_as_told:
             kept = [text for name, text in zip(told, depends, strict=True) if name in said or name.startswith("__")]
             lost = said.difference(told)
             depends = (*kept, *(text for text in facts.depends if name_in(text) in lost))
-    needed = edges(depends, names)
+            told = list(map(name_in, depends))
+    needed = tuple(sorted({name for name in told if name in names}))  # its edges
     place = (package.url, package.sha256, facts.channel, facts.subdir)
     if is_as_told and (found.url, found.sha256, more.channel, more.subdir) == place and facts.md5 in {"", more.md5}:
         # As nearly all are: all of it is there.

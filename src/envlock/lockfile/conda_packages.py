@@ -8,7 +8,7 @@ with conda packages import this module.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 
@@ -103,41 +103,41 @@ def conda_line(package: LockedPackage) -> str:
     {name = "zlib", version = "1.3", build = "h1_0", url = "https://conda.example/main/linux-64/zlib-1.3-h1_0.conda",
      timestamp = 2026-01-02T03:04:05.678Z, sha256 = "ab", depends = ["__glibc >=2.17"]}
     """
-    return "{" + ", ".join(f"{key} = {value}" for key, value in _fields(package, package.conda)) + "}"
-
-
-def _fields(package: LockedPackage, facts: CondaFacts | None) -> Iterator[tuple[str, str]]:
+    facts = package.conda
     assert facts is not None, "a conda package has its facts"
-    yield "name", quoted(package.name)
-    yield "version", quoted(package.version)
-    yield "build", quoted(package.build)
-    yield from _unless_empty("number", facts.build_number, str)
-    yield from _unless_empty("noarch", facts.noarch)
-    yield "url", quoted(package.url)
+    line = f"name = {quoted(package.name)}, version = {quoted(package.version)}, build = {quoted(package.build)}"
+    if facts.build_number:
+        line += f", number = {facts.build_number}"
+    if facts.noarch:
+        line += f", noarch = {quoted(facts.noarch)}"
+    line += f", url = {quoted(package.url)}"
     if parts(package.url) != (facts.channel, facts.subdir):
-        yield "channel", quoted(facts.channel)
-        yield "subdir", quoted(facts.subdir)
+        line += f", channel = {quoted(facts.channel)}, subdir = {quoted(facts.subdir)}"
     if filename_of(package.url) != package.filename:
-        yield "filename", quoted(package.filename)
+        line += f", filename = {quoted(package.filename)}"
     if package.size is not None:
-        yield "size", str(package.size)
-    yield from _unless_empty("timestamp", package.upload_time, str)
-    yield from _unless_empty("md5", facts.md5)
-    yield "sha256", quoted(package.sha256)
-    yield from _unless_empty("license", facts.license)
-    yield from _unless_empty("depends", facts.depends, array)
-    yield from _unless_empty("constrains", facts.constrains, array)
-    yield from _unless_empty("provides", [array(each) for each in facts.provides], _joined)
-    yield from _unless_empty("site-packages", facts.site_packages)
+        line += f", size = {package.size}"
+    if package.upload_time:
+        line += f", timestamp = {package.upload_time}"
+    if facts.md5:
+        line += f", md5 = {quoted(facts.md5)}"
+    return f"{{{line}, sha256 = {quoted(package.sha256)}{_facts(facts)}}}"
 
 
-def _unless_empty(key: str, value: Any, spell: Callable[[Any], str] = quoted) -> Iterator[tuple[str, str]]:
-    if value:
-        yield key, spell(value)
-
-
-def _joined(items: Sequence[str]) -> str:
-    return f"[{', '.join(items)}]"
+def _facts(facts: CondaFacts) -> str:
+    """What follows the SHA-256 in a line."""
+    line = ""
+    if facts.license:
+        line += f", license = {quoted(facts.license)}"
+    if facts.depends:
+        line += f", depends = {array(facts.depends)}"
+    if facts.constrains:
+        line += f", constrains = {array(facts.constrains)}"
+    if facts.provides:
+        line += f", provides = [{', '.join(map(array, facts.provides))}]"
+    if facts.site_packages:
+        line += f", site-packages = {quoted(facts.site_packages)}"
+    return line
 
 
 def conda_packages_from(entries: Sequence[Mapping[str, Any]]) -> tuple[LockedPackage, ...]:
@@ -271,11 +271,11 @@ def _unneeded(
 def _artifact(match: re.Match[str], arch: str) -> str | None:
     """The file name of the package in a line; None where it says what it need not, or a value is not allowed."""
     name, number, build, url, channel, subdir, written = match.group(1, 2, 3, 6, 7, 8, 9)
-    filename = filename_of(url)
-    if written == filename or (channel, subdir) == parts(url):
+    filename, own = filename_of(url), parts(url)
+    if written == filename or (channel, subdir) == own:
         return None
     if channel is None:
-        channel, subdir = parts(url)
+        channel, subdir = own
         is_channel = "://" in channel and not channel.endswith("/")  # the beginning of a URL that a lock may hold
     else:
         is_channel = _is_channel(channel)

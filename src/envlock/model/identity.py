@@ -51,7 +51,22 @@ def full_id(
     """
     series = ".".join(version.split(".")[:2])
     interpreter = ["machine", series] if source == "machine" else [source, version, filename, sha256]
-    return short_hash("full_id", FULL_ID_VERSION, {"python": interpreter, "packages": sorted(packages)})
+    rows = sorted(packages)
+    document: Plain = {"python": interpreter, "packages": []}
+    beginning, _, end = canonical(_document("full_id", FULL_ID_VERSION, document)).partition(b"l0:")
+    return _short(b"".join((beginning, b"l%d:" % len(rows), _spelt(rows), end)))
+
+
+def _spelt(rows: Sequence[tuple[str, str, str, str, str, str]]) -> bytes:
+    """The packages in canonical bytes, in a third of the time that `canonical` takes: a lock may have a thousand."""
+    spelt = "".join(
+        [
+            f"l6:s{len(kind)}:{kind}s{len(name)}:{name}s{len(version)}:{version}s{len(build)}:{build}"
+            f"s{len(filename)}:{filename}s{len(sha256)}:{sha256}"
+            for kind, name, version, build, filename, sha256 in rows
+        ]
+    )
+    return spelt.encode() if spelt.isascii() else b"".join([canonical(row) for row in rows])
 
 
 def netflix_req_id(
@@ -100,7 +115,15 @@ def short_hash(purpose: str, version: int, value: Plain) -> str:
     >>> short_hash("req_id", 1, []) == short_hash("full_id", 1, [])
     False
     """
-    return str(sha256(canonical([f"envlock-{purpose}", version, value])).hexdigest())[:40]
+    return _short(canonical(_document(purpose, version, value)))
+
+
+def _short(data: bytes) -> str:
+    return str(sha256(data).hexdigest())[:40]
+
+
+def _document(purpose: str, version: int, value: Plain) -> Plain:
+    return [f"envlock-{purpose}", version, value]
 
 
 def _encode(value: Plain, parts: list[str]) -> None:
