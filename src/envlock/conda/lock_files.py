@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -275,9 +275,7 @@ def of_index(package: LockedPackage, index: Mapping[str, Any]) -> LockedPackage:
     )
 
 
-def completed(
-    package: LockedPackage, found: LockedPackage, names: Container[str], *, states_needs: bool
-) -> LockedPackage:
+def completed(package: LockedPackage, found: LockedPackage, names: set[str], *, states_needs: bool) -> LockedPackage:
     """A package of another lock with what a channel or its archive says beyond that; `names` are the locked packages.
 
     What the lock says stays: the hashes, and which packages are needed, if it states that. A channel may have
@@ -289,7 +287,7 @@ def completed(
     depends = more.depends
     told = list(map(name_in, depends))
     is_as_told = True
-    if states_needs:
+    if states_needs and depends != facts.depends:
         said = set(map(name_in, facts.depends))
         is_as_told = said == {*told}
         if not is_as_told:
@@ -297,7 +295,7 @@ def completed(
             lost = said.difference(told)
             depends = (*kept, *(text for text in facts.depends if name_in(text) in lost))
             told = list(map(name_in, depends))
-    needed = tuple(sorted({name for name in told if name in names}))  # its edges
+    needed = tuple(sorted(names.intersection(told)))
     place = (package.url, package.sha256, facts.channel, facts.subdir)
     if is_as_told and (found.url, found.sha256, more.channel, more.subdir) == place and facts.md5 in {"", more.md5}:
         # As nearly all are: all of it is there.

@@ -220,8 +220,8 @@ def with_conda(
     provided: dict[str, str] = {}
     needed: dict[str, list[str]] = {}
     start = position = wheels.end + len(CONDA)
-    archive = re.compile(CONDA_LINE)
-    while match := archive.match(body, position):
+    line_at = re.compile(CONDA_LINE).match
+    while match := line_at(body, position):
         artifact = _artifact(match, arch)
         if artifact is None:
             return None
@@ -271,18 +271,23 @@ def _unneeded(
 def _artifact(match: re.Match[str], arch: str) -> str | None:
     """The file name of the package in a line; None where it says what it need not, or a value is not allowed."""
     name, number, build, url, channel, subdir, written = match.group(1, 2, 3, 6, 7, 8, 9)
-    filename, own = filename_of(url), parts(url)
-    if written == filename or (channel, subdir) == own:
+    filename = filename_of(url)
+    if written == filename:
         return None
     if channel is None:
-        channel, subdir = own
-        is_channel = "://" in channel and not channel.endswith("/")  # the beginning of a URL that a lock may hold
+        is_place = _is_subdir(url[: url.rfind("/")], arch)
     else:
-        is_channel = _is_channel(channel)
+        is_place = _is_channel(channel) and subdir in {arch, "noarch"} and (channel, subdir) != parts(url)
+        is_place = is_place and not _has_token(url)
     filename = written or filename
-    if not is_channel or subdir not in {arch, "noarch"} or _has_token(url):
-        return None
-    return filename if _is_archive(filename, name, number, build) else None
+    return filename if is_place and _is_archive(filename, name, number, build) else None
+
+
+@lru_cache(maxsize=64)
+def _is_subdir(folder: str, arch: str) -> bool:
+    """Whether the folder of an archive's URL, which a lock may hold, is what an arch has of a channel."""
+    channel, _, subdir = folder.rpartition("/")
+    return "://" in channel and not channel.endswith("/") and subdir in {arch, "noarch"} and not _has_token(folder)
 
 
 def _names_in(needed: Iterable[str]) -> Iterator[str]:
