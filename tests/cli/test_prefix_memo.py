@@ -215,8 +215,12 @@ def test_a_name_whose_project_has_locked_something_else_is_reported(
     assert run().text == "1.0\n"
 
 
-def test_a_nearer_envlock_toml_wins_at_once(project: ProjectFolder, envlock: Envlock) -> None:
-    project.write_env("alpha==1.1", python=SERIES, archs=[host_arch()])
+def test_a_nearer_envlock_toml_and_a_changed_settings_file_count_at_once(
+    project: ProjectFolder, envlock: Envlock
+) -> None:
+    team, user = project.folder / "team.toml", Path(os.environ["XDG_CONFIG_HOME"]) / "envlock" / "config.toml"
+    team.write_text("[envlock]\n")
+    project.write_env("alpha==1.1", python=SERIES, archs=[host_arch()], settings='extends = "team.toml"')
     envlock("lock")
     inner = project.folder / "inner"
     inner.mkdir()
@@ -228,6 +232,14 @@ def test_a_nearer_envlock_toml_wins_at_once(project: ProjectFolder, envlock: Env
     assert "error[no-environments]" in envlock("path", cwd=inner, check=2).stderr
     (inner / "envlock.toml").unlink()
     assert envlock("path", cwd=inner).status == 0
+    user.parent.mkdir(parents=True)
+    user.write_text("[envlock]\nhosts = []\n")
+    assert "error[setting-enters-ids]" in envlock("path", cwd=inner, check=2).stderr
+    nothing = {"ENVLOCK_CONFIG": os.devnull}
+    assert envlock("path", cwd=inner, env=nothing).status == 0
+    user.unlink()
+    team.write_text('[envlock]\nexclude-newer = "2026-01-01"\n')
+    assert "error[stale-lock]" in envlock("path", cwd=inner, check=1).stderr
 
 
 def test_a_prefix_that_was_deleted_is_made_again_and_a_file_that_changed_is_read_again(

@@ -480,6 +480,8 @@ def test_the_host_of_an_exact_python_is_to_be_allowed_too(project: ProjectFolder
     allowed += '\npython-from = "uv"'
     project.write_env("lam", archs=["linux-64"], settings=allowed)
     assert "evil.example is not among the hosts" in envlock("check", check=3).stdout
+    own = {"ENVLOCK_PYTHON_MIRROR": "https://mirror.example/"}
+    assert "evil.example is not among the hosts" in envlock("check", check=3, env=own).stdout, "a machine's own mirror"
     mirror = 'python-mirror = "https://mirror.example/"'
     project.write_env("lam", archs=["linux-64"], settings=f"{allowed}\n{mirror}")
     envlock("check")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from envlock.config.contradictions import BadTeamFile
 from envlock.config.errors import MergeConflict, NoSuchSelection, SeveralEnvironments, StepDisabled
 from envlock.config.project import Project
 from envlock.config.read import load_project
@@ -234,6 +235,20 @@ class TestRevisions:
         assert [each.name for each in found.project.named] == ["one", "two"]
         assert referred(committed, "one").archs == (LINUX_64,)
         assert referred(committed, "HEAD:one").archs == (LINUX_64, OSX_ARM64)
+
+    def test_the_team_file_of_the_revision_counts(self, project: Project) -> None:
+        (project.folder / "team.toml").write_text('[envlock]\nkeep-on-node = "1 GB"\nhosts = ["old.example"]\n')
+        project.path.write_text(project.text.replace("[envlock]\n", '[envlock]\nextends = "team.toml"\n', 1))
+        commit_all(project.folder)
+        (project.folder / "team.toml").write_text('[envlock]\nhosts = ["new.example"]\n')
+        now, then = load_project(project.path).settings, project_at(project, "main").settings
+        assert (now.hosts, now.keep_on_node) == (("new.example",), "20 GB")
+        assert (then.hosts, then.keep_on_node) == (("old.example",), "1 GB")
+        (project.folder / "team.toml").unlink()
+        (project.folder / "team.toml").symlink_to("../outside.toml")
+        commit_all(project.folder)
+        with pytest.raises(BadTeamFile):
+            project_at(project, "main")
 
     def test_a_whole_revision(self, committed: Project) -> None:
         commit = git(committed.folder, "rev-parse", "HEAD")
