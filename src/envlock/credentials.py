@@ -118,6 +118,25 @@ class Credentials:
 
         return "Basic " + b64encode(f"{found.username}:{found.password}".encode()).decode()
 
+    def sources(self, url: str) -> tuple[str, ...]:
+        """The names of what has credentials for `url`: variables and files, never a value.
+
+        Raises UnsetVariable, BadNetrc, BadAuthFile.
+
+        >>> variables = {"PASSWORD": "secret", "NETRC": "/dev/null"}
+        >>> url = "https://me:${PASSWORD}@index.example/simple/"
+        >>> Credentials([url], variables).sources(url)
+        ('PASSWORD',)
+        """
+        self.for_url(url)  # raises for a variable that is not set
+        names = [name for name in re.findall(r"\$\{([^}]*)\}", _userinfo(url)) if name in self._environment]
+        if self._from_netrc(url) is not None:
+            names.append(self._environment.get("NETRC") or "~/.netrc")
+        names += [name for name in _variables_of(url) if name in self._environment]
+        if self._from_rattler(url) is not None:
+            names.append(self._environment.get("RATTLER_AUTH_FILE") or "~/.rattler/credentials.json")
+        return tuple(names)
+
     def _may_be_told(self, url: str) -> bool:
         """Whether credentials of a host may be sent: encrypted, or to an index of envlock.toml."""
         return url.lower().startswith("https://") or any(
@@ -169,8 +188,7 @@ class Credentials:
         return None
 
     def _from_environment(self, url: str) -> Credential | None:
-        stem = "ENVLOCK_INDEX_" + re.sub(r"[^A-Z0-9]", "_", host(url).upper())
-        names = (f"{stem}_USERNAME", f"{stem}_PASSWORD")
+        names = _variables_of(url)
         values = [self._environment.get(name) for name in names]
         if values == [None, None]:
             return None
@@ -214,6 +232,22 @@ def _read_auth_file(environment: Mapping[str, str]) -> dict[str, object]:
     if not isinstance(found, dict):
         raise BadAuthFile(str(path), "it is not a JSON object of hosts")
     return found
+
+
+def has_password(url: str) -> bool:
+    """Whether a password itself is written in a URL, and not a variable that has it.
+
+    >>> has_password("https://me:secret@index.example/"), has_password("https://me:${PASSWORD}@index.example/")
+    (True, False)
+    """
+    password = _userinfo(url).partition(":")[2]
+    return bool(password) and "${" not in password
+
+
+def _variables_of(url: str) -> tuple[str, str]:
+    """The variables that have the user name and the password for the host of a URL."""
+    stem = "ENVLOCK_INDEX_" + re.sub(r"[^A-Z0-9]", "_", host(url).upper())
+    return f"{stem}_USERNAME", f"{stem}_PASSWORD"
 
 
 def _userinfo(url: str) -> str:

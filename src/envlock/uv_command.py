@@ -76,11 +76,15 @@ def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, **_own_cache(), "NO_COLOR": "1", "UV_NO_PROGRESS": "1", **(extra or {})}
 
 
+def uv_cache() -> str:
+    """Where uv keeps unpacked wheels, as the user chose it."""
+    chosen = os.environ.get("UV_CACHE_DIR")
+    return chosen or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "uv")  # noqa: PTH111, PTH118
+
+
 def _own_cache() -> dict[str, str]:
     """A cache of envlock's own, if others may write into uv's: environments are hard links into it."""
-    chosen = os.environ.get("UV_CACHE_DIR")
-    place = chosen or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "uv")  # noqa: PTH111, PTH118
-    return {"UV_CACHE_DIR": str(folder_in_home("uv", is_private=True))} if distrust(place) else {}
+    return {"UV_CACHE_DIR": str(folder_in_home("uv", is_private=True))} if distrust(uv_cache()) else {}
 
 
 def run_uv(

@@ -12,7 +12,7 @@ PANELS = {
     "Look": ("show", "list", "tree", "why"),
     "Cache": ("push", "get", "alias", "cache"),
     "Run": ("run", "shell", "create", "path", "verify", "sync", "kernel"),
-    "This machine": ("env",),
+    "This machine": ("env", "doctor"),
     "Help": ("help",),
 }
 """The commands as `envlock --help` lists them: each is what a module of its name declares under that name."""

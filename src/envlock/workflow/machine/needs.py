@@ -7,6 +7,7 @@ import json
 import os
 import re
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.files import PIN_BYTES, read_file
@@ -89,7 +90,7 @@ def read_needs(here: Collection[str]) -> Needs:
     `home` raises.
     """
     known = known_projects()
-    answers = all_within([lambda each=each: _of_project(each) for each in known], _SECONDS)  # type: ignore[misc]
+    answers = all_within([partial(_of_project, each) for each in known], _SECONDS)
     needs: dict[str, list[Need]] = {}
     made_for: dict[str, list[Need]] = {}
     unread: list[Unread] = []

@@ -81,13 +81,13 @@ def unmet(
         if package == "__archspec":
             here, fits = processor(required, microarchitecture)
         else:
-            here = _here(package)
+            here = found_here(package)
             fits = bool(here) and _numbers(here) >= _numbers(required)
         if not fits:
             yield package, required, here
 
 
-def _here(package: str) -> str:
+def found_here(package: str) -> str:
     """The version of a system package on this machine; empty if there is none."""
     given = _override(package)
     if given is not None:
