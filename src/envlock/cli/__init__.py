@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 PANELS = {
     "Set up": ("init", "migrate", "add", "remove", "schema", "config"),
-    "Lock": ("lock", "check", "build", "import", "export"),
+    "Lock": ("lock", "check", "outdated", "build", "import", "export"),
     "Look": ("show", "list", "tree", "why"),
     "Cache": ("push", "get", "alias", "cache"),
     "Run": ("run", "shell", "create", "path", "verify", "sync", "kernel"),

@@ -12,12 +12,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from envlock.conda.channels import channel_address
 from envlock.conda.errors import ChannelFailure
 from envlock.conda.event_loop import Calls
 from envlock.conda.fetch import failure_of
 from envlock.conda.host_check import while_alive
 from envlock.conda.match_specs import edges, name_in
-from envlock.conda.records import package_of, record_of
+from envlock.conda.records import instant, package_of, record_of
 from envlock.conda.repodata import Gateways
 from envlock.conda.solve_request import (
     Offer,
@@ -29,7 +30,7 @@ from envlock.conda.solve_request import (
     match_spec,
     virtual_packages,
 )
-from envlock.model.lock import LockedPackage
+from envlock.model.lock import LockedPackage, Newer
 
 if TYPE_CHECKING:
     from rattler import Channel, Gateway, MatchSpec, PackageName, RepoDataRecord, Subdir
@@ -68,6 +69,19 @@ class Solving:
         found = self._asked(lambda: self._records(request, self._sources(request), subdirs, [name]), request)
         records = sorted(found, key=lambda record: (record.version, record.build_number))
         return tuple(Offer(record.subdir, str(record.version), str(record.build)) for record in records)
+
+    def newer(
+        self, request: SolveRequest, locked: Mapping[str, LockedPackage], limits: Mapping[str, Sequence[str]]
+    ) -> dict[str, Newer]:
+        """The newest versions of locked packages.
+
+        Allowed is what the match specifications in `limits` allow and what goes with the locked Python. With strict
+        priority, only the first channel that has a package counts. Raises BadSpecification, ChannelFailure and Ended.
+        """
+        found = self._asked(
+            lambda: self._records(request, self._sources(request), request.subdirs, list(locked)), request
+        )
+        return newest_of(request, found, locked, limits)
 
     def names(self, request: SolveRequest) -> tuple[str, ...]:
         """The names of all packages for the arch. Slow on a large channel; raises what `offers` raises."""
@@ -280,6 +294,51 @@ def _fits(record: RepoDataRecord, python: LockedPackage) -> bool:
     interpreter = record_of(python)
     needed = (text for text in record.depends if name_in(text) == "python")
     return all(MatchSpec(text).matches(interpreter) for text in needed)
+
+
+def newest_of(
+    request: SolveRequest,
+    records: Sequence[RepoDataRecord],
+    locked: Mapping[str, LockedPackage],
+    limits: Mapping[str, Sequence[str]],
+) -> dict[str, Newer]:
+    """As `Solving.newer`, of records that are here."""
+    from rattler import MatchSpec, Version
+
+    bases = [place.base for place in request.places]
+    offered: dict[str, list[tuple[int, RepoDataRecord]]] = {}
+    for record in records:
+        published = instant(record.indexed_timestamp or record.timestamp)
+        if not request.exclude_newer or published <= request.exclude_newer:
+            rank = bases.index(request.place_of(record).base)
+            offered.setdefault(record.name.normalized, []).append((rank, record))
+    wanted = {each.name: each for each in request.wanted}
+    answers: dict[str, Newer] = {}
+    for name, package in locked.items():
+        own = offered.get(name, [])
+        asked = wanted.get(name)
+        if asked is not None and asked.channel:
+            base = channel_address(asked.channel).kept
+            own = [(rank, record) for rank, record in own if bases[rank] == base]
+        elif request.is_strict:
+            first = min((rank for rank, _ in own), default=0)
+            own = [(rank, record) for rank, record in own if rank == first]
+        specs = [MatchSpec(text) for text in limits.get(name, ())]
+        python = locked.get("python") if name != "python" else None
+        fitting = [
+            record.version
+            for _, record in own
+            if all(spec.matches(record) for spec in specs) and (python is None or _fits(record, python))
+        ]
+        newest, allowed = max((record.version for _, record in own), default=None), max(fitting, default=None)
+        now = Version(package.version)
+        answers[name] = Newer(
+            allowed=str(allowed or ""),
+            newest=str(newest or ""),
+            is_allowed_newer=allowed is not None and bool(allowed > now),
+            is_newer=newest is not None and bool(newest > now),
+        )
+    return answers
 
 
 def _as_they_are(request: SolveRequest, records: Sequence[RepoDataRecord]) -> tuple[LockedPackage, ...]:

@@ -148,7 +148,7 @@ def roots_of(arch: Arch, packages: Iterable[Package], requirements: Requirements
     packages = tuple(packages)
     names = {(package.kind, package.name) for package in packages}
     providers = providers_in(packages)
-    asked = [_of_pypi(each, providers, names, REQUIRED) for each in requirements.pypi if _applies(each, arch)]
+    asked = [_of_pypi(each, providers, names, REQUIRED) for each in requirements.pypi if applies(each, arch)]
     asked += [
         Root(("conda", each.name), REQUIRED, str(each), (f"conda:{each.name}",)) for each in requirements.conda_of(arch)
     ]
@@ -156,7 +156,7 @@ def roots_of(arch: Arch, packages: Iterable[Package], requirements: Requirements
         asked.append(Root(("conda", "python"), REQUIRED, f"python{requirements.python}", ("python",)))
     asked.sort(key=lambda root: (root.node[1] != "python", root.node[1], _ORDER[root.node[0]]))
     for needed in requirements.metaflow:
-        if _applies(needed, arch):
+        if applies(needed, arch):
             root = _of_pypi(needed, providers, names, FOR_METAFLOW)
             by_name = ("conda", conda_name(needed.name))  # PyPI's, where a conda package would have collided
             is_of_pypi = needed in requirements.metaflow_of_pypi
@@ -173,7 +173,8 @@ def _of_pypi(requirement: PypiRequirement, providers: Mapping[str, str], names: 
     return Root(node, why, requirement.said, things)
 
 
-def _applies(requirement: PypiRequirement, arch: Arch) -> bool:
+def applies(requirement: PypiRequirement, arch: Arch) -> bool:
+    """Whether a requirement may hold on an arch, as far as that decides its marker."""
     return not requirement.marker or holds(requirement.marker, MARKER_VALUES[arch]) is not False
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from envlock.model.arch import Arch
 from envlock.model.identity import canonical, full_id
 from envlock.model.requirements import Requirements
+from envlock.values import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,19 @@ class LockedPython:
     def series(self) -> str:
         """`major.minor`."""
         return ".".join(self.version.split(".")[:2])
+
+
+class Newer(NamedTuple):
+    """The newest releases of a locked package."""
+
+    allowed: str
+    """The newest that the requirements, the Python and the arch allow; empty if there is none."""
+    newest: str
+    """The newest of all; empty if there is none."""
+    is_allowed_newer: bool
+    """Whether the first is newer than the locked release."""
+    is_newer: bool
+    """Whether the second is."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from envlock.conda.channels import channel_address, mirrors_in_force
 from envlock.conda.client import places_of
@@ -15,7 +15,7 @@ from envlock.conda.solve_request import BadSpecification, SolveRequest, TookTooL
 from envlock.lockfile.conda_packages import is_lockable
 from envlock.model.arch import Arch
 from envlock.model.conda_requirement import CondaRequirement
-from envlock.model.lock import LockedPackage, LockedPython
+from envlock.model.lock import LockedPackage, LockedPython, Newer
 from envlock.model.requirements import Requirements
 from envlock.resolve import conda_failures
 from envlock.resolve.errors import UnexpectedAnswer
@@ -60,6 +60,23 @@ class CondaResolver:
         except Ended:
             raise UnexpectedAnswer(request.name, request.arch, "solving was interrupted") from None
         return Resolution(solved.packages, tuple(map(_gone, solved.gone)), _python(solved.packages))
+
+    def newer(
+        self, request: Request, locked: Sequence[LockedPackage], limits: Mapping[str, Sequence[str]]
+    ) -> Mapping[str, Newer]:
+        """As `Solving.newer`, by the name of the package.
+
+        Raises ResolveError, and ConfigError for credentials and mirrors that cannot be read.
+        """
+        solve_request = solve_request_of(request)
+        try:
+            return self._solving.newer(solve_request, {each.name: each for each in locked}, limits)
+        except ChannelFailure as error:
+            raise conda_failures.of_channel(request, error) from None
+        except BadSpecification as error:
+            raise conda_failures.of_specification(request, error) from None
+        except Ended:
+            raise UnexpectedAnswer(request.name, request.arch, "asking was interrupted") from None
 
 
 def solve_request_of(request: Request) -> SolveRequest:

@@ -22,6 +22,7 @@ from envlock.model.url import strip_credentials
 from envlock.reporter import asking
 from envlock.resolve.errors import IndexNotFound, IndexUnauthorized, IndexUnreachable
 from envlock.resolve.port import Request
+from envlock.values import NamedTuple
 
 _JSON = "application/vnd.pypi.simple.v1+json"
 _DEADLINE = 60.0
@@ -128,8 +129,19 @@ def _missing(urls: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield written, place.kept
 
 
-def files_of(written: str, name: str, environment: str, arch: str, *, is_page: bool = False) -> dict[str, str | None]:
-    """The files of a package on an index, each with the reason why it was yanked (PEP 592), or None.
+class FileFacts(NamedTuple):
+    """What an index says of a file."""
+
+    yanked: str | None = None
+    """Why it was yanked (PEP 592), which may be for no reason; None if it was not."""
+    requires_python: str = ""
+    """The Pythons that it is for, a specifier set (PEP 503)."""
+    uploaded: str = ""
+    """When, as RFC 3339; empty if the index does not say (PEP 700)."""
+
+
+def files_of(written: str, name: str, environment: str, arch: str, *, is_page: bool = False) -> dict[str, FileFacts]:
+    """The files of a package on an index, by name.
 
     `written` is the index as envlock.toml has it, or a page of links (`is_page`), which has those of many packages.
     None at all where the index has no such package. One request. Raises IndexUnauthorized, IndexUnreachable.
@@ -179,31 +191,36 @@ def files_of(written: str, name: str, environment: str, arch: str, *, is_page: b
     raise IndexUnreachable(environment, arch, f"{place.kept} sent no page for {name}", details=(said,), hint=_AGAIN)
 
 
-def files_in(body: bytes, kind: str) -> dict[str, str | None]:
-    """The files on a page of an index, each with the reason why it was yanked, or None. Raises ValueError."""
+def files_in(body: bytes, kind: str) -> dict[str, FileFacts]:
+    """The files on a page of an index. Raises ValueError."""
     try:
         return _in_json(body) if "json" in kind else _in_html(body)
     except (KeyError, TypeError, AttributeError, AssertionError) as error:  # the last is of Python's own parser
         raise ValueError(str(error)) from None
 
 
-def _in_json(body: bytes) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
+def _in_json(body: bytes) -> dict[str, FileFacts]:
+    found: dict[str, FileFacts] = {}
     for file in json_of(body)["files"]:
         yanked = file.get("yanked", False)
-        found[str(file["filename"])] = None if yanked is False else yanked if isinstance(yanked, str) else ""
+        found[str(file["filename"])] = FileFacts(
+            None if yanked is False else yanked if isinstance(yanked, str) else "",
+            str(file.get("requires-python") or ""),
+            str(file.get("upload-time") or ""),
+        )
     return found
 
 
-def _in_html(body: bytes) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
+def _in_html(body: bytes) -> dict[str, FileFacts]:
+    found: dict[str, FileFacts] = {}
 
     class Links(HTMLParser):
         def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
             given = dict(attributes)
             if tag == "a" and given.get("href"):
                 name = filename_of(str(given["href"]).partition("#")[0].partition("?")[0])
-                found[name] = (given["data-yanked"] or "") if "data-yanked" in given else None
+                yanked = (given["data-yanked"] or "") if "data-yanked" in given else None
+                found[name] = FileFacts(yanked, given.get("data-requires-python") or "")
 
     Links().feed(body.decode("utf-8", "replace"))
     return found

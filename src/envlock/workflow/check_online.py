@@ -17,7 +17,7 @@ from envlock.named.alias import are_whole_ids, parse_alias
 from envlock.named.lookup import Lookup
 from envlock.named.pin import pin_path
 from envlock.reporter import Reporter
-from envlock.resolve.index_check import files_of
+from envlock.resolve.index_check import FileFacts, files_of
 from envlock.resolve.uv_failures import yanked_sentence
 from envlock.workflow.check import CheckResult, check_and_read
 from envlock.workflow.check_rules import Finding, Verdict
@@ -90,10 +90,10 @@ def _yanked(project: Project, read: Mapping[Path, bytes], selection: Selection, 
     for lock, users in locks.values():
         for package in lock.pypi_packages:
             if package.index:
-                written = _as_written(users[0], package.index)
+                written = as_written(users[0], package.index)
                 packages.setdefault((written, package.name), (users[0].name, lock.arch))
                 pages.update({written}.intersection(users[0].find_links_urls))
-    files: dict[tuple[str, str], dict[str, str | None]] = {}
+    files: dict[tuple[str, str], dict[str, FileFacts]] = {}
     errors: list[EnvlockError] = []
     reporter.began("asking indexes", len(packages), "packages")
     for key, found in in_parallel(lambda key: files_of(*key, *packages[key], is_page=key[0] in pages), packages):
@@ -123,7 +123,7 @@ def _locks(
             yield path, (parse(read[path], project.shown(path)), environments)
 
 
-def _as_written(environment: Environment, index: str) -> str:
+def as_written(environment: Environment, index: str) -> str:
     """The index of a lock as envlock.toml has it, with credentials; as locked, if envlock.toml does not have it."""
     same = (each for each in environment.every_index_url if address(each).kept.rstrip("/") == index.rstrip("/"))
     return next(same, index)
@@ -134,17 +134,17 @@ def _yanked_of(
     path: Path,
     lock: Lock,
     users: Sequence[Environment],
-    files: Mapping[tuple[str, str], Mapping[str, str | None]],
+    files: Mapping[tuple[str, str], Mapping[str, FileFacts]],
 ) -> Iterator[Finding]:
     reasons: dict[str, str] = {}
     for package in lock.pypi_packages:
-        there = files.get((_as_written(users[0], package.index), package.name)) if package.index else None
+        there = files.get((as_written(users[0], package.index), package.name)) if package.index else None
         if there is None:
             continue
         filename = package.source.filename if package.source is not None else package.filename
         if filename not in there:
             reasons[package.name] = f"{filename} is no longer on {package.index}"
-        elif (why := there[filename]) is not None:
+        elif (why := there[filename].yanked) is not None:
             reasons[package.name] = yanked_sentence(package.name, package.version, why)
     if reasons:
         keys = [key for each in users for name in reasons if (key := each.origin(name)) is not None]
