@@ -17,7 +17,7 @@ from envlock.cache.open import open_store
 from envlock.cli.alias_history import log_text
 from envlock.model.arch import ARCHS, host_arch
 from envlock.named.alias import Alias
-from envlock.named.diff import EnvironmentDiff
+from envlock.named.diff import MoveDiff
 from envlock.named.lookup import NamedEnvironment
 from envlock.named.run_record import RunRecord, RunRecords
 from tests.cli.test_help import completions
@@ -213,13 +213,14 @@ class TestHistory:
             "name": "lam",
             "before": None,
             "after": "1.0",
+            "direct": True,
         }
 
     def test_a_log_on_a_terminal(self) -> None:
         first = replace(draft("team/base"), why="two\nlines\x1b[2J")
         second = replace(draft("team/base", "b"), sequence=2, previous=first.digest)
         before, after = NamedEnvironment.of(first), NamedEnvironment.of(second)
-        differences = (EnvironmentDiff(before, before, ()), EnvironmentDiff(before, after, (), is_complete=False))
+        differences = (MoveDiff(before, before, ()), MoveDiff(before, after, (), is_complete=False))
         text = log_text(Alias("team/base"), differences, "/cache", drawn=True)
         assert text.plain.splitlines() == [
             "team/base:latest, 2 moves in /cache",
@@ -234,18 +235,14 @@ class TestHistory:
         ]
 
     def test_diff(self, project: ProjectFolder, envlock: Envlock) -> None:
-        archs = ", ".join(sorted([HERE, OTHER]))
-        assert envlock("alias", "diff", "team/base:v1", "team/base").stdout.splitlines() == [
-            "team/base:v1 -> team/base:latest@2",
-            "",
-            f"on {archs}: 1 added, 1 changed, 0 the same",
-            "    alpha  1.0 -> 1.1",
-            "  + lam    1.0",
-        ]
+        archs = " and ".join(sorted([HERE, OTHER]))
+        heading, *lines = envlock("alias", "diff", "team/base:v1", "team/base").stdout.splitlines()
+        assert heading == f"team/base:v1 -> team/base:latest@2 on {archs}"
+        assert lines[-3:] == ["  upgraded    alpha  1.0 -> 1.1", "  added       lam    1.0", "  0 packages the same"]
         same = envlock("alias", "diff", "team/base:v1", "team/base@1")
         assert same.stdout == "team/base:v1 -> team/base:latest@1\nthe same environment\n"
         (here, _) = envlock("alias", "diff", "team/base@2", "team/base@1", "--json").json["archs"]
-        assert [change["verb"] for change in here["changes"]] == ["changed", "removed"]
+        assert [change["verb"] for change in here["changes"]] == ["downgraded", "removed"]
 
     def test_ls(self, project: ProjectFolder, envlock: Envlock) -> None:
         envlock("alias", "promote", "team/base:latest", "stable")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from envlock.config.contradictions import BadTeamFile
-from envlock.config.errors import MergeConflict, NoSuchSelection, SeveralEnvironments, StepDisabled
+from envlock.config.errors import (
+    MergeConflict,
+    NoSuchSelection,
+    RevisionWithoutLocks,
+    SeveralEnvironments,
+    StepDisabled,
+)
+from envlock.config.past import project_at
 from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.git_objects import NoSuchRevision, NotARepository, ShallowClone
@@ -21,8 +26,9 @@ from envlock.model.arch import LINUX_64, OSX_64, OSX_ARM64
 from envlock.named.errors import AliasLacksArch, LockNotFound
 from envlock.named.lookup import Lookup
 from envlock.named.run_record import RunRecords
-from envlock.workflow.errors import PrefixGone, RevisionWithoutLocks, StaleLock
-from envlock.workflow.references import Referred, all_referred, project_at, referred
+from envlock.workflow.errors import PrefixGone, StaleLock
+from envlock.workflow.references import Referred, all_referred, referred
+from tests.build.repositories import commit, git
 from tests.index import Index
 from tests.named.projects import pushed_project, record_of
 
@@ -197,30 +203,11 @@ class TestSeveral:
             referred(flow, "end")
 
 
-def git(folder: Path, *arguments: str) -> str:
-    """Run git there, as somebody, with none of this machine's settings."""
-    who = [f"GIT_{role}_{what}=a@example" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
-    variables = dict(each.split("=", 1) for each in who) | {"PATH": os.environ["PATH"]}
-    variables |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "HOME": str(folder)}
-    done = subprocess.run(["git", *arguments], cwd=folder, env=variables, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def commit_all(folder: Path, *, branch: str = "main") -> str:
-    """Commit all that a folder has, on a branch."""
-    if not (folder / ".git").exists():
-        git(folder, "init", "-q", "-b", branch)
-    git(folder, "add", "-A", "-f")
-    git(folder, "commit", "-q", "--allow-empty", "-m", "x")
-    return git(folder, "rev-parse", "HEAD")
-
-
 class TestRevisions:
     @pytest.fixture
     def committed(self, project: Project) -> Project:
         """A project on `main`, which has lost `two` since, and locked `one` for fewer archs."""
-        commit_all(project.folder)
+        commit(project.folder)
         lock_of(project, "two").unlink()
         lock_of(project, "two", OSX_ARM64).unlink()
         project.path.write_text(project.text.partition("[env.two")[0])
@@ -239,20 +226,20 @@ class TestRevisions:
     def test_the_team_file_of_the_revision_counts(self, project: Project) -> None:
         (project.folder / "team.toml").write_text('[envlock]\nkeep-on-node = "1 GB"\nhosts = ["old.example"]\n')
         project.path.write_text(project.text.replace("[envlock]\n", '[envlock]\nextends = "team.toml"\n', 1))
-        commit_all(project.folder)
+        commit(project.folder)
         (project.folder / "team.toml").write_text('[envlock]\nhosts = ["new.example"]\n')
         now, then = load_project(project.path).settings, project_at(project, "main").settings
         assert (now.hosts, now.keep_on_node) == (("new.example",), "20 GB")
         assert (then.hosts, then.keep_on_node) == (("old.example",), "1 GB")
         (project.folder / "team.toml").unlink()
         (project.folder / "team.toml").symlink_to("../outside.toml")
-        commit_all(project.folder)
+        commit(project.folder)
         with pytest.raises(BadTeamFile):
             project_at(project, "main")
 
     def test_a_whole_revision(self, committed: Project) -> None:
-        commit = git(committed.folder, "rev-parse", "HEAD")
-        for text in ("main", "main:", "HEAD", "HEAD^{/x}", commit, commit[:9], "main@{0}", "refs/heads/main"):
+        head = git(committed.folder, "rev-parse", "HEAD")
+        for text in ("main", "main:", "HEAD", "HEAD^{/x}", head, head[:9], "main@{0}", "refs/heads/main"):
             assert [each.environment and each.environment.name for each in all_referred(committed, text)] == [
                 "one",
                 "two",
@@ -288,7 +275,7 @@ class TestRevisions:
         assert project_at(committed, "-x").named == project_at(committed, "main").named
 
     def test_a_shallow_clone_says_how_to_get_the_rest(self, committed: Project, tmp_path: Path) -> None:
-        commit_all(committed.folder)
+        commit(committed.folder)
         clone = tmp_path / "clone"
         git(tmp_path, "clone", "-q", "--depth=1", f"file://{committed.folder}", str(clone))
         cloned = load_project(clone / "envlock.toml")
@@ -315,7 +302,7 @@ class TestRevisions:
     def test_no_repository_around_the_project(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(NotARepository):
             referred(project, "main:Train/start")
-        commit_all(project.folder)
+        commit(project.folder)
         (project.folder / ".git" / "HEAD").unlink()
         with pytest.raises(NotARepository) as caught:
             referred(project, "main:Train/start")
@@ -333,13 +320,13 @@ class TestRevisions:
         lock_file = lock_of(committed, "one")
         sound = lock_file.read_text()
         lock_file.write_text(f"<<<<<<< HEAD\n{sound}=======\n{sound}>>>>>>> x\n")
-        commit_all(committed.folder)
+        commit(committed.folder)
         found = referred(committed, "HEAD:one")
         with pytest.raises(ConflictMarkersInLock) as caught:
             found.rows(LINUX_64)
         assert "HEAD:envlock.lock/linux-64/" in caught.value.render()
         committed.path.write_text(f"{committed.text}\n<<<<<<< HEAD\n")
-        commit_all(committed.folder)
+        commit(committed.folder)
         with pytest.raises(MergeConflict) as broken:
             referred(committed, "HEAD:one")
         assert broken.value.locations[0].path == "HEAD:envlock.toml"
@@ -418,7 +405,7 @@ def test_a_revision_is_read_as_the_disk_is(tmp_path: Path) -> None:
     (top / "sub/libs/tool").symlink_to("../../shared/tool")
     (top / "shared/tool/link.py").symlink_to("tool.py")
     (top / "shared/tool/parent.py").symlink_to("../parent.py")
-    commit_all(top)
+    commit(top)
     before = load_project(top / "sub/envlock.toml")
     for path in files:
         (top / path).write_text("nothing of this is read\n")

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 PANELS = {
     "Set up": ("init", "migrate", "add", "remove", "schema", "config"),
     "Lock": ("lock", "check", "outdated", "build", "import", "export"),
-    "Look": ("show", "list", "tree", "why"),
+    "Look": ("show", "list", "diff", "tree", "why"),
     "Cache": ("push", "get", "alias", "cache"),
     "Run": ("run", "shell", "create", "path", "verify", "sync", "kernel"),
     "This machine": ("env", "doctor"),

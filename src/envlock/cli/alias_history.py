@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from envlock.cli.command import Argument, CommandLine, command
 from envlock.cli.options import CONFIG, JSON, open_project
 from envlock.errors import DamageError, EnvlockError, one_line, printable
+from envlock.lockfile.changes import grouped
 from envlock.words import count
 
 if TYPE_CHECKING:
@@ -17,13 +18,12 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from envlock.named.alias import Alias
-    from envlock.named.diff import ArchChanges, EnvironmentDiff, PackageChange
-    from envlock.named.lookup import NamedEnvironment
+    from envlock.named.diff import MoveDiff
     from envlock.named.move import Move
+    from envlock.workflow.diff import EnvironmentDiff
+    from envlock.workflow.references import Referred
 
 _CHANGES_SHOWN = 6
-_SIGNS = {"added": "+", "removed": "-", "changed": " "}
-_STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
 
 ALIAS = Argument("name", "NAME[:TAG]", "The alias. Default tag: `latest`.", complete="aliases")
 REFERENCE = "an alias, `name:tag@MOVE`, or the first digits of both ids, as `req_id:full_id`"
@@ -59,23 +59,28 @@ def log(line: CommandLine) -> int:
 
 @command(_BEFORE, _AFTER, JSON, CONFIG)
 def diff(line: CommandLine) -> int:
-    """Show which packages were added, removed and changed between two environments, for each arch.
+    """Show which packages were added, removed, upgraded, downgraded or rebuilt between two environments of the cache.
 
     For example:
 
     - `envlock alias diff team/base:v1 team/base:v2`
     - `envlock alias diff team/base:stable@3 team/base:candidate`
     """
-    from envlock.cli.console import console, write_json
-    from envlock.named.diff import difference
+    from envlock.cli.console import write_json, write_styled
+    from envlock.cli.diff import environment_lines
     from envlock.named.lookup import Lookup
+    from envlock.workflow.diff import difference
+    from envlock.workflow.references import of_named
 
     lookup = Lookup(open_project(line), recalls=True)
-    comparison = difference(lookup, lookup.reference(line.value(_BEFORE)), lookup.reference(line.value(_AFTER)))
+    before, after = (of_named(lookup, lookup.reference(line.value(each))) for each in (_BEFORE, _AFTER))
+    found = difference(before, after)
     if line.has(JSON):
-        write_json(comparison_document(comparison))
+        write_json(comparison_document(found))
+    elif found.state == "same":
+        write_styled([((found.name, "bold"),), (("the same environment", ""),)])
     else:
-        console().print(comparison_text(comparison))
+        write_styled(list(environment_lines([found.name], found)))
     return 0
 
 
@@ -122,7 +127,7 @@ def record_document(record: Move) -> dict[str, object]:
     }
 
 
-def log_text(alias: Alias, moves: Sequence[EnvironmentDiff], url: str, *, drawn: bool) -> Text:
+def log_text(alias: Alias, moves: Sequence[MoveDiff], url: str, *, drawn: bool) -> Text:
     """The history of a tag, newest first: a line of dots where it is drawn, of stars elsewhere."""
     from rich.text import Text
 
@@ -141,13 +146,13 @@ def log_text(alias: Alias, moves: Sequence[EnvironmentDiff], url: str, *, drawn:
     return text
 
 
-def _move_facts(each: EnvironmentDiff) -> Iterator[tuple[str, str]]:
+def _move_facts(each: MoveDiff) -> Iterator[tuple[str, str]]:
     if each.move.why:
         yield "why", each.move.why
     yield "is", str(each.move.ids)
     if each.move.sequence == 1:
         return
-    for archs, changes in _grouped(each.changes):
+    for archs, changes in grouped((one.arch, one.changes) for one in each.changes):
         told = [str(change) for change in changes[:_CHANGES_SHOWN]]
         hidden = len(changes) - len(told)
         if hidden:
@@ -161,19 +166,21 @@ def _move_facts(each: EnvironmentDiff) -> Iterator[tuple[str, str]]:
         yield "unknown", "what changed: a lock is no longer in the cache"
 
 
-def _at(each: EnvironmentDiff, offset: int) -> str:
+def _at(each: MoveDiff, offset: int) -> str:
     return f"{each.move.alias}@{each.move.sequence + offset}"
 
 
-def log_document(alias: Alias, moves: Sequence[EnvironmentDiff], url: str) -> dict[str, object]:
+def log_document(alias: Alias, moves: Sequence[MoveDiff], url: str) -> dict[str, object]:
     """The history of a tag, oldest first, for `--json`."""
+    from envlock.cli.diff import arch_document
+
     return {
         "alias": str(alias),
         "cache": url,
         "moves": [
             {
                 **record_document(each.move),
-                "changes": [_arch_document(one) for one in each.changes],
+                "changes": [arch_document(one) for one in each.changes],
                 "archs_added": list(each.came),
                 "archs_removed": list(each.went),
                 "complete": each.is_complete,
@@ -183,73 +190,23 @@ def log_document(alias: Alias, moves: Sequence[EnvironmentDiff], url: str) -> di
     }
 
 
-def comparison_text(comparison: EnvironmentDiff) -> Text:
-    """How two environments differ; archs with the same differences are put together."""
-    from rich.text import Text
-
-    before, after = comparison.before, comparison.after
-    text = Text(printable(f"{before.reference} -> {after.reference}"))
-    text.stylize("bold")
-    if before.ids == after.ids:
-        return text.append("\nthe same environment")
-    groups = list(_grouped(comparison.changes))
-    for archs, changes in groups:
-        same = next(each.same for each in comparison.changes if each.arch == archs[0])
-        width = max((len(change.name) for change in changes), default=0)
-        counts = [f"{number} {verb}" for verb in _SIGNS if (number := sum(each.verb == verb for each in changes))]
-        text.append(f"\n\non {', '.join(archs)}: {', '.join([*counts, f'{same} the same'])}")
-        for change in changes:
-            versions = (
-                f"{change.before} -> {change.after}" if change.verb == "changed" else change.before + change.after
-            )
-            line = f"\n  {_SIGNS[change.verb]} {change.name:<{width}}  {versions}"
-            text.append(printable(line), _STYLES[change.verb])
-    for said, alone in ((after.reference, comparison.came), (before.reference, comparison.went)):
-        if alone:
-            text.append(printable(f"\n\nonly {said} is available for {', '.join(alone)}"))
-    return text
-
-
-def comparison_document(comparison: EnvironmentDiff) -> dict[str, object]:
+def comparison_document(found: EnvironmentDiff) -> dict[str, object]:
     """How two environments differ, for `--json`."""
+    from envlock.cli.diff import arch_document
+
     return {
-        "before": _found_document(comparison.before),
-        "after": _found_document(comparison.after),
-        "same": comparison.is_same,
-        "archs": [_arch_document(each) for each in comparison.changes],
-        "archs_added": list(comparison.came),
-        "archs_removed": list(comparison.went),
+        "before": _referred_document(found.before),
+        "after": _referred_document(found.after),
+        "same": found.state == "same",
+        "archs": [arch_document(each) for each in found.changes],
+        "archs_added": list(found.archs_added),
+        "archs_removed": list(found.archs_removed),
     }
 
 
-def _found_document(found: NamedEnvironment) -> dict[str, object]:
-    return {"said": found.reference, "req_id": found.req_id, "full_ids": dict(found.full_ids)}
-
-
-def _arch_document(changes: ArchChanges) -> dict[str, object]:
-    return {
-        "arch": changes.arch,
-        "same": changes.same,
-        "changes": [
-            {
-                "verb": change.verb,
-                "kind": change.kind,
-                "name": change.name,
-                "before": change.before or None,
-                "after": change.after or None,
-            }
-            for change in changes.changes
-        ],
-    }
-
-
-def _grouped(archs: Sequence[ArchChanges]) -> Iterator[tuple[list[str], Sequence[PackageChange]]]:
-    """Each list of changes, with all archs that have it."""
-    groups: dict[tuple[tuple[PackageChange, ...], int], list[str]] = {}
-    for each in archs:
-        groups.setdefault((each.changes, each.same), []).append(each.arch)
-    for (changes, _), names in groups.items():
-        yield names, changes
+def _referred_document(referred: Referred | None) -> dict[str, object]:
+    assert referred is not None, "two are compared"
+    return {"said": referred.name, "req_id": referred.req_id, "full_ids": dict(referred.full_ids)}
 
 
 def list_table(listed: Sequence[tuple[Alias, Move | EnvlockError]]) -> Table:

@@ -142,6 +142,17 @@ def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Con
         write("  ".join(padded).rstrip())
 
 
+def write_styled(lines: Sequence[Sequence[tuple[str, str]]]) -> None:
+    """Write lines to stdout, each of parts with their style: the whole at once, which on a pipe is plain text."""
+    if not is_drawn():
+        write("\n".join("".join(text for text, _ in parts) for parts in lines))
+        return
+    from rich.text import Text
+
+    for parts in lines:
+        console().print(Text.assemble(*parts))
+
+
 def write_json(document: dict[str, object], *, dry_run: bool = False) -> None:
     """Write a document to stdout, for `--json`. That of a dry run says so: what it has was not done."""
     import json

@@ -385,7 +385,7 @@ def _change(each: Locked) -> str:
 
 def differences_of(each: Locked) -> list[str]:
     """The packages that were added, removed or changed, such as `rich 13.0 -> 14.0`."""
-    from envlock.named.diff import compare
+    from envlock.lockfile.changes import compare
 
     assert each.lock is not None
     return [str(change) for change in compare(each.before, each.lock).changes]

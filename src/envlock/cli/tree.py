@@ -108,20 +108,10 @@ class Style:
         bar, fork, end = ("│   ", "├── ", "└── ") if self.is_wide else ("|   ", "|-- ", "`-- ")
         return "".join("    " if each else bar for each in is_last[:-1]) + (end if is_last[-1] else fork)
 
-    def write(self, lines: Sequence[Sequence[tuple[str, str]]]) -> None:
-        """Write lines, each of parts with their style: the whole at once, which on a pipe is plain text."""
-        from envlock.cli.console import console, write
-
-        if not self.is_drawn:
-            write("\n".join("".join(text for text, _ in parts) for parts in lines))
-            return
-        from rich.text import Text
-
-        for parts in lines:
-            console().print(Text.assemble(*parts))
-
 
 def _show(shown: Sequence[tuple[Tree, Sequence[TreeLine]]]) -> None:
+    from envlock.cli.console import write_styled
+
     style = Style()
     lines: list[Sequence[tuple[str, str]]] = []
     for each, found in shown:
@@ -132,7 +122,7 @@ def _show(shown: Sequence[tuple[Tree, Sequence[TreeLine]]]) -> None:
         is_mixed = len({line.node[0] for line in found} - {"build"}) > 1
         for line in found:
             lines.append([(style.branch(line.is_last), "dim"), *_parts(each, line, is_mixed=is_mixed)])
-    style.write(lines)
+    write_styled(lines)
 
 
 def title(tree: Tree) -> str:

@@ -64,6 +64,8 @@ def why(line: CommandLine) -> int:
 
 
 def _show(found: Sequence[Why]) -> None:
+    from envlock.cli.console import write_styled
+
     style = Style()
     arrow = " → " if style.is_wide else " -> "
     is_mixed = len({each.node[0] for each in found}) > 1
@@ -87,7 +89,7 @@ def _show(found: Sequence[Why]) -> None:
             lines.append([("    ", ""), (one_line(arrow.join(steps)), "")])
         if each.hidden:
             lines.append([(f"  and {each.hidden} more paths", "dim")])
-    style.write(lines)
+    write_styled(lines)
 
 
 def _some(reason: Reason, of: Why) -> str:

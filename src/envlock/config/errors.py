@@ -41,6 +41,17 @@ class NoConfig(ConfigError):
         )
 
 
+class RevisionWithoutLocks(ConfigError):
+    """The project has no locks at a revision."""
+
+    code = "revision-without-locks"
+    message = "at the revision `{revision}`, the project has no locks: there is no `{path}`"
+    hint = "name a revision at which it has some: `git log -- {path}` lists the commits that changed them"
+
+    def __init__(self, revision: str, path: str) -> None:
+        super().__init__(revision=revision, path=path)
+
+
 class UnsafeFile(DamageError):
     """A flow file or a requirement file that envlock.toml names is not safe to read."""
 

@@ -67,15 +67,12 @@ class PrefixGone(ConfigError):
         )
 
 
-class RevisionWithoutLocks(ConfigError):
-    """The project has no locks at a revision."""
+class NothingToCompareWith(ConfigError):
+    """One environment is named to be compared, and it is not one that the project has at another revision."""
 
-    code = "revision-without-locks"
-    message = "at the revision `{revision}`, the project has no locks: there is no `{path}`"
-    hint = "name a revision at which it has some: `git log -- {path}` lists the commits that changed them"
-
-    def __init__(self, revision: str, path: str) -> None:
-        super().__init__(revision=revision, path=path)
+    code = "nothing-to-compare-with"
+    message = "`{reference}` alone cannot be compared: only a revision, or an environment of this project, can"
+    hint = "name two, such as `envlock diff {reference} STEP`"
 
 
 class NotThisArch(ConfigError):

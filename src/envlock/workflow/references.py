@@ -17,21 +17,19 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from envlock.config.past import project_at, project_of_tree
 from envlock.config.project import Environment, Project
 from envlock.config.selection import Choice, steps_of, tables_of
-from envlock.errors import ConfigError, EnvlockError, ManyErrors
-from envlock.files import CONFIG_BYTES, read_file
+from envlock.errors import ConfigError, EnvlockError
 from envlock.git_objects import NoSuchRevision, NotARepository, ShallowClone, missing, objects_around, tree_of
 from envlock.lockfile.folder import full_id_of, lock_bytes, lock_files
 from envlock.model.arch import Arch
-from envlock.revisions import is_file, is_folder
 from envlock.values import NamedTuple
 from envlock.words import short_ids
 from envlock.workflow.needed_locks import locks_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envlock.git_objects import Tree
     from envlock.lockfile.rows import LockRows
     from envlock.model.lock import Lock
     from envlock.named.lookup import Lookup, NamedEnvironment
@@ -64,6 +62,7 @@ class Referred:
         *,
         environment: Environment | None = None,
         project: Project | None = None,
+        revision: str = "",
     ) -> None:
         self.reference = reference
         """As it was written."""
@@ -75,6 +74,8 @@ class Referred:
         """The environment of the project that it is; None for what a cache, a file or a prefix has."""
         self.project = project
         """The project of that environment."""
+        self.revision = revision
+        """The revision of git that the project is of; empty for the working folder."""
         self._rows: dict[Arch, LockRows] = {}
         self._locks: dict[Arch, Lock] = {}
 
@@ -87,6 +88,13 @@ class Referred:
     def full_ids(self) -> Mapping[Arch, str]:
         """The full_id of each arch. Reads nothing."""
         return {arch: file.full_id for arch, file in self.files.items()}
+
+    @property
+    def req_id(self) -> str:
+        """The id of its requirements: those that the project has, or else the locks; empty if there are no locks."""
+        if self.environment is not None:
+            return self.environment.requirements.req_id
+        return next((file.req_id for file in self.files.values()), "")
 
     def rows(self, arch: Arch) -> LockRows:
         """The lock of an arch as plain rows, verified by its digest.
@@ -214,56 +222,6 @@ def _at_revision(project: Project, wanted: str, archs: Sequence[Arch]) -> Found 
     raise _no_such(past, name).adding(f"at the revision `{revision}`")
 
 
-def project_at(project: Project, revision: str) -> Project:
-    """A project as it was at a revision of git: envlock.toml, the files that it names, and its locks, read from git.
-
-    Raises NotARepository, NoSuchRevision, ShallowClone, RevisionWithoutLocks, and what is wrong with that envlock.toml.
-    """
-    return project_of_tree(project, tree_at(project, revision))
-
-
-def tree_at(project: Project, revision: str) -> Tree:
-    """The files of the commit that a revision means. Raises NotARepository, NoSuchRevision, ShallowClone."""
-    objects = objects_around(project.folder)
-    if objects is None:
-        raise NotARepository(revision=revision, reason=f"{project.folder} is in no git repository")
-    tree = tree_of(objects, revision)
-    if tree is None:
-        raise missing(objects, revision)
-    return tree
-
-
-def project_of_tree(project: Project, tree: Tree) -> Project:
-    """As `project_at`, of a commit that is open. Raises RevisionWithoutLocks, and what is wrong with envlock.toml."""
-    from envlock.config.read import project_of
-    from envlock.workflow.errors import RevisionWithoutLocks
-
-    below = os.path.relpath(os.path.realpath(project.folder), tree.top)
-    folder = Path(tree.root, below)
-    config = folder / project.path.name
-    place = Path(below)
-    if not is_file(config):
-        raise RevisionWithoutLocks(tree.revision, str(place / project.path.name))
-    try:
-        past = project_of(config, read_file(config, CONFIG_BYTES).decode())
-    except EnvlockError as error:
-        raise _at(tree, error) from None
-    except (OSError, UnicodeDecodeError) as error:
-        from envlock.places import UnreadableConfig
-
-        raise UnreadableConfig(f"{tree.revision}:{place / project.path.name}", str(error)) from None
-    if not is_folder(past.lock_folder):
-        raise RevisionWithoutLocks(tree.revision, str(place / past.lock_folder.name))
-    return past
-
-
-def _at(tree: Tree, error: EnvlockError) -> EnvlockError:
-    """The error, which is about a file of a revision, with paths that say so."""
-    if isinstance(error, ManyErrors):
-        return ManyErrors(tuple(_at(tree, each) for each in error.errors))
-    return error.moved(f"{tree.root}/", f"{tree.revision}:")
-
-
 def choices_of(project: Project, wanted: str) -> list[Choice]:
     """The `[env.*]` table of that name; else that step of a flow; else that flow's steps; else steps of that name."""
     steps = steps_of(project)
@@ -353,22 +311,30 @@ def referred(project: Project, reference: str, *, archs: Sequence[Arch] = ()) ->
 
 
 def all_referred(project: Project, reference: str = "", *, archs: Sequence[Arch] = ()) -> tuple[Referred, ...]:
-    """Every environment that a text names: of a flow, or, by nothing or `.`, of the whole project.
+    """Every environment that a text names: of a flow, of a revision, or, by nothing or `.`, of the whole project.
 
     Environments without a lock are among them, with no files, and those with several locks for one arch have none for
     it: `referred` says what is wrong. Disabled steps, and environments that are fetched when their step starts, are
-    not. Raises what `find` raises.
+    not. Raises what `find_all` raises.
     """
+    return all_of(find_all(project, reference, archs), reference, archs)
+
+
+def find_all(project: Project, reference: str = "", archs: Sequence[Arch] = ()) -> Found:
+    """As `find`; nothing or `.` is the whole project, and a revision is all of it at that revision."""
     if reference in {"", "."}:
-        found = _whole(project)
-    else:
-        own = _own(project, reference, archs) or _whole_revision(project, reference)
-        try:
-            found = own or find(project, reference, archs)
-        except ConfigError as error:
-            if error.code not in _MISSES:
-                raise
-            raise _no_revision_either(project, reference, error) from None
+        return whole(project)
+    own = _own(project, reference, archs) or _whole_revision(project, reference)
+    try:
+        return own or find(project, reference, archs)
+    except ConfigError as error:
+        if error.code not in _MISSES:
+            raise
+        raise _no_revision_either(project, reference, error) from None
+
+
+def all_of(found: Found, reference: str = "", archs: Sequence[Arch] = ()) -> tuple[Referred, ...]:
+    """The environments that were found, as `all_referred` gives them."""
     if not found.choices and not found.is_whole:
         return (_of_others(found, reference, archs),)
     return tuple(
@@ -378,7 +344,8 @@ def all_referred(project: Project, reference: str = "", *, archs: Sequence[Arch]
     )
 
 
-def _whole(project: Project, revision: str = "") -> Found:
+def whole(project: Project, revision: str = "") -> Found:
+    """All environments of a project, which may be one of a revision."""
     choices = (*steps_of(project), *tables_of(project))
     return Found(project, choices=choices, revision=revision, is_whole=True)
 
@@ -393,7 +360,7 @@ def _whole_revision(project: Project, reference: str) -> Found | None:
         tree = tree_of(objects, revision) if objects is not None else None
     except NotARepository:
         return None
-    return _whole(project_of_tree(project, tree), revision) if tree is not None else None
+    return whole(project_of_tree(project, tree), revision) if tree is not None else None
 
 
 def _no_revision_either(project: Project, reference: str, error: EnvlockError) -> EnvlockError:
@@ -432,7 +399,7 @@ def _with_locks(
         if len(paths) == 1:
             files.append(_file(project, paths[0], arch, revision))
     name = f"{revision}:{environment.name}" if revision else environment.name
-    return Referred(reference or name, name, files, environment=environment, project=project)
+    return Referred(reference or name, name, files, environment=environment, project=project, revision=revision)
 
 
 def _file(project: Project, path: Path, arch: Arch, revision: str = "") -> LockFile:
@@ -452,17 +419,21 @@ def _of_others(found: Found, reference: str, archs: Sequence[Arch]) -> Referred:
         data = lock_bytes(found.file, shown=shown)
         lock = parse(data, shown)
         return Referred(reference, reference, [LockFile(lock.arch, lock.req_id, lock.full_id, shown, lambda: data)])
-    named, lookup = found.named, found.lookup
-    assert named is not None
-    assert lookup is not None
+    assert found.named is not None
+    assert found.lookup is not None
+    return of_named(found.lookup, found.named, reference, archs)
+
+
+def of_named(lookup: Lookup, named: NamedEnvironment, reference: str = "", archs: Sequence[Arch] = ()) -> Referred:
+    """What the cache knows. Raises AliasLacksArch for an arch that it has no lock for."""
     for arch in archs:
-        named.place(arch)  # raises AliasLacksArch
+        named.place(arch)
     files = [
         LockFile(arch, named.req_id, full_id, named.reference, partial(_looked_up, lookup, named, arch))
         for arch, full_id in named.full_ids
         if not archs or arch in archs
     ]
-    return Referred(reference, named.reference, files)
+    return Referred(reference or named.reference, named.reference, files)
 
 
 def _looked_up(lookup: Lookup, named: NamedEnvironment, arch: Arch) -> bytes:

@@ -1,0 +1,349 @@
+"""What moved between two locks of one arch: packages that were added, removed, upgraded, downgraded or rebuilt.
+
+There is one comparison of locks, and this is it: `lock` tells by it what it changed, `alias log` what a move changed,
+and `diff` how two environments differ. Locks may be `Lock`s or plain rows. Why they moved is often in what is required:
+`requirement_changes` compares that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from envlock.model.arch import Arch
+from envlock.values import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias, TypeVar
+
+    from envlock.lockfile.rows import LockRows, PackageRow
+    from envlock.model.lock import Lock, LockedPackage
+
+    AnyLock: TypeAlias = Lock | LockRows
+    AnyPackage: TypeAlias = LockedPackage | PackageRow
+    Change = TypeVar("Change")
+
+VERBS = ("added", "removed", "upgraded", "downgraded", "rebuilt")
+"""What can become of a package, in the order of counts. A rebuilt one has its version, and is another file."""
+_CALLED = {"conda": "conda", "pypi": "PyPI"}
+_NUMBERS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})*\Z")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class PackageChange(NamedTuple):
+    """What became of one package."""
+
+    kind: str
+    """`conda` or `pypi`; `python` for the interpreter."""
+    name: str
+    verb: str
+    """One of VERBS."""
+    old: str
+    """The version before; empty for an added package."""
+    new: str
+    """Empty for a removed package."""
+    old_file: str = ""
+    """What tells the file from others of that version: a conda build, a commit, or digits of its SHA-256. Empty where
+    the versions do."""
+    new_file: str = ""
+    direct: bool = False
+    """Whether the requirements name it: it is there, or was, for its own sake."""
+    of: str = ""
+    """`conda` or `PyPI`, if both have a package of the name."""
+
+    @property
+    def before(self) -> str:
+        """What was there: a version, and the file where that is needed."""
+        return f"{self.old} ({self.old_file})" if self.old_file else self.old
+
+    @property
+    def after(self) -> str:
+        """What is there now."""
+        return f"{self.new} ({self.new_file})" if self.new_file else self.new
+
+    def __str__(self) -> str:
+        """`+rich 14.0`, `-rich 13.0`, `rich 13.0 -> 14.0`, or `ninja 1.11 -> 1.13 (conda)` beside PyPI's."""
+        said = {"added": f"+{self.name} {self.after}", "removed": f"-{self.name} {self.before}"}
+        told = said.get(self.verb, f"{self.name} {self.before} -> {self.after}")
+        return f"{told} ({self.of})" if self.of else told
+
+
+class ArchChanges(NamedTuple):
+    """How two locks of one arch differ."""
+
+    arch: Arch
+    changes: tuple[PackageChange, ...]
+    """Python first, then by name."""
+    same: int
+    """How many packages are the same file in both."""
+
+
+class FoldedChange(NamedTuple):
+    """One change, and all archs that have it."""
+
+    change: PackageChange
+    archs: tuple[Arch, ...]
+
+
+def compare(before: AnyLock | None, after: AnyLock) -> ArchChanges:
+    """How one lock differs from another of the same arch; all packages are added, if there is none before.
+
+    Versions are compared as PEP 440 says, or by conda's order.
+    """
+    changes = []
+    if before is not None and python_of(before) != python_of(after):
+        verb = _verb("pypi", before.python.version, after.python.version)
+        changes.append(PackageChange("python", "Python", verb, python_of(before), python_of(after), direct=True))
+    old = {(package.name, package.kind): package for package in before.packages} if before is not None else {}
+    new = {(package.name, package.kind): package for package in after.packages}
+    kinds: dict[str, set[str]] = {}
+    for name, kind in {*old, *new}:
+        kinds.setdefault(name, set()).add(kind)
+    same = 0
+    asked: set[tuple[str, str]] | None = None
+    for name, kind in sorted({*old, *new}):
+        one, other = old.get((name, kind)), new.get((name, kind))
+        if one and other and one.sha256 == other.sha256:
+            same += 1
+            continue
+        if asked is None:
+            asked = _asked(after) | (_asked(before) if before is not None else set())
+        of = _CALLED[kind] if len(kinds[name]) > 1 else ""
+        changes.append(_change(one, other, direct=(name, kind) in asked, of=of))
+    return ArchChanges(after.arch, tuple(changes), same)
+
+
+def removed(before: AnyLock) -> ArchChanges:
+    """What is gone with a whole lock."""
+    asked = _asked(before)
+    changes = [_change(each, None, direct=(each.name, each.kind) in asked) for each in _by_name(before.packages)]
+    return ArchChanges(before.arch, tuple(changes), 0)
+
+
+def fold(archs: Sequence[ArchChanges]) -> tuple[FoldedChange, ...]:
+    """The changes of several archs, each once, with all archs that have it: Python first, then by name.
+
+    A package that was rebuilt is another file on each arch: that counts as one change, which then names no files.
+    """
+    found: dict[PackageChange, list[tuple[Arch, PackageChange]]] = {}
+    for each in archs:
+        for change in each.changes:
+            plain = change._replace(old_file="", new_file="")
+            found.setdefault(plain, []).append((each.arch, change))
+    folded = []
+    for plain, each_arch in found.items():
+        first = each_arch[0][1]
+        is_alike = all(change == first for _, change in each_arch)
+        folded.append(FoldedChange(first if is_alike else plain, tuple(arch for arch, _ in each_arch)))
+    return tuple(sorted(folded, key=lambda each: (each.change.kind != "python", each.change.name)))
+
+
+def grouped(changes: Iterable[tuple[str, Change]]) -> tuple[tuple[tuple[str, ...], Change], ...]:
+    """The names of all that have the same change, in the order of the first of them.
+
+    >>> grouped([("a", 1), ("b", 2), ("c", 1)])
+    ((('a', 'c'), 1), (('b',), 2))
+    """
+    groups: dict[Change, list[str]] = {}
+    for name, change in changes:
+        groups.setdefault(change, []).append(name)
+    return tuple((tuple(names), change) for change, names in groups.items())
+
+
+def counts(changes: Iterable[PackageChange]) -> dict[str, int]:
+    """How many there are of each verb, without those that are none.
+
+    >>> counts([PackageChange("pypi", "rich", "added", "", "14.0")])
+    {'added': 1}
+    """
+    verbs = [change.verb for change in changes]
+    return {verb: verbs.count(verb) for verb in VERBS if verb in verbs}
+
+
+def python_of(lock: AnyLock) -> str:
+    """The interpreter as `full_id` counts it; a conda package is among the packages."""
+    if lock.python.source == "conda":
+        return "of conda"
+    return lock.python.series if lock.python.source == "machine" else f"{lock.python.version} ({lock.python.filename})"
+
+
+def _by_name(packages: Iterable[AnyPackage]) -> list[AnyPackage]:
+    return sorted(packages, key=lambda package: (package.name, package.kind))
+
+
+def _change(one: AnyPackage | None, other: AnyPackage | None, *, direct: bool, of: str = "") -> PackageChange:
+    package = other or one
+    assert package is not None
+    old, new = (each.version if each else "" for each in (one, other))
+    verb = "added" if one is None else "removed" if other is None else _verb(package.kind, old, new)
+    files = [_file(each, alone=old == new) if each else "" for each in (one, other)]
+    return PackageChange(package.kind, package.name, verb, old, new, files[0], files[1], direct, of)
+
+
+def _file(package: AnyPackage, *, alone: bool) -> str:
+    """What tells a file from others; `alone` is whether the version does not. A commit of git always tells more."""
+    if package.source is not None and package.source.kind == "git":
+        return package.source.commit[:12]
+    return (package.build or package.sha256[:12]) if alone else ""
+
+
+def _verb(kind: str, old: str, new: str) -> str:
+    order = compared(kind, old, new)
+    return "rebuilt" if order == 0 else "upgraded" if order < 0 else "downgraded"
+
+
+def compared(kind: str, one: str, other: str) -> int:
+    """Below 0 if a version is older than another, above if it is newer, 0 if they are equal: by the rules of its kind.
+
+    >>> compared("pypi", "1.9", "1.10"), compared("pypi", "2.0rc1", "2.0"), compared("conda", "1.1.1w", "1.1.1v")
+    (-1, -1, 1)
+    >>> compared("pypi", "1.0.post1", "1.0.0"), compared("conda", "1!0.5", "2.0"), compared("pypi", "1.0", "1")
+    (1, 1, 0)
+    """
+    if _NUMBERS.match(one) and _NUMBERS.match(other):  # which both kinds order alike: nothing is imported for them
+        numbers, others = ([int(part) for part in each.split(".")] for each in (one, other))
+        length = max(len(numbers), len(others))
+        numbers += [0] * (length - len(numbers))
+        others += [0] * (length - len(others))
+        return (numbers > others) - (numbers < others)
+    if kind == "conda":
+        from envlock.conda.match_specs import version_order
+
+        return version_order(one, other)
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        versions = Version(one), Version(other)
+    except InvalidVersion:  # a lock may hold what uv takes: then only equal ones can be told
+        return (one > other) - (one < other)
+    return (versions[0] > versions[1]) - (versions[0] < versions[1])
+
+
+def _document(lock: AnyLock) -> Mapping[str, Any]:
+    required: Any = lock.requirements
+    document: Mapping[str, Any] = required if isinstance(required, Mapping) else required.document()
+    return document
+
+
+def _asked(lock: AnyLock) -> set[tuple[str, str]]:
+    """Name and kind of each package that the requirements of a lock name."""
+    from envlock.conda.match_specs import name_in
+    from envlock.model.requirement import normalized
+
+    document = _document(lock)
+    wheels = {match[0] for text in document.get("pypi", ()) if (match := _NAME.match(text))}
+    conda = {name_in(text) for key in ("conda", "conda-only") for text in document.get(key, ())}
+    return {(normalized(name), "pypi") for name in wheels} | {(name, "conda") for name in conda}
+
+
+# What is required.
+
+
+class RequirementChange(NamedTuple):
+    """One requirement that was added, removed or changed."""
+
+    name: str
+    """A package, `python`, or a setting, for a person."""
+    before: str
+    """What was required of it; empty if nothing was."""
+    after: str
+    thing: str
+    """As `Environment.origins` calls it; empty for what those do not have."""
+
+    def __str__(self) -> str:
+        """`+rich >=13`, `-rich`, or `pandas >=2 -> >=2.2`."""
+        if self.before and self.after:
+            return f"{self.name} {self.before} -> {self.after}"
+        said = self.after or self.before
+        return f"{'+' if self.after else '-'}{self.name} {said if said != ANY else ''}".rstrip()
+
+
+_SETTINGS = {
+    "python-from": "python-from",
+    "channels": "channels",
+    "channel-priority": "channel-priority",
+    "indexes": "extra_indices",
+    "default-index": "index-url",
+    "find-links": "find-links",
+    "pip-flags": "extras",
+    "exclude-newer": "exclude-newer",
+    "base": "named_env",
+}
+"""What envlock.toml calls the keys of requirements that have one value, or a list whose order counts."""
+ANY = "any version"
+"""What is required of a package that has no limits."""
+_METAFLOW = (("metaflow", "", "{} (for Metaflow)"),)
+
+
+def requirement_changes(
+    before: Mapping[str, Any], after: Mapping[str, Any], paths: Mapping[str, str] | None = None
+) -> tuple[RequirementChange, ...]:
+    """How the documents of two requirements differ, python first. An empty one requires nothing.
+
+    `paths` has where the folders and files are whose URLs name their content. Values of variables are not told.
+    """
+    old, new = (_by_thing(each, paths or {}) for each in (before, after))
+    found = [
+        RequirementChange(name, old.get((name, thing), ""), new.get((name, thing), ""), thing)
+        for name, thing in dict.fromkeys([*old, *new])
+        if old.get((name, thing)) != new.get((name, thing))
+    ]
+    values, others = (dict(each.get("variables", ())) for each in (before, after))
+    for name in sorted({*values, *others}):
+        if values.get(name) != others.get(name):
+            told = ("set" if name in values else "", "set" if name in others else "")
+            told = ("set", "another value") if all(told) else told
+            found.append(RequirementChange(f"variable {name}", *told, f"variable:{name}"))
+    return tuple(found)
+
+
+def _by_thing(document: Mapping[str, Any], paths: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """What a document requires, by name and thing, as `RequirementChange` tells it."""
+    found: dict[tuple[str, str], str] = {}
+
+    def add(name: str, thing: str, said: str) -> None:
+        known = found.get((name, thing))
+        found[name, thing] = said if known is None or said == known else f"{known} and {said}"
+
+    if "python" in document:
+        add("python", "python", document["python"] or ANY)
+    for kind, prefix, label in (("pypi", "", "{}"), ("constraints", "constraint:", "constraint {}"), *_METAFLOW):
+        for text in document.get(kind, ()):
+            match = _NAME.match(text)
+            name = match[0] if match else text
+            add(label.format(name), prefix + name, _limits(text[len(name) :], paths))
+    for text in (*document.get("conda", ()), *document.get("conda-only", ())):
+        channel, _, plain = text.rpartition("::")
+        name = re.split(r"[\s<>=!~\[;]", plain, maxsplit=1)[0]
+        of = f" from {channel}" if channel else ""
+        add(f"{name} (conda)", f"conda:{name}", _limits(plain[len(name) :], {}) + of)
+    for name, said in _system(document):
+        add(name, name, said)
+    for key, name in _SETTINGS.items():
+        value = document.get(key)
+        if value:
+            add(name, "", value if isinstance(value, str) else ", ".join(value))
+    for text, index in document.get("package-indexes", ()):
+        add(f"index of {text}", "", index)
+    for name, sha256 in document.get("hashes", ()):
+        add(f"hashes of {name}", f"hash:{name}", sha256[:12])
+    return found
+
+
+def _system(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    versions: dict[str, dict[str, list[str]]] = {}
+    for arch, name, version in document.get("system", ()):
+        versions.setdefault(name, {}).setdefault(version, []).append(arch)
+    for name, archs_of in versions.items():
+        for version, archs in archs_of.items():
+            yield name, version if len(archs_of) == 1 else f"{version} on {', '.join(archs)}"
+
+
+def _limits(text: str, paths: Mapping[str, str]) -> str:
+    """What is required of a package, without its name; what lies at a path by that, and by its hash."""
+    said = text.strip()
+    for url, path in paths.items():
+        if url in said:
+            return said.replace(url, f"{path} ({url.partition('sha256:')[2][:12]})")
+    return said or ANY

@@ -1,0 +1,271 @@
+"""How environments differ: between revisions, between two that are named; on locks that are made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from shutil import rmtree
+
+import pytest
+
+from envlock.config.errors import NoSuchSelection
+from envlock.config.read import load_project
+from envlock.config.selection import Selection
+from envlock.git_objects import NoSuchRevision, NotARepository, ShallowClone
+from envlock.lockfile.errors import DamagedLock
+from envlock.lockfile.folder import lock_files, write_lock
+from envlock.model.arch import LINUX_64, OSX_64, OSX_ARM64, Arch
+from envlock.model.lock import Lock, LockedPackage, LockedPython
+from envlock.named.give import give
+from envlock.named.lookup import Lookup
+from envlock.workflow.diff import Diff, EnvironmentDiff, diff, difference
+from envlock.workflow.errors import NothingToCompareWith
+from envlock.workflow.references import of_named
+from tests.build.repositories import commit, git
+from tests.index import Index
+from tests.named.projects import LATEST, V1, environment_of, two_environments
+
+BOTH = (LINUX_64, OSX_ARM64)
+
+
+def wheel(text: str, arch: Arch = LINUX_64) -> LockedPackage:
+    """`NAME VERSION`, or with `!`, a file of its own for each arch."""
+    name, version = text.rstrip("!").split()
+    platform = arch if text.endswith("!") else "any"
+    filename = f"{name}-{version}-py3-none-{platform.replace('-', '_')}.whl"
+    filename = filename if platform == "any" else f"{name}-{version}-py3-none-any.whl"
+    digest = f"{sum(f'{filename}{platform}'.encode()):064x}"
+    return LockedPackage(name, version, filename, f"https://index.example/{digest}/{filename}", digest)
+
+
+def locked(
+    folder: Path, tables: Mapping[str, Sequence[str]], *, archs: Sequence[Arch] = BOTH, unlocked: Sequence[str] = ()
+) -> None:
+    """Make a folder a project: an `[env.*]` table that requires each first package, locked to all of them."""
+    lines = [f"[envlock]\narchs = {[*archs]}\nindex-url = 'https://index.example/simple'\n"]
+    lines += [f"[env.{name}.pypi.packages]\n{_required(packages)}\n" for name, packages in tables.items()]
+    folder.mkdir(exist_ok=True)
+    (folder / "envlock.toml").write_text("".join(lines))
+    rmtree(folder / "envlock.lock", ignore_errors=True)
+    (folder / "envlock.lock").mkdir()
+    (folder / "envlock.lock" / ".gitattributes").write_text("")
+    project = load_project(folder / "envlock.toml")
+    for environment in project.environments():
+        for arch in archs if environment.name not in unlocked else ():
+            packages = tuple(sorted((wheel(each, arch) for each in tables[environment.name]), key=lambda one: one.name))
+            python = LockedPython("machine", "3.12.0")
+            write_lock(project.lock_folder, Lock(arch, environment.requirements, python, packages))
+
+
+def _required(packages: Sequence[str]) -> str:
+    name, version = packages[0].rstrip("!").split()
+    return f'{name} = ">={version}"\n'
+
+
+def compared(folder: Path, *references: str, selection: Selection | None = None, archs: Sequence[Arch] = ()) -> Diff:
+    return diff(load_project(folder / "envlock.toml"), references, selection, archs)
+
+
+def told(found: Diff) -> dict[str, list[str]]:
+    """What differs, by the name of the environment: its state, what is required, and the packages."""
+    return {
+        each.name: [
+            each.state,
+            *(f"{one.change} @{one.at}" for one in each.asked),
+            *(f"{change}{'' if set(of) == set(BOTH) else f' on {of}'}" for change, of in each.folded),
+        ]
+        for each in found.environments
+        if each.state != "same"
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project with three environments on `main`, and others since."""
+    made = tmp_path / "project"
+    locked(made, {"base": ["alpha 1.0", "idna 3.0"], "old": ["rich 13.0"], "gone": ["six 1.16"], "same": ["zipp 3.0"]})
+    commit(made)
+    locked(
+        made, {"base": ["alpha 1.1", "numpy 2.0!"], "new": ["rich 13.0"], "came": ["attrs 24.1"], "same": ["zipp 3.0"]}
+    )
+    return made
+
+
+CHANGED = [
+    "changed",
+    "alpha >=1.0 -> >=1.1 @envlock.toml:5",
+    "alpha 1.0 -> 1.1",
+    "-idna 3.0",
+    "+numpy 2.0",
+]
+SINCE_MAIN = {
+    "base": CHANGED,
+    "old -> new": ["renamed"],
+    "came": ["added", "+attrs >=24.1 @envlock.toml:11"],
+    "gone": ["removed"],
+}
+
+
+class TestRevisions:
+    def test_the_working_folder_with_what_was_committed(self, folder: Path) -> None:
+        found = compared(folder)
+        assert told(found) == SINCE_MAIN
+        assert (found.before, found.after, found.is_same) == ("HEAD", "", False)
+        assert told(compared(folder, "main")) == told(compared(folder, "main", ".")) == SINCE_MAIN
+        (base,) = [each for each in found.environments if each.name == "base"]
+        assert [each.same for each in base.changes] == [0, 0]
+
+    def test_two_revisions(self, folder: Path) -> None:
+        commit(folder)
+        for texts in (["HEAD~1", "HEAD"], ["HEAD~1..HEAD"], ["HEAD~1.."], ["main~1", "main:"]):
+            found = compared(folder, *texts)
+            assert told(found)["base"] == [
+                each.replace("@", "@HEAD:") if "@" in each else each for each in CHANGED
+            ] or (texts == ["main~1", "main:"])
+            assert found.environments[0].after is not None
+            assert [each.name for each in found.environments] == ["base", "old -> new", "came", "same", "gone"]
+        assert compared(folder, "HEAD", ".").is_same
+        assert compared(folder, "HEAD..HEAD").is_same
+
+    def test_what_a_branch_changed_since_it_began(self, folder: Path) -> None:
+        git(folder, "stash", "-q", "-u")
+        git(folder, "checkout", "-q", "-b", "topic")
+        git(folder, "stash", "pop", "-q")
+        commit(folder)
+        git(folder, "checkout", "-q", "main")
+        locked(folder, {"base": ["alpha 2.0"]})
+        commit(folder)
+        since = {key: [each.replace("@", "@topic:") for each in value] for key, value in SINCE_MAIN.items()}
+        assert told(compared(folder, "main...topic")) == since
+        git(folder, "checkout", "-q", "--orphan", "other")
+        commit(folder)
+        with pytest.raises(NoSuchRevision) as caught:
+            compared(folder, "main...other")
+        assert "no commit in common" in caught.value.details[-1]
+
+    def test_a_shallow_clone_has_no_beginning_of_a_branch(self, folder: Path, tmp_path: Path) -> None:
+        commit(folder)
+        git(folder, "checkout", "-q", "-b", "topic", "HEAD~1")
+        commit(folder)
+        clone = tmp_path / "clone"
+        git(tmp_path, "clone", "-q", "--depth=1", "--no-single-branch", f"file://{folder}", str(clone))
+        with pytest.raises(ShallowClone):
+            compared(clone, "origin/main...origin/topic")
+
+    def test_a_part_of_the_project(self, folder: Path) -> None:
+        assert list(told(compared(folder, selection=Selection(environments=("base",))))) == ["base"]
+        assert list(told(compared(folder, selection=Selection(environments=("gone", "came"))))) == ["came", "gone"]
+        with pytest.raises(NoSuchSelection):
+            compared(folder, selection=Selection(environments=("nothing",)))
+        only = compared(folder, archs=[OSX_ARM64])
+        assert [each.arch for each in only.environments[0].changes] == [OSX_ARM64]
+
+    def test_another_arch(self, folder: Path) -> None:
+        commit(folder)
+        locked(folder, {"same": ["zipp 3.0"]}, archs=[LINUX_64, OSX_64])
+        (same,) = [each for each in compared(folder).environments if each.name == "same"]
+        assert (same.state, same.archs_added, same.archs_removed) == ("changed", (OSX_64,), (OSX_ARM64,))
+
+    def test_what_is_not_locked_yet(self, folder: Path) -> None:
+        commit(folder)
+        locked(folder, {"same": ["zipp 3.1"], "new": ["rich 13.0"]}, unlocked=["same"])
+        found = told(compared(folder))
+        assert found["same"] == ["unlocked", "zipp >=3.0 -> >=3.1 @envlock.toml:5"]
+        assert "new" not in found
+
+    def test_a_project_below_the_top_of_the_repository_whose_lock_folder_is_a_link(self, tmp_path: Path) -> None:
+        folder = tmp_path / "top" / "sub"
+        (tmp_path / "top").mkdir()
+        locked(folder, {"base": ["alpha 1.0"]})
+        (folder / "envlock.lock").rename(tmp_path / "top" / "locks")
+        (folder / "envlock.lock").symlink_to("../locks")
+        commit(tmp_path / "top")
+        (folder / "envlock.lock").unlink()
+        locked(folder, {"base": ["alpha 1.1"]})
+        assert told(compared(folder))["base"][-1] == "alpha 1.0 -> 1.1"
+
+    def test_another_work_tree_and_a_submodule_have_their_own_head(self, folder: Path, tmp_path: Path) -> None:
+        git(folder, "stash", "-q", "-u")
+        git(folder, "worktree", "add", "-q", str(tmp_path / "tree"), "-b", "topic")
+        locked(tmp_path / "tree", {"base": ["alpha 1.2"]})
+        commit(tmp_path / "tree")
+        assert compared(tmp_path / "tree").is_same
+        assert told(compared(tmp_path / "tree", "main..topic"))["base"][1] == (
+            "alpha >=1.0 -> >=1.2 @topic:envlock.toml:5"
+        )
+        around = tmp_path / "around"
+        commit(around)
+        git(around, "submodule", "add", "-q", str(folder), "inner")
+        locked(around / "inner", {"base": ["alpha 1.3"]})
+        assert told(compared(around / "inner"))["base"][-2:] == ["alpha 1.0 -> 1.3", "-idna 3.0"]
+
+    def test_no_repository(self, tmp_path: Path) -> None:
+        locked(tmp_path / "project", {"base": ["alpha 1.0"]})
+        with pytest.raises(NotARepository):
+            compared(tmp_path / "project")
+
+
+class TestEnvironments:
+    def test_one_with_what_it_was(self, folder: Path) -> None:
+        assert told(compared(folder, "base")) == {"base": CHANGED}
+        for texts in (["main:base"], ["main:base", "base"], ["main", "base"]):
+            assert told(compared(folder, *texts)) == {"base": CHANGED}
+        back = told(compared(folder, "base", "main:base"))["base"]
+        assert back[1:3] == ["alpha >=1.1 -> >=1.0 @main:envlock.toml:5", "alpha 1.1 -> 1.0"]
+
+    def test_one_with_another(self, folder: Path) -> None:
+        (found,) = compared(folder, "new", "same").environments
+        assert (found.name, [str(change) for change, _ in found.folded]) == ("new -> same", ["-rich 13.0", "+zipp 3.0"])
+        (unlike,) = compared(folder, "main:gone", "same").environments
+        assert unlike.name == "main:gone -> same"
+
+    def test_lock_files_know_what_they_were_locked_for(self, folder: Path) -> None:
+        project = load_project(folder / "envlock.toml")
+        paths = {path.parent.name: path for path in lock_files(project.lock_folder)}
+        ids = [each.requirements.req_id for each in project.environments()]
+        before, after = (str(paths[each]) for each in ids[:2])
+        (found,) = compared(folder, before, after).environments
+        assert found.archs_added == ()
+        assert [str(each.change) for each in found.asked] == ["-alpha >=1.1", "+rich >=13.0"]
+        assert [each.at for each in found.asked] == ["", ""]
+
+    def test_one_alone_that_has_no_past(self, folder: Path) -> None:
+        path = str(lock_files(load_project(folder / "envlock.toml").lock_folder)[0])
+        with pytest.raises(NothingToCompareWith):
+            compared(folder, path)
+
+    def test_a_lock_that_is_damaged_is_an_error_only_where_it_is_needed(self, folder: Path) -> None:
+        commit(folder)
+        locked(folder, {"base": ["alpha 1.2"], "same": ["zipp 3.0"]})
+        project = load_project(folder / "envlock.toml")
+        for path in lock_files(project.lock_folder):
+            if path.parent.name == project.named[0].requirements.req_id:
+                path.write_text(path.read_text().replace("alpha", "alpho"))
+        assert compared(folder, selection=Selection(environments=("same",))).is_same
+        with pytest.raises(DamagedLock):
+            compared(folder)
+
+    def test_named_environments_of_a_cache(self, tmp_path: Path, index: Index) -> None:
+        project = two_environments(tmp_path, index)
+        lookup = Lookup(project)
+        give(lookup, V1, environment_of(project, "one"))
+        for name in ("one", "two"):
+            give(lookup, LATEST, environment_of(project, name))
+
+        def between(one: str, other: str) -> EnvironmentDiff:
+            return difference(*(of_named(lookup, lookup.reference(each)) for each in (one, other)))
+
+        found = between("team/base:v1", "team/base")
+        assert [str(change) for change, _ in found.folded] == ["alpha 1.0 -> 1.1", "-beta 1.5", "+lam 1.0"]
+        assert between("team/base:v1", "team/base:latest@1").state == "same"
+        part = of_named(lookup, lookup.reference("team/base"), archs=[LINUX_64])
+        assert difference(found.before, part).archs_removed == (OSX_ARM64,)
+
+
+def test_environments_with_the_same_change_are_grouped(tmp_path: Path) -> None:
+    locked(tmp_path, {"one": ["alpha 1.0"], "two": ["alpha 1.0"], "three": ["alpha 1.0"]})
+    commit(tmp_path)
+    locked(tmp_path, {"one": ["alpha 1.1"], "two": ["alpha 1.1"], "three": ["alpha 1.2"]})
+    groups = compared(tmp_path).groups
+    assert [names for names, _ in groups] == [("one", "two"), ("three",)]
+    assert [each.at for each in groups[0][1].asked] == ["envlock.toml:5, envlock.toml:8"]
