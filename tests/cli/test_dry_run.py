@@ -200,7 +200,6 @@ def test_what_a_dry_run_says_is_what_the_real_one_does(root: Path, capsys: pytes
 
 
 _OTHERWISE = {
-    "env gc": "lists what it would delete, without --delete",
     "kernel remove": "removes the one kernel that it names",
     "cache gc": "lists what it would delete, without --delete",
     "cache verify": "finds without --repair what that repairs",

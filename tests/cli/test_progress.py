@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from envlock.cli import progress
+from envlock.cli.console import console, print_as
 from envlock.cli.progress import QUIET_SECONDS, LiveReporter
 
 
@@ -83,6 +84,23 @@ def test_notes_and_warnings_are_always_seen() -> None:
         reporter.noted("pandas[sql] is old")
         reporter.warned("look at this")
     assert written(console) == "note: pandas[sql] is old\nwarning: look at this\n"
+
+
+def test_nothing_in_a_bar_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    try:
+        print_as(color="always")
+        with LiveReporter(drawn := console(stderr=True)) as reporter:
+            reporter.began("Fetching", 100, "bytes")
+            reporter.began("Hydrating", 3, "packages")
+            for _ in range(3):
+                reporter.advanced("Fetching", "rich.whl", 20)
+                drawn.print(progress._Bars(drawn, reporter._phases, reporter._lock).draw())
+        colours = set(re.findall(r"\x1b\[([0-9;]*)m", sys.stderr.getvalue()))  # type: ignore[attr-defined]
+        assert "36" in colours
+        assert not {code for each in colours for code in each.split(";")} & {"31", "35", "91", "95"}
+    finally:
+        print_as()
 
 
 def frame(reporter: LiveReporter, console: Console) -> str:

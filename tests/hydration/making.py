@@ -36,6 +36,14 @@ class Heard(Reporter):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.warnings: list[str] = []
+        self.totals: list[int] = []
+        self.done: list[tuple[str, int]] = []
+
+    def began(self, phase: str, total: int, unit: str) -> None:
+        self.totals.append(total)
+
+    def advanced(self, phase: str, item: str, amount: int = 1) -> None:
+        self.done.append((item, amount))
 
     def noted(self, message: str) -> None:
         self.notes.append(message)

@@ -53,7 +53,11 @@ def run(prefix: Path, *command: str) -> str:
 
 def test_a_prefix_is_made_whole_and_found_again(making: Making) -> None:
     assert making.find() is None
-    prefix = making.hydrate()
+    heard = Heard()
+    prefix = making.hydrate(reporter=heard)
+    names = {f"{package.name} {package.version}" for package in making.lock.packages}
+    assert names <= {item for item, _ in heard.done}
+    assert sum(amount for _, amount in heard.done) == heard.totals[0] == len(names)
     assert prefix == making.prefix
     assert prefix.is_absolute()
     assert missing_files(prefix) == []

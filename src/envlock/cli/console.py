@@ -38,6 +38,15 @@ if TYPE_CHECKING:
 
 _DRAWN = ("FORCE_COLOR", "TTY_COMPATIBLE")
 """Variables that make rich treat a pipe as a terminal."""
+_CALM = {
+    "bar.complete": "cyan",
+    "bar.finished": "green",
+    "bar.pulse": "cyan",
+    "progress.data.speed": "none",
+    "progress.download": "none",
+    "progress.spinner": "cyan",
+}
+"""Styles of rich's own in whose place it has red and pink, which are for errors here."""
 _PIPE_WIDTH = 400  # a table that is piped is cut by no terminal's width
 
 
@@ -181,6 +190,7 @@ def console(*, stderr: bool = False) -> Console:
     """Rich's console for stdout or stderr. It does not wrap lines, and takes text literally."""
     from rich.console import Console
     from rich.segment import Segment
+    from rich.theme import Theme
 
     class SteadyConsole(Console):
         """A console whose only control characters are those of its own style."""
@@ -192,7 +202,14 @@ def console(*, stderr: bool = False) -> Console:
 
     stream: Any = _Stream("stderr" if stderr else "stdout")  # as much of a TextIO as is used
     made = SteadyConsole(
-        file=stream, stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, **_colours()
+        file=stream,
+        stderr=stderr,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        soft_wrap=True,
+        theme=Theme(_CALM),
+        **_colours(),
     )
     if not made.is_terminal or (_manners.color == "always" and not stream.isatty()):
         made.width = _PIPE_WIDTH

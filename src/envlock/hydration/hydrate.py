@@ -10,7 +10,7 @@ import hashlib
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -47,8 +47,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from envlock.hydration.port import ArtifactSource, Installer, Pythons
-    from envlock.model.lock import Lock
+    from envlock.model.lock import Lock, LockedPackage
 
+_LOOK_SECONDS = 0.1
+_INSTALLING = "installing packages"
+_FINISHING = "compiling bytecode and running link scripts"
 _MOST_HASHING_THREADS = 8
 _BLOCK = 1 << 18
 
@@ -138,22 +141,28 @@ class _Hydration:
     reporter: Reporter
     files: Mapping[str, Path] = field(default_factory=dict)
     python: Interpreter | None = None
+    came: set[str] = field(default_factory=set)
+    """The records of packages that were seen in the prefix."""
 
     @cached_property
     def prefix(self) -> Path:
         return prefix_of(self.lock, self.home)
 
     def run(self) -> Path:
-        phase = f"hydrating {name_of(self.lock)}"
-        self.reporter.began(phase, len(self.lock.packages), "packages")
+        self.reporter.began(self.phase, len(self.lock.packages), "packages")
         try:
             if make_once(self.prefix, is_whole=self.is_whole, build=self.build, seal=self.seal, waiting=self.waiting):
-                self.reporter.advanced(phase, self.prefix.name, len(self.lock.packages))
+                self.reporter.advanced(self.phase, _FINISHING, len(self.lock.packages) - len(self.came))
         except OSError as error:
             raise storage_error(error, self.prefix.parent, self.files.values()) from error
         finally:
-            self.reporter.ended(phase)
+            self.reporter.ended(self.phase)
         return self.prefix
+
+    @property
+    def phase(self) -> str:
+        """What the reporter is told of."""
+        return f"hydrating {name_of(self.lock)}"
 
     def is_whole(self) -> bool:
         """Whether another process made the prefix meanwhile, or its interpreter is another one that the lock allows."""
@@ -174,9 +183,36 @@ class _Hydration:
         self.python = self.conda_python() if has_conda_python else self.pythons.provide(self.lock)
         packages = {package.sha256 for package in self.lock.packages}
         self.files = self.source.fetch([file for file in artifacts_of(self.lock) if file.sha256 in packages])
-        with _hashing(self.lock, self.files):
+        with _hashing(self.lock, self.files), self.telling(stage):
             python = None if has_conda_python else self.python.path
             self.installer.install(self.lock, self.files, python, stage, self.prefix)
+
+    @contextmanager
+    def telling(self, stage: Path) -> Iterator[None]:
+        """Tell the reporter which packages are there, while others are being installed."""
+        records = dict(map(_record_of, self.lock.packages))
+        is_over = threading.Event()
+
+        def look() -> None:
+            for record in _records_in(stage) & records.keys() - self.came:
+                self.came.add(record)
+                self.reporter.advanced(self.phase, records[record])
+
+        def watch() -> None:
+            while not is_over.wait(_LOOK_SECONDS):
+                look()
+
+        self.reporter.doing(self.phase, _INSTALLING)
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            watcher.join()
+        look()
+        self.reporter.advanced(self.phase, _INSTALLING, 0)
+        self.reporter.doing(self.phase, _FINISHING)
 
     def conda_python(self) -> Interpreter:
         """The interpreter in the lock's own conda package, at its future path."""
@@ -246,3 +282,20 @@ def _digest(path: Path, stopped: threading.Event) -> str:
     except OSError as error:
         return f"nothing that can be read ({error.strerror})"
     return f"sha256 {digest.hexdigest()}"
+
+
+def _record_of(package: LockedPackage) -> tuple[str, str]:
+    """The name of the record that an installer makes of a package once all of it is there, and what it is called."""
+    called = f"{package.name} {package.version}"
+    if package.kind == "conda":
+        return f"{package.filename.removesuffix('.conda').removesuffix('.tar.bz2')}.json", called
+    return f"{'-'.join(package.filename.split('-')[:2])}.dist-info", called
+
+
+def _records_in(stage: Path) -> set[str]:
+    """The names of the records that are in a prefix."""
+    found: set[str] = set()
+    for folder in (stage / "conda-meta", *stage.glob("lib/python*/site-packages")):
+        with suppress(OSError):  # it comes later
+            found.update(os.listdir(folder))  # noqa: PTH208  only names, and called often
+    return found
