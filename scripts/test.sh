@@ -22,6 +22,7 @@ hold lint .venv/bin/ruff check .
 hold format .venv/bin/ruff format --check .
 hold types .venv/bin/mypy
 hold imports .venv/bin/lint-imports
+hold workflows .venv/bin/zizmor --offline --quiet --no-progress action.yml .github/workflows
 if [ "${1:-}" != --lint-only ]; then
     printf 'pods    clean folders; make test-remote starts tasks in containers\n'
     [ -z "$failed" ] || printf 'failed before the tests:%s\n' "$failed"

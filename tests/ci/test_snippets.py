@@ -76,9 +76,32 @@ def checkout(project: ProjectFolder, tmp_path: Path) -> ProjectFolder:
     return project
 
 
-@pytest.mark.parametrize("name", ["envlock", "upgrade", "lock"])
+@pytest.mark.parametrize("name", ["envlock", "code-scanning", "upgrade", "lock"])
 def test_a_workflow_is_what_its_schema_says(name: str) -> None:
     schema("github-workflows").validate(workflows()[name])
+
+
+def test_no_workflow_can_be_injected_into(tmp_path: Path) -> None:
+    folder = tmp_path / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    for number, text in enumerate(blocks("yaml")):
+        if "\non:" in text:
+            (folder / f"{number}.yaml").write_text(text)
+    command = [ENVLOCK.with_name("zizmor"), "--offline", "--quiet", "--no-progress", "--min-severity=medium", folder]
+    audited = subprocess.run([*command, "--format=json"], capture_output=True, text=True, check=False)
+    found = {each["ident"] for each in json.loads(audited.stdout)}
+    assert found <= {"unpinned-uses", "artipacked", "excessive-permissions"}
+
+
+def test_the_action_of_the_guide_takes_what_the_guide_says() -> None:
+    action = YAML(typ="safe").load(ROOT / "action.yml")
+    guide = (ROOT / "docs" / "how-to" / "check-in-ci.md").read_text(encoding="utf-8")
+    table = guide.partition("| Input |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [*action["inputs"]]
+    (outputs,) = re.findall(r"^Outputs are (.*)$", guide, re.MULTILINE)
+    assert {*re.findall(r"`([a-z-]+)`", outputs)} - {"true", "false"} == {*action["outputs"]}
+    steps = workflows()["envlock"]["jobs"]["check"]["steps"]
+    assert steps[-1]["uses"].startswith("tools/envlock@")
 
 
 def test_each_configuration_of_renovate_is_one() -> None:
