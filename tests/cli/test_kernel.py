@@ -6,6 +6,7 @@ resolved, installed and started, by the command line that Jupyter reads. One tes
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ from tests.hydration.making import SERIES
 from tests.index import Index
 from tests.index.catalogue import CATALOGUE
 from tests.index.recipe import Release
+from tests.notebooks import opened
 from tests.support import isolation, run_envlock
 
 LAUNCHER = """
@@ -164,6 +166,32 @@ def test_a_kernel_that_is_there_is_updated_without_solving_what_stayed_the_same(
     assert envlock("kernel", "list").stdout == "base  base  ready\n"
 
 
+def test_sync_updates_the_kernels_of_the_project(
+    demo: ProjectFolder, locked_twice: tuple[Path, Path], envlock: Envlock, tmp_path: Path
+) -> None:
+    prefix = tmp_path / "jupyter"
+    first = envlock("kernel", "install", "base", "--name", "work", "--prefix", str(prefix), "--json").json
+    envlock("create", "--env", "base", "--name", "jup")
+    kernel_json = prefix / "share" / "jupyter" / "kernels" / "work" / "kernel.json"
+    envlock("kernel", "install", "train", "--name", "unlisted")
+    shutil.rmtree(listed("unlisted").parent)
+    upgrade(demo, locked_twice)
+    (planned,) = envlock("sync", "work", "--dry-run", "--json").json["names"]
+    assert (planned["kind"], planned["state"], planned["before"]) == ("kernel", "outdated", first["prefix"])
+    assert not Path(planned["after"]).exists()
+    assert envlock("sync").stdout.splitlines() == ["jup   base  updated", "work  base  updated"]
+    said, stderr = start(kernel_json, tmp_path)
+    assert (said["prefix"], stderr) == (planned["after"], "")
+    assert "alpha-1.0.dist-info" in files_of(Path(said["prefix"]))
+    assert {each["state"] for each in envlock("sync", "--json").json["names"]} == {"current"}
+    shutil.rmtree(said["prefix"])
+    envlock("sync", "work")
+    assert start(kernel_json, tmp_path)[0]["prefix"] == said["prefix"]
+    demo.edit("[env.base]", "[env.other]")
+    failed = envlock("sync", "work", "--json", check=1).json["names"]
+    assert [each["error"]["code"] for each in failed] == ["no-such-selection"]
+
+
 def test_a_kernel_whose_environment_was_removed_says_which_command_makes_it_again(
     demo: ProjectFolder, envlock: Envlock, tmp_path: Path
 ) -> None:
@@ -188,12 +216,10 @@ def test_a_kernel_works_without_the_envlock_that_installed_it(
 ) -> None:
     made = envlock("kernel", "install", "base", "--json").json
     kernel_json = listed("base")
-    document = json.loads(kernel_json.read_text())
+    interpreter = json.loads(kernel_json.read_text())["argv"][0]
+    assert not Path(interpreter).is_relative_to(sys.prefix), "that may be an environment of uv or pipx for a single use"
     made_from = home() / "kernels" / "base" / "made-from.json"
     made_from.write_text(json.dumps({**json.loads(made_from.read_text()), "envlock": "/gone"}))
-    bare = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
-    document["argv"][0:2] = [str(bare), "-I", "-S"]
-    kernel_json.write_text(json.dumps(document))
     said, stderr = start(kernel_json, tmp_path, PYTHONPATH="/mine")
     assert (said["prefix"], stderr) == (made["prefix"], "")
     assert said["variables"]["VIRTUAL_ENV"] == made["prefix"]
@@ -345,28 +371,16 @@ def test_environments_with_conda_packages_have_kernels_too(
 
 @pytest.mark.index
 def test_a_cell_runs_in_exactly_the_locked_environment(tmp_path: Path, envlock: Envlock) -> None:
-    """With the real ipykernel, from the public index, as Jupyter starts it and talks to it."""
-    from jupyter_client.manager import KernelManager
-
+    """With the real ipykernel, from the public index. As long as it runs, nothing removes its environment."""
     (tmp_path / "envlock.toml").write_text(
         f'[envlock]\nmetaflow-requirements = false\narchs = ["{host_arch()}"]\n'
         f'[env.demo]\npypi = {{ python = "{SERIES}", packages = {{ six = "1.16.0" }} }}\n'
     )
     envlock("lock")
     made = envlock("kernel", "install", "--json").json
-    manager = KernelManager(kernel_name="demo")
-    manager.start_kernel()
-    client = manager.client()
-    try:
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
-        said: list[str] = []
-        client.execute_interactive(
-            "import six, sys; print(sys.prefix, six.__version__)",
-            output_hook=lambda message: said.append(message["content"].get("text", "")),
-            timeout=60,
-        )
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
-    assert "".join(said) == f"{made['prefix']} 1.16.0\n"
+    with opened(json.loads(listed("demo").read_text())["argv"], tmp_path, {}) as notebook:
+        assert notebook.run("import six, sys; print(sys.prefix, six.__version__)") == f"{made['prefix']} 1.16.0\n"
+        handle = os.open(made["prefix"], os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(handle)

@@ -77,7 +77,8 @@ def test_all_names_of_a_project_follow_its_lock_at_once(
         "names": [
             {
                 "name": link.name,
-                "link": str(link),
+                "kind": "name",
+                "place": str(link),
                 "environment": environment,
                 "state": "current",
                 "before": str(link.readlink()),
@@ -158,7 +159,7 @@ def test_only_names_of_the_project_are_touched(
     (home() / "named" / "damaged").symlink_to(prefix)
     upgrade(demo, locked_twice)
     assert [each["name"] for each in envlock("sync", "--json").json["names"]] == ["mine"]
-    assert "no environment of this project has a name" in envlock("sync", cwd=locked_twice[0]).stderr
+    assert "nothing here follows this project" in envlock("sync", cwd=locked_twice[0]).stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

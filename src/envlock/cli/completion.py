@@ -110,11 +110,15 @@ def kernels(incomplete: str) -> list[str]:
 
 
 def names_of_project(incomplete: str) -> list[str]:
-    """Local names that follow the project."""
+    """Local names and kernels that follow the project."""
     from envlock.workflow.machine.local_names import names_of
+    from envlock.workflow.machine.sync import kernels_of
 
     project = _nearby_project()
-    return _starting((each.name for each in names_of(project)), incomplete) if project else []
+    if project is None:
+        return []
+    names = [each.name for each in names_of(project)] + [each.name for each in kernels_of(project)]
+    return _starting(names, incomplete)
 
 
 def _nearby_project() -> Project | None:

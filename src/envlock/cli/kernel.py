@@ -212,7 +212,7 @@ def _lines(found: Sequence[tuple[Kernel, str, str]]) -> Iterator[str]:
 def remove(line: CommandLine) -> int:
     """Remove a kernel that envlock has installed.
 
-    Its environment stays on this machine.
+    Its environment stays on this machine until `envlock env gc` finds that nothing needs it.
 
     For example:
 

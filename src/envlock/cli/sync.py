@@ -1,4 +1,4 @@
-"""`envlock sync`: let the local names of a project follow its locks."""
+"""`envlock sync`: let the local names and the kernels of a project follow its locks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from envlock.cli.options import CONFIG, DRY_RUN, JSON, OFFLINE, open_project
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from envlock.workflow.machine.local_names import Synced
+    from envlock.workflow.machine.sync import Synced
 
-_NAMES = Argument("names", "[NAME]...", "Only these names. Default: all of the project.", complete="names_of_project")
+_NAMES = Argument(
+    "names", "[NAME]...", "Only these names or kernels. Default: all of the project.", complete="names_of_project"
+)
 
 
 @command(
@@ -21,13 +23,13 @@ _NAMES = Argument("names", "[NAME]...", "Only these names. Default: all of the p
     OFFLINE,
     JSON,
     CONFIG,
-    epilog="Exit status: 0; 1 if a name cannot follow: it stays as it is, and the others are updated.",
+    epilog="Exit status: 0; 1 if one cannot follow: it stays as it is, and the others are updated.",
 )
 def sync(line: CommandLine) -> int:
-    """Let the names of the project's environments on this machine lead to what is locked now.
+    """Let the project's names and kernels on this machine lead to what is locked now.
 
-    These are the names that `envlock create --name` gave, and the links of `envlock create --in-project`. An
-    environment that is not on this machine is created; each name then changes at once.
+    These are the names that `envlock create --name` gave, the links of `envlock create --in-project`, and the kernels
+    of `envlock kernel install`. An environment that is not on this machine is created; each name then changes at once.
 
     For example:
 
@@ -38,7 +40,7 @@ def sync(line: CommandLine) -> int:
     from envlock.cli.console import say, write_err, write_json
     from envlock.cli.progress import LiveReporter
     from envlock.errors import one_line, printable
-    from envlock.workflow.machine.local_names import sync as sync_names
+    from envlock.workflow.machine.sync import sync as sync_names
 
     project = open_project(line)
     with LiveReporter() as reporter:
@@ -54,16 +56,19 @@ def sync(line: CommandLine) -> int:
         say(one_line(text))
     for each in failed:
         assert each.error is not None
-        write_err(printable(f"\n{each.name.name}: {each.error.render()}"))
+        write_err(printable(f"\n{each.name}: {each.error.render()}"))
     if not synced:
-        write_err("note: no environment of this project has a name here; `envlock create --name NAME` gives one")
+        write_err(
+            "note: nothing here follows this project; `envlock create --name NAME` gives a name to an environment"
+        )
     return status
 
 
 def _as_document(synced: Synced) -> dict[str, object]:
     return {
-        "name": synced.name.name,
-        "link": str(synced.name.link),
+        "name": synced.name,
+        "kind": synced.kind,
+        "place": str(synced.place),
         "environment": synced.environment or None,
         "state": synced.state,
         "before": str(synced.before) if synced.before else None,
@@ -82,6 +87,6 @@ _WORDS = {
 
 def _lines(synced: Sequence[Synced]) -> Iterator[str]:
     """One line for each name: the name, its environment, and what became of it."""
-    rows = [(each.name.name, each.environment or "?", _WORDS[each.state]) for each in synced]
+    rows = [(each.name, each.environment or "?", _WORDS[each.state]) for each in synced]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     yield from (f"{name:{widths[0]}}  {environment:{widths[1]}}  {word}" for name, environment, word in rows)

@@ -1,14 +1,16 @@
 """What Jupyter starts as a kernel: it enters the kernel's prefix, and becomes ipykernel there.
 
 `envlock kernel install` copies this file into `<home>/kernels/<name>/`. So it imports nothing but the standard library,
-and it works, for environments of wheels, when the envlock is gone that installed it. Its messages are on stderr, which
-Jupyter shows in its log.
+and it works, for environments of wheels, when the envlock is gone that installed it. The interpreter is the one from
+which envlock's own environment was made, because that may be temporary. Messages are on stderr, which Jupyter shows in
+its log.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 
 TYPE_CHECKING = False
@@ -36,6 +38,8 @@ def main() -> NoReturn:
     variables = _variables(folder, kernel, prefix)
     variables.update(kernel.get("variables") or {})
     sys.stderr.flush()
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which this interpreter ignores, and a new program would inherit
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execve(python, [python, "-m", "ipykernel_launcher", *sys.argv[1:]], variables)  # noqa: S606  no shell
     except OSError as error:
@@ -52,13 +56,10 @@ def gone(name: str, prefix: str, command: str) -> str:
 
 def _variables(folder: str, kernel: dict[str, Any], prefix: str) -> dict[str, str]:
     """The variables of a process in the prefix, by the envlock that installed the kernel if it is still there."""
+    sys.path += kernel["envlock"].split(os.pathsep)
     try:
-        try:
-            from envlock.workflow.machine.kernels import enter
-        except ImportError:  # it is in the user's own site-packages, which this interpreter was told to leave out
-            sys.path.append(kernel["envlock"])
-            from envlock.workflow.machine.kernels import enter
-    except ImportError:
+        from envlock.workflow.machine.kernels import enter
+    except Exception:  # noqa: BLE001  it is gone, or of another Python: whatever that raises, the kernel starts
         return _plainly_entered(kernel, prefix)
     return enter(folder)
 
@@ -67,8 +68,8 @@ def _plainly_entered(kernel: dict[str, Any], prefix: str) -> dict[str, str]:
     """As envlock enters an environment of wheels. No script of a conda package runs."""
     if os.path.isdir(os.path.join(prefix, "conda-meta")):
         sys.stderr.write(
-            f"warning: envlock is no longer in {kernel['envlock']}, so the activation scripts of conda packages do not "
-            f"run. Install the kernel again: {kernel['command']}\n"
+            f"warning: the envlock that installed this kernel is gone, so the activation scripts of conda packages do "
+            f"not run. Install the kernel again: {kernel['command']}\n"
         )
     variables = {
         name: value

@@ -20,7 +20,7 @@ import os
 import shlex
 import shutil
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,10 +37,17 @@ from envlock.reporter import Reporter
 from envlock.workflow.hydrate import hydrate
 from envlock.workflow.machine import kernel_start
 from envlock.workflow.machine.errors import (
-    BadKernelName,
-    JupyterFolderUnusable,
     KernelTaken,
     NoSuchKernel,
+)
+from envlock.workflow.machine.jupyter import (
+    FOLDER,
+    check_kernel_name,
+    jupyter_folder,
+    kernel_name,
+    owner_of,
+    refuse_unwritable,
+    write_spec,
 )
 from envlock.workflow.machine.kernel_environment import resolve
 from envlock.workflow.machine.local_names import Origin
@@ -52,10 +59,7 @@ if TYPE_CHECKING:
     from envlock.model.lock import Lock
     from envlock.workflow.machine.kernel_environment import Subject
 
-FOLDER = "kernels"
 _START = "start.py"
-_RESERVED = ("python", "python2", "python3")
-"""Names of the kernels that Jupyter and ipykernel install themselves: one of that name would hide theirs."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class MadeFrom:
     command: str
     """The command that makes the kernel again."""
     envlock: str
-    """The folder that holds the envlock which installed it."""
+    """The folders where the envlock which installed it, and what that needs, are found; as in PATH."""
     config: str = ""
     """The envlock.toml that has the environment; empty if it is of no project."""
     flow: str = ""
@@ -115,7 +119,7 @@ class Kernel:
             return "damaged"
         if read_receipt(self.prefix) is None:
             return "gone"
-        return "ready" if _owner(Path(self.made_from.spec)) == str(self.folder) else "unlisted"
+        return "ready" if owner_of(Path(self.made_from.spec)) == str(self.folder) else "unlisted"
 
 
 def kernels() -> tuple[Kernel, ...]:
@@ -137,62 +141,6 @@ def _made_from(folder: Path) -> MadeFrom | None:
         return found if is_valid and found.name == folder.name else None
     except (OSError, ValueError, TypeError):
         return None
-
-
-# Where Jupyter looks for kernels: https://jupyter-core.readthedocs.io, `jupyter --paths`.
-
-
-def jupyter_folder(environ: Mapping[str, str], prefix: Path | None = None, *, platform: str = sys.platform) -> Path:
-    """The folder of Jupyter's data: the user's own, or that of a prefix.
-
-    >>> jupyter_folder({"HOME": "/home/ada"}, platform="linux").as_posix()
-    '/home/ada/.local/share/jupyter'
-    >>> jupyter_folder({"HOME": "/Users/ada"}, platform="darwin").as_posix()
-    '/Users/ada/Library/Jupyter'
-    >>> jupyter_folder({"JUPYTER_DATA_DIR": "/data"}, Path("/opt/venv")).as_posix()
-    '/opt/venv/share/jupyter'
-    """
-    if prefix is not None:
-        return prefix / "share" / "jupyter"
-    if environ.get("JUPYTER_DATA_DIR"):
-        return Path(environ["JUPYTER_DATA_DIR"])
-    own = Path(environ.get("HOME") or os.path.expanduser("~"))
-    if platform == "darwin":
-        is_as_platform = environ.get("JUPYTER_PLATFORM_DIRS", "").lower() not in {"", "0", "n", "no", "false", "off"}
-        return own / "Library" / ("Application Support/jupyter" if is_as_platform else "Jupyter")
-    return Path(environ.get("XDG_DATA_HOME") or own / ".local" / "share") / "jupyter"
-
-
-def kernel_name(subject: str) -> str:
-    """The name of a kernel for an environment, as Jupyter allows it.
-
-    >>> kernel_name("TrainFlow/train"), kernel_name("team/base:v1"), kernel_name("python3")
-    ('trainflow-train', 'team-base-v1', 'envlock-python3')
-    """
-    kept = "".join(each if each.isascii() and (each.isalnum() or each in "._-") else "-" for each in subject.lower())
-    name = kept.strip("-._") or "envlock"
-    return f"envlock-{name}" if name in _RESERVED else name
-
-
-def check_kernel_name(name: str) -> str:
-    """The name in lower case, which Jupyter makes of it. Raises BadKernelName."""
-    if not name or name.lower() != kernel_name(name):
-        raise BadKernelName(name, kernel_name(name))
-    return name.lower()
-
-
-def _owner(spec: Path) -> str | None:
-    """The folder of the kernel that a folder of Jupyter belongs to; empty for one that is not envlock's.
-
-    None if there is none.
-    """
-    if not os.path.lexists(spec):
-        return None
-    try:
-        said = json_of(read_file(spec / "kernel.json", MEMO_BYTES))
-        return str(said["metadata"]["envlock"]["folder"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 # Installing, listing, removing.
@@ -231,40 +179,63 @@ def install(
     `variables` are set in the kernel too; without any, one that is made again keeps those that it had.
     """
     folder, spec = place_of(subject, name, prefix)
-    name = folder.name
     known = _made_from(folder)
-    if variables is None and known is not None:
-        variables = known.variables
-    if not dry_run:
-        try:
-            folder_in_home(FOLDER, name)
-        except OSError as error:
-            raise storage_error(error, folder) from error
-    lock = resolve(project, subject, folder / "lock", reporter, offline=offline)
-    own = {(each.kind, each.name) for each in subject.lock.packages}
+    if variables is None:
+        variables = known.variables if known is not None else {}
     origin = subject.origin
     made_from = MadeFrom(
-        name=name,
+        name=folder.name,
         subject=subject.name,
         base=subject.lock.identity,
-        identity=lock.identity,
+        identity="",
         spec=str(spec),
         display_name=display_name or f"{subject.name} (envlock)",
-        command=_command(subject, name, display_name, prefix),
-        envlock=str(Path(envlock.__file__).parent.parent),
+        command=_command(subject, folder.name, display_name, prefix),
+        envlock="",
         config=str(origin.config) if origin else "",
         flow=origin.flow if origin else "",
         step=origin.step if origin else "",
         environment=origin.environment if origin else "",
-        variables=dict(variables or {}),
+        variables=dict(variables),
     )
+    return _make(project, subject, made_from, reporter, offline=offline, force=force, dry_run=dry_run)
+
+
+def update(
+    project: Project, subject: Subject, known: MadeFrom, reporter: Reporter, *, offline: bool, dry_run: bool
+) -> Installed:
+    """Make a kernel again, as it was asked for, of what its environment is now. Raises as `install`."""
+    refuse_unwritable(Path(known.spec))
+    made_from = replace(known, base=subject.lock.identity)
+    return _make(project, subject, made_from, reporter, offline=offline, dry_run=dry_run)
+
+
+def _make(
+    project: Project,
+    subject: Subject,
+    made_from: MadeFrom,
+    reporter: Reporter,
+    *,
+    offline: bool,
+    force: bool = False,
+    dry_run: bool,
+) -> Installed:
+    folder = home() / FOLDER / made_from.name
+    if not dry_run:
+        try:
+            folder_in_home(FOLDER, made_from.name)
+        except OSError as error:
+            raise storage_error(error, folder) from error
+    lock = resolve(project, subject, folder / "lock", reporter, offline=offline)
+    own = {(each.kind, each.name) for each in subject.lock.packages}
     added = tuple(f"{each.name} {each.version}" for each in lock.packages if (each.kind, each.name) not in own)
+    made_from = replace(made_from, identity=lock.identity, envlock=os.pathsep.join(_own_folders()))
     if dry_run:
         return Installed(made_from, lock, prefix_of(lock, home()), added)
-    made = hydrate(project, lock, reporter, offline=offline, force=force)
-    _write(folder, made_from, lock, made)
-    _write_spec(spec, folder, made_from)
-    return Installed(made_from, lock, made, added)
+    prefix = hydrate(project, lock, reporter, offline=offline, force=force)
+    _write(folder, made_from, lock, prefix)
+    write_spec(Path(made_from.spec), folder / _START, made_from.display_name, made_from.subject)
+    return Installed(made_from, lock, prefix, added)
 
 
 def place_of(subject: Subject, name: str | None, prefix: Path | None = None) -> tuple[Path, Path]:
@@ -276,7 +247,7 @@ def place_of(subject: Subject, name: str | None, prefix: Path | None = None) -> 
     folder = home() / FOLDER / name
     spec = jupyter_folder(os.environ, prefix) / FOLDER / name
     _refuse_taken(name, folder, spec, subject)
-    _refuse_unwritable(spec)
+    refuse_unwritable(spec)
     return folder, spec
 
 
@@ -289,7 +260,7 @@ def _command(subject: Subject, name: str, display_name: str, prefix: Path | None
 
 def _refuse_taken(name: str, folder: Path, spec: Path, subject: Subject) -> None:
     """Raise KernelTaken for a name that another kernel has, of envlock or of anybody."""
-    owner = _owner(spec)
+    owner = owner_of(spec)
     if owner == "":
         raise KernelTaken(name, str(spec), "it is not envlock's", f"`jupyter kernelspec remove {name}` removes it")
     if owner is not None and owner != str(folder):
@@ -298,15 +269,6 @@ def _refuse_taken(name: str, folder: Path, spec: Path, subject: Subject) -> None
     if known is not None and (known.subject, known.origin) != (subject.name, subject.origin):
         remove = f"`envlock kernel remove {name}` removes it"
         raise KernelTaken(name, known.spec, f"it is the kernel of {known.subject}", remove)
-
-
-def _refuse_unwritable(spec: Path) -> None:
-    """Raise JupyterFolderUnusable, before anything is resolved, where a kernel cannot be written. Makes its folder."""
-    there = next(folder for folder in (spec, *spec.parents) if os.path.lexists(folder))
-    if not there.is_dir():
-        raise JupyterFolderUnusable(str(spec.parent), f"{there} is not a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise JupyterFolderUnusable(str(spec.parent), f"you may not write into {there}")
 
 
 def _write(folder: Path, made_from: MadeFrom, lock: Lock, prefix: Path) -> None:
@@ -327,19 +289,10 @@ def _write(folder: Path, made_from: MadeFrom, lock: Lock, prefix: Path) -> None:
         raise storage_error(error, folder) from error
 
 
-def _write_spec(spec: Path, folder: Path, made_from: MadeFrom) -> None:
-    """Write what Jupyter reads."""
-    document = {
-        "argv": [sys.executable, "-I", str(folder / _START), "-f", "{connection_file}"],
-        "display_name": made_from.display_name,
-        "language": "python",
-        "metadata": {"debugger": True, "envlock": {"folder": str(folder), "environment": made_from.subject}},
-    }
-    try:
-        spec.mkdir(parents=True, exist_ok=True)
-        write_atomically(spec / "kernel.json", _json(document))
-    except OSError as error:
-        raise JupyterFolderUnusable(str(spec), error.strerror or str(error)) from None
+def _own_folders() -> list[str]:
+    """Where this process finds envlock and its libraries."""
+    libraries = [each for each in sys.path if Path(each).name in {"site-packages", "dist-packages"}]
+    return list(dict.fromkeys([*libraries, str(Path(envlock.__file__).parent.parent)]))
 
 
 def _json(document: object) -> bytes:
@@ -357,7 +310,7 @@ def remove(name: str) -> Kernel:
         raise NoSuchKernel(name, sorted(known))
     try:
         spec = Path(kernel.made_from.spec) if kernel.made_from is not None else None
-        if spec is not None and _owner(spec) == str(kernel.folder):
+        if spec is not None and owner_of(spec) == str(kernel.folder):
             shutil.rmtree(spec)
         shutil.rmtree(kernel.folder)
     except OSError as error:

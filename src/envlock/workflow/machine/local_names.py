@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,18 +23,16 @@ from envlock.config.selection import choose_one
 from envlock.errors import EnvlockError
 from envlock.files import MEMO_BYTES, json_of, leads_out, read_file, write_atomically
 from envlock.hydration.errors import storage_error
-from envlock.hydration.prefix import find_prefix, prefix_of
 from envlock.model.arch import host_arch
 from envlock.places import folder_in_home, home
-from envlock.workflow.hydrate import find_lock, hydrate
-from envlock.workflow.machine.errors import BadName, NameTaken, NoSuchName
+from envlock.workflow.hydrate import find_lock
+from envlock.workflow.machine.errors import BadName, NameTaken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from envlock.config.project import Environment, Project
     from envlock.model.lock import Lock
-    from envlock.reporter import Reporter
 
 IN_PROJECT = Path(".envlock", "envs")
 """Where a project has its links, relative to the folder of envlock.toml."""
@@ -137,7 +134,7 @@ def local_names(project: Project | None = None) -> tuple[LocalName, ...]:
 def names_of(project: Project) -> tuple[LocalName, ...]:
     """The local names that follow a project: those of its own folder, then the machine's."""
     own = tuple(each for each in local_names(project) if each.origin is not None)
-    here = tuple(each for each in local_names() if each.origin is not None and _is_same(each.origin.config, project))
+    here = tuple(each for each in local_names() if each.origin is not None and is_of(each.origin.config, project))
     return own + here
 
 
@@ -159,7 +156,7 @@ def give_name(name: str, prefix: Path, origin: Origin | None, *, project: Projec
             if target != str(prefix) and not force:
                 own = "" if project is None else "--in-project "
                 raise NameTaken(name, str(link), target, f"envlock create {own}--name {name}")
-        _move(link, prefix)
+        move(link, prefix)
         if origin is not None and project is not None:  # which may move
             origin = origin._replace(config=Path(os.path.relpath(origin.config, folder)))
         _keep_origin(folder / f".{name}.from", origin)
@@ -187,7 +184,7 @@ def _make_in_project(project: Project) -> None:
         write_atomically(ignored, _GITIGNORE)
 
 
-def _move(link: Path, prefix: Path) -> None:
+def move(link: Path, prefix: Path) -> None:
     """Let a link lead to a prefix, at once. Raises OSError."""
     stage = link.with_name(f".{link.name}.{os.getpid()}")
     stage.unlink(missing_ok=True)
@@ -216,66 +213,9 @@ def read_origin(path: Path) -> Origin | None:
     return Origin(Path(os.path.normpath(path.parent / config)), *chosen)
 
 
-def _is_same(config: Path, project: Project) -> bool:
+def is_of(config: Path, project: Project) -> bool:
+    """Whether an envlock.toml is the project's."""
     try:
         return config == project.path or config.samefile(project.path)
     except OSError:
         return False
-
-
-# Following the locks: `envlock sync`.
-
-
-@dataclass(frozen=True)
-class Synced:
-    """What became of one local name."""
-
-    name: LocalName
-    state: str
-    """`current`, `updated`, `outdated` (a dry run: it would be updated), or `failed`."""
-    environment: str = ""
-    """What the project calls the environment; empty if it has none of that kind any more."""
-    before: Path | None = None
-    """Where the link led."""
-    after: Path | None = None
-    """Where it leads, or would lead."""
-    error: EnvlockError | None = None
-    """Why it cannot follow."""
-
-
-def sync(
-    project: Project, names: Sequence[str], reporter: Reporter, *, dry_run: bool = False, offline: bool = False
-) -> tuple[Synced, ...]:
-    """Let the local names of a project lead to what is locked now, hydrating it where it is not on this machine.
-
-    `names` are those to update; none means all. Each link is moved at once, after its environment is whole; one that
-    cannot follow stays as it is, and the others are updated. With `dry_run`, nothing is written. Raises NoSuchName.
-    """
-    known = names_of(project)
-    for name in names:
-        if name not in {each.name for each in known}:
-            raise NoSuchName(name, sorted({each.name for each in known}))
-    chosen = [each for each in known if not names or each.name in names]
-    return tuple(_synced(each, reporter, dry_run=dry_run, offline=offline) for each in chosen)
-
-
-def _synced(local: LocalName, reporter: Reporter, *, dry_run: bool, offline: bool) -> Synced:
-    assert local.origin is not None
-    before: Path | None = None
-    name = ""
-    try:
-        before = local.prefix
-        project, environment = local.origin.of_today()
-        name = environment.name
-        lock = find_lock(project, environment, host_arch())
-        if prefix_of(lock, home()) == before and find_prefix(lock, home()) is not None:
-            return Synced(local, "current", name, before, before)
-        if dry_run:
-            return Synced(local, "outdated", name, before, prefix_of(lock, home()))
-        after = hydrate(project, lock, reporter, offline=offline)
-        _move(local.link, after)
-    except EnvlockError as error:
-        return Synced(local, "failed", name, before, before, error)
-    except OSError as error:
-        return Synced(local, "failed", name, before, before, storage_error(error, local.link.parent))
-    return Synced(local, "updated", name, before, after)
