@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.timing import table
 
 ALL = (
-    *("check", "lock", "conda", "build", "import_locks", "export"),
+    *("check", "looking", "lock", "conda", "build", "import_locks", "export"),
     *("hydrate", "hydrate_conda", "cache", "shim", "task_start"),
 )
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "benchmarks.md"

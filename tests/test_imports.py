@@ -122,6 +122,15 @@ def test_export_starts_light(
     assert modules.isdisjoint(others)
 
 
+@pytest.mark.parametrize("command", [("tree",), ("tree", "--invert", "alpha"), ("why", "alpha"), ("list",)])
+def test_what_looks_at_locks_starts_light(locked: Path, command: tuple[str, ...]) -> None:
+    status, modules = imported_by(*command, cwd=locked)
+    assert status == 0
+    assert "envlock.lockfile.rows" in modules
+    assert heavy(modules) == set()
+    assert modules.isdisjoint({"dataclasses", "typing", "envlock.lockfile.document", "envlock.model.lock", "rattler"})
+
+
 def test_starting_looks_for_no_garbage(locked: Path) -> None:
     code = (
         "import gc, sys; sys.argv = ['envlock', 'check']\n"

@@ -114,7 +114,7 @@ def _without_empty(rows: Sequence[tuple[str, ...]]) -> tuple[list[str], list[lis
 def _row(listed: Listed) -> tuple[str, ...]:
     state = listed.state + (f" ({', '.join(listed.wanting)})" if listed.wanting else "")
     base = [f"{'extends' if listed.extends else 'is'} {listed.base}"] if listed.base else []
-    there = f"yes, {byte_size(listed.prefix_size)}" if listed.prefix_size is not None else "yes"
+    there = byte_size(listed.prefix_size) if listed.prefix_size is not None else "yes"
     return (
         listed.name,
         state,

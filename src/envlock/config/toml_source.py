@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
 
 import tomli
 
@@ -15,8 +14,10 @@ from envlock.files import toml_of
 from envlock.lockfile.canonical_text import conflict_line
 from envlock.redaction import shown
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
+    from typing import Any
 
     from envlock.config.project import KeyPath
 

@@ -294,6 +294,8 @@ class PackageNotLocked(ConfigError):
     def __init__(self, name: str, names: Sequence[str], environments: Sequence[str]) -> None:
         most = 3
         near = did_you_mean(name, names)
+        if name.strip().lower() == "python":
+            near = "their Python is no package: `envlock show` says where it is from"
         super().__init__(
             name=name,
             where=first_of(list(dict.fromkeys(environments)), most),

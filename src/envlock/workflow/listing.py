@@ -49,7 +49,7 @@ class Listed(NamedTuple):
     prefix: str = ""
     """Where it is on this machine; empty if it is not."""
     prefix_size: int | None = None
-    """Bytes of the prefix on the disk."""
+    """Bytes of the prefix on the disk, files included that it shares with others."""
     pushed: tuple[tuple[Arch, bool | None], ...] = ()
     """For each arch, whether the cache has it; None if this machine does not know."""
     aliases: tuple[str, ...] = ()
@@ -108,7 +108,18 @@ def list_project(project: Project, *, online: bool = False) -> ListedProject:
             pushed = tuple((arch, there.get((arch, path))) for arch, path in own.items())
             listed[number] = each._replace(pushed=pushed)
     others = tuple(finding for group in findings.values() for finding in group)
-    return ListedProject(project.path, tuple(listed), others)
+    return ListedProject(project.path, tuple(_with_sizes(listed)), others)
+
+
+def _with_sizes(listed: Sequence[Listed]) -> Sequence[Listed]:
+    """The environments with the sizes of their prefixes, which are remembered in the home."""
+    prefixes = list(dict.fromkeys(each.prefix for each in listed if each.prefix))
+    if not prefixes:
+        return listed
+    from envlock.workflow.machine.sizes import sizes_of
+
+    sizes = {prefix: size.own + size.shared for prefix, size in sizes_of(prefixes).items()}
+    return [each._replace(prefix_size=sizes.get(each.prefix)) for each in listed]
 
 
 def _paths(project: Project, environment: Environment) -> dict[Arch, Path]:

@@ -65,6 +65,7 @@ class Tree(NamedTuple):
     names: tuple[str, ...]
     archs: tuple[Arch, ...]
     graphs: Mapping[Arch, Graph]
+    """One and the same for archs that do not differ in it."""
     pythons: Mapping[Arch, str]
     """The series of Python, `3.12`."""
     began: Mapping[Began, tuple[Arch, ...]]
@@ -78,26 +79,35 @@ class Tree(NamedTuple):
         """The versions of a package, each with those of the archs that have it."""
         found: dict[str, list[Arch]] = {}
         for arch in archs:
-            version = self.graphs[arch].version(node)
-            if version in found:
-                found[version].append(arch)
-            else:
-                found[version] = [arch]
+            found.setdefault(self.graphs[arch].version(node), []).append(arch)
         return tuple([(version, tuple(each)) for version, each in found.items()])
 
     def edges(self, *, upwards: bool = False) -> dict[Node, dict[Node, tuple[Arch, ...]]]:
         """What each package needs, or what needs it, with the archs on which it does."""
-        found: dict[Node, dict[Node, list[Arch]]] = {}
-        for arch in self.archs:
-            for node, needed in self.graphs[arch].needs.items():
+        found: dict[Node, dict[Node, tuple[Arch, ...]]] = {}
+        for graph, archs in self._by_graph():
+            for node, needed in graph.needs.items():
                 for other in needed:
                     start, end = (other, node) if upwards else (node, other)
-                    found.setdefault(start, {}).setdefault(end, []).append(arch)
+                    ends = found.setdefault(start, {})
+                    ends[end] = (*ends[end], *archs) if end in ends else archs
         order = {"conda": 0, "pypi": 1}
         return {
-            node: {each: tuple(ends[each]) for each in sorted(ends, key=lambda each: (order.get(each[0], 2), each[1]))}
+            node: {
+                each: tuple(arch for arch in self.archs if arch in ends[each])
+                if len(ends[each]) < len(self.archs)
+                else self.archs
+                for each in sorted(ends, key=lambda each: (order.get(each[0], 2), each[1]))
+            }
             for node, ends in found.items()
         }
+
+    def _by_graph(self) -> Iterator[tuple[Graph, tuple[Arch, ...]]]:
+        groups: dict[int, list[Arch]] = {}
+        for arch in self.archs:
+            groups.setdefault(id(self.graphs[arch]), []).append(arch)
+        for archs in groups.values():
+            yield self.graphs[archs[0]], tuple(archs)
 
     def began_by_node(self) -> dict[Node, list[tuple[Began, tuple[Arch, ...]]]]:
         """The roots by their package, of which there may be several."""
@@ -184,10 +194,15 @@ def _tree(group: Sequence[Referred], places: _Places) -> Tree:
     pythons: dict[Arch, str] = {}
     began: dict[Began, list[Arch]] = {}
     known: dict[Root, Began] = {}
+    alike: dict[object, Graph] = {}
     for arch in first.archs:
         rows = first.rows(arch)
         pythons[arch] = rows.python.series
-        graphs[arch] = graph_of(arch, rows.packages, *_requirements(first, rows))
+        requirements, base = _requirements(first, rows)
+        key = _what_makes_a_graph(rows, (requirements, base)) or arch
+        if key not in alike:
+            alike[key] = graph_of(arch, rows.packages, requirements, base)
+        graphs[arch] = alike[key]
         for each in places.began(first, graphs[arch].roots, known):
             began.setdefault(each, []).append(arch)
     return Tree(
@@ -196,6 +211,19 @@ def _tree(group: Sequence[Referred], places: _Places) -> Tree:
         graphs,
         pythons,
         {each: tuple(archs) for each, archs in began.items()},
+    )
+
+
+def _what_makes_a_graph(rows: LockRows, asked: Sequence[Requirements | None]) -> object:
+    """What two archs with the same graph have in common; None if requirements are for some archs only."""
+    for each in filter(None, asked):
+        if any(one.marker for one in (*each.pypi, *each.metaflow)) or any(one.archs for one in each.all_conda):
+            return None
+    return tuple(
+        [
+            (one.kind, one.name, one.version, one.dependencies, one.source, one.conda and one.conda.provides)
+            for one in rows.packages
+        ]
     )
 
 
