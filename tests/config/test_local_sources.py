@@ -122,6 +122,12 @@ def test_what_cannot_be_a_source_is_an_error_with_its_line(folder: Path, entry: 
     ("written", "entry"),
     [
         ("./libs/common", 'common = { path = "libs/common" }'),
+        ("common @ ./libs/common", 'common = { path = "libs/common" }'),
+        ("./libs/common[io]", 'common = { path = "libs/common", extras = ["io"] }'),
+        (
+            "common[io, gpu] @ libs/common ; sys_platform == 'linux'",
+            """common = { path = "libs/common", extras = ["io", "gpu"], marker = "sys_platform == 'linux'" }""",
+        ),
         ("dist/common-1.0-py3-none-any.whl", 'common = { path = "dist/common-1.0-py3-none-any.whl" }'),
         ("dist/common-1.0.tar.gz", 'common = { path = "dist/common-1.0.tar.gz" }'),
     ],
@@ -153,6 +159,13 @@ def test_add_finds_the_name_in_setup_py_as_requirement_files_do(folder: Path) ->
     (folder / "libs/common/pyproject.toml").unlink()
     (folder / "libs/common/setup.py").write_text("import setuptools\nsetuptools.setup(name='common', version='1')\n")
     assert path_entry("libs/common", folder=folder, project=folder) == ("common", {"path": "libs/common"})
+
+
+def test_add_refuses_a_folder_of_another_project(folder: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        path_entry("other @ ./libs/common", folder=folder, project=folder)
+    assert caught.value.code == "bad-source"
+    assert "common" in caught.value.message
 
 
 def test_add_says_of_a_path_that_leads_nowhere_that_nothing_is_there(folder: Path) -> None:

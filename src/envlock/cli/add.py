@@ -8,6 +8,7 @@ from envlock.cli.options import CONFIG, DRY_RUN, JSON, open_project
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from envlock.config.edit.errors import NotListed
     from envlock.config.project import KeyPath, Project
@@ -40,6 +41,7 @@ def add(line: CommandLine) -> int:
     - `envlock add "demo @ https://index.example/demo-1-py3-none-any.whl"`
     - `envlock add "tool @ git+https://code.example/team/tool@v1.2.0"`
     - `envlock add ./libs/common`
+    - `envlock add "common[io] @ ./libs/common"`
     - `envlock add --conda "ffmpeg>=6" --step encode`
     - `envlock add --conda samtools --channel bioconda`
     - `envlock add "torch>=2.3" --index pytorch`
@@ -109,11 +111,12 @@ def edit(line: CommandLine, packages: Sequence[str], *, channel: str = "", index
     return 0
 
 
-def _paths(packages: Sequence[str], project: Project) -> dict[str, tuple[str, dict[str, str]]]:
-    """The entries of packages that are paths: those that begin with a dot, and those of wheels and sdists."""
+def _paths(packages: Sequence[str], project: Project) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The entries of packages that are paths, `name @ path` too: those that begin with a dot, and wheels and sdists."""
     found = {}
     for each in packages:
-        if "@" not in each and (each.startswith(("./", "../")) or each.endswith((".whl", ".tar.gz", ".zip"))):
+        path = each.rpartition("@")[2].partition(" ;")[0].strip()
+        if "://" not in each and (path.startswith(("./", "../")) or path.endswith((".whl", ".tar.gz", ".zip"))):
             from pathlib import Path
 
             from envlock.config.requirement_files.pip_requirement import path_entry

@@ -85,7 +85,7 @@ def add_packages(
     conda: bool = False,
     channel: str = "",
     index: str = "",
-    paths: Mapping[str, tuple[str, Mapping[str, str]]] | None = None,
+    paths: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
 ) -> tuple[str, tuple[Change, ...]]:
     """The text with these requirements listed at `level`, and what changed; what is listed already changes nothing.
 

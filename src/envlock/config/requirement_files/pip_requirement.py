@@ -71,20 +71,32 @@ def pip_requirement(text: str, *, folder: Path, project: Path) -> Found:
     return Found(parse_requirement(f"{name}{extras} @ {url}" + (f" ; {marker}" if marker else "")))
 
 
-def path_entry(text: str, *, folder: Path, project: Path) -> tuple[str, dict[str, str]]:
+def path_entry(text: str, *, folder: Path, project: Path) -> tuple[str, dict[str, Any]]:
     """Key and value of `packages` for a folder, a wheel or an sdist, whose path is relative to `folder`.
 
-    The name is what the folder's project files say, or the file's name. Raises BadSource.
+    `text` is the path, or `name[extras] @ path ; marker`. The name is what it says, or else what the folder's project
+    files say, or the file's name. Raises BadSource.
     """
     from envlock.config.local_sources import source_requirement
 
+    named = _NAMED.match(text)
+    text, _, marker = (named["url"] if named else text).partition(" ;")
+    text, inside = _parted(text)
+    extras = [each.strip() for each in f"{(named and named['extras']) or ''}{inside}".strip("[]").split(",")]
     place = folder / text
     path = os.path.relpath(os.path.normpath(place.absolute()), project.absolute()).replace(os.sep, "/")
     name = normalized(_of_archive(place.name)) if is_file(place) else _of_folder(place, project)
+    if named and is_package_name(name) and normalized(name) != normalized(named["name"]):
+        raise BadSource(named["name"], "path", path, f"it is the project of {normalized(name)}")
+    name = named["name"] if named else name
     if exists(place) and not is_package_name(name):
         hint = f'write `NAME = {{ path = "{path}" }}` in envlock.toml'
         raise BadSource(text, "path", path, "the name of the package is not written down there", hint=hint)
-    entry = {"path": path}
+    entry: dict[str, Any] = {"path": path}
+    if any(extras):
+        entry["extras"] = [each for each in extras if each]
+    if marker.strip():
+        entry["marker"] = marker.strip()
     source_requirement(name or text, entry, folder=project, project=project)
     return name, entry
 
