@@ -544,6 +544,8 @@ def test_a_folder_of_locks_that_is_a_link_out_of_the_project(
     said = envlock("lock", check=2).stderr
     assert "error[unwritable-lock-folder]" in said
     assert "leads out of the project" in said
+    assert f"at {(Path('envlock.lock') / linked).as_posix()}\n" in said
+    assert "hint: delete the link" in said
     project.config.write_text("[envlock]\n")  # all locks are unused
     assert "leads out of the project" in envlock("lock", check=2).stderr
     assert sorted(elsewhere.rglob("*")) == before

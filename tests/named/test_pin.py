@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envlock.files import NotPlain
 from envlock.lockfile.canonical_text import digest_of
 from envlock.model.arch import ARCHS, LINUX_64, OSX_ARM64
 from envlock.model.requirement import parse_requirement
@@ -111,6 +112,16 @@ def test_every_name_has_a_place_of_its_own(tmp_path: Path, kind: str, reference:
     assert found.reference == reference
     for name, place in paths.items():
         assert (place == path) == (name == reference)
+
+
+def test_no_pin_is_written_behind_a_link_that_leads_out(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "envlock.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotPlain):
+        write_pin(project / "envlock.lock", PIN, within=project)
+    assert not any((tmp_path / "elsewhere").iterdir())
 
 
 def test_what_an_older_envlock_cannot_read_has_a_format_of_its_own() -> None:

@@ -186,12 +186,23 @@ def test_an_environment_that_exists_is_replaced_only_by_force(
         tmp_path / "other.lock",
         {arch: [each for each in packages if each.name != "speak"] for arch, packages in packages_of(channel).items()},
     )
-    imported(conda_project, other, is_forced=True)
+    run = imported(conda_project, other, is_forced=True)
+    assert [note for note in run.notes if "speak" in note], "what is dropped is told"
     assert conda_project.config.read_text().startswith("# ours\n")
     assert "speak" not in conda_project.config.read_text()
     project = load_project(conda_project.config)
     lock(project)  # which prunes what was replaced
     assert is_fresh(conda_project)
+
+
+def test_nothing_is_imported_behind_a_link_that_leads_out(
+    conda_project: ProjectFolder, pixi_lock: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    conda_project.lock_folder.symlink_to(tmp_path / "elsewhere")
+    assert code_of(conda_project, pixi_lock) == "unwritable-lock-folder"
+    assert not any((tmp_path / "elsewhere").iterdir())
+    assert not conda_project.config.exists()
 
 
 def test_a_dry_run_writes_nothing(channel: Channel, conda_project: ProjectFolder, pixi_lock: Path) -> None:

@@ -80,11 +80,12 @@ class UnwritableLockFolder(ConfigError):
     code = "unwritable-lock-folder"
     message = "the lock folder cannot be written: {reason}"
 
-    def __init__(self, path: str, reason: str, *, is_in_the_way: bool = False) -> None:
-        """`path` is the folder, or the file or folder that lies where another thing belongs."""
+    def __init__(self, path: str, reason: str, *, is_in_the_way: bool = False, is_link: bool = False) -> None:
+        """`path` is the folder, or the link, the file or the folder that lies where another thing belongs."""
+        what = "move it away" if is_in_the_way else "make it writable"
         super().__init__(
             reason=reason,
             locations=(Location(path),),
-            details=() if is_in_the_way else ("nothing was changed",),
-            hint=f"{'move it away' if is_in_the_way else 'make it writable'}, and run `envlock lock` again",
+            details=() if is_in_the_way and not is_link else ("nothing was changed",),
+            hint=f"{'delete the link: locks are in the project' if is_link else what}, and run `envlock lock` again",
         )

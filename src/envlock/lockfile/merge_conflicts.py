@@ -19,7 +19,7 @@ import tomli
 from envlock.errors import ConfigError, EnvlockError
 from envlock.files import holds, write_atomically
 from envlock.lockfile.document import lock_from, parse
-from envlock.lockfile.folder import lock_bytes
+from envlock.lockfile.folder import lock_bytes, refuse_leading_out
 from envlock.model.lock import Lock
 
 ATTRIBUTES = """\
@@ -149,8 +149,13 @@ def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
     return done.stdout if done.returncode == 0 else b""
 
 
-def write_attributes(folder: Path) -> None:
-    """Have git leave the locks of a folder as they are. An existing file is not touched."""
+def write_attributes(folder: Path, *, within: Path | None = None) -> None:
+    """Have git leave the locks of a folder as they are. An existing file is not touched.
+
+    Raises NotPlain where a link leads the folder out of the project `within`.
+    """
+    if within is not None:
+        refuse_leading_out(folder, within)
     path = folder / ".gitattributes"
     if not path.exists():
         write_atomically(path, ATTRIBUTES.encode())

@@ -214,11 +214,17 @@ def render_pin(pin: Pin) -> str:
     return f"{body}{STAMP}{quoted(digest_of(body))}\n"
 
 
-def write_pin(folder: Path, pin: Pin) -> Path:
-    """Write a pin at its place in a lock folder, and return that. A file with the same bytes is not touched."""
+def write_pin(folder: Path, pin: Pin, *, within: Path | None = None) -> Path:
+    """Write a pin at its place in a lock folder, and return that. A file with the same bytes is not touched.
+
+    Raises NotPlain where a link leads the place out of the project `within`.
+    """
     from envlock.files import holds, write_atomically
+    from envlock.lockfile.folder import refuse_leading_out
 
     path = pin_path(folder, pin.kind, pin.reference)
+    if within is not None:
+        refuse_leading_out(path.parent, within)
     data = render_pin(pin).encode()
     if not holds(path, data):
         write_atomically(path, data)

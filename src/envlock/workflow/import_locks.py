@@ -23,7 +23,7 @@ from envlock.interchange.errors import ImportLacksArch, UnfitPackage
 from envlock.interchange.imported import Choice, Imported, read
 from envlock.lockfile.document import render, summary_of
 from envlock.lockfile.errors import DamagedLock
-from envlock.lockfile.folder import candidates, lock_path
+from envlock.lockfile.folder import candidates, lock_path, refuse_leading_out
 from envlock.lockfile.merge_conflicts import write_attributes
 from envlock.lockfile.summary import quick_summary
 from envlock.model.arch import ARCHS, Arch
@@ -123,6 +123,8 @@ def import_lock(
         names, adds = ", ".join(lacking), f"`envlock add {' '.join(lacking)} --env {wanted.name}`"
         said = f"Metaflow needs {names} to run a step, and {wanted.file.name} has none: {adds}, then `envlock lock`"
         notes = (*notes, said)
+    if before is not None and wanted.is_forced:
+        notes = (*notes, *_dropped(before, completed, wanted))
     rivals = _rivals(project, locks)
     if rivals and not wanted.is_forced:
         raise OtherLocksExist(wanted.name, [project.shown(path) for path in rivals])
@@ -150,6 +152,20 @@ def _refuse_existing(project: Project, name: str) -> None:
     if any(each.name == name for each in project.named):
         hint = "give another name to `--env`, or `--force` to replace that table and its locks"
         raise EnvironmentExists(name, project.locate(("env", name)), hint=hint)
+
+
+def _dropped(before: Project, imported: Imported, wanted: Wanted) -> tuple[str, ...]:
+    """Which packages the table that is replaced asked for, and the file does not have."""
+    old = next((each.requirements for each in before.named if each.name == wanted.name), None)
+    if old is None:
+        return ()
+    there = {(package.kind, package.name) for packages in imported.locks.values() for package in packages}
+    asked = [("pypi", each.name) for each in old.pypi]
+    asked += [("conda", each.name) for each in (*old.conda, *old.conda_only)]
+    lost = sorted({name for kind, name in asked if (kind, name) not in there and name != "python"})
+    if not lost:
+        return ()
+    return (f"no longer in [env.{wanted.name}], as {wanted.file.name} does not have it: {', '.join(lost)}",)
 
 
 def _choice(project: Project, wanted: Wanted, *, is_there: bool) -> Choice:
@@ -318,11 +334,13 @@ def _write(before: Project | None, project: Project, texts: Mapping[Path, bytes]
     try:
         if (before is None and path.exists()) or (before is not None and not holds(path, before.text.encode())):
             raise ChangedMeanwhile(path.name)
+        for place in (*texts, *rivals):
+            refuse_leading_out(place.parent, project.folder)
         for place, data in texts.items():
             if not place.exists():
                 written.append(place)
             write_atomically(place, data)
-        write_attributes(project.lock_folder)
+        write_attributes(project.lock_folder, within=project.folder)
         write_atomically(path.resolve(), project.text.encode())
     except BaseException as error:
         for place in written:

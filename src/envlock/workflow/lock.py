@@ -143,9 +143,9 @@ def _write(project: Project, results: Sequence[Locked], pinned: Sequence[Pinned]
         for new in pinned:
             if new.before is None:
                 written.append(pin_path(folder, new.pin.kind, new.pin.reference))
-            write_pin(folder, new.pin)
+            write_pin(folder, new.pin, within=project.folder)
         if written:
-            write_attributes(folder)
+            write_attributes(folder, within=project.folder)
     except BaseException as error:
         for path in written:
             remove(path)

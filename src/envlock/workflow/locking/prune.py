@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from envlock.config.project import LOCK_FOLDER_NAME, Project
+from envlock.files import NotPlain, leads_out
 from envlock.lockfile.errors import UnwritableLockFolder
 from envlock.lockfile.folder import lock_files, lock_path, refuse_leading_out
 from envlock.lockfile.merge_conflicts import remove_attributes
@@ -64,6 +65,11 @@ def prune(project: Project, paths: Iterable[Path]) -> None:
 def unwritable(project: Project, folder: Path, error: OSError) -> UnwritableLockFolder:
     """Why a folder of locks cannot be written, with what is in the way where something is."""
     odd = None
+    if isinstance(error, NotPlain) and error.filename and leads_out(error.filename, project.folder):
+        place = Path(error.filename)
+        below = [each for each in (*reversed(place.parents), place) if project.folder in each.parents]
+        link = next((each for each in below if each.is_symlink()), place)
+        return UnwritableLockFolder(project.shown(link), error.reason, is_link=True)
     if error.errno in _IN_THE_WAY and isinstance(error.filename, str):
         place = Path(error.filename)
         below = [each for each in (*reversed(place.parents), place) if each == folder or folder in each.parents]
