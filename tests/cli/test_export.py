@@ -15,7 +15,7 @@ from envlock.interchange.exported import FORMATS
 from envlock.places import home
 from tests.conftest import Envlock, ProjectFolder
 from tests.index import Index, Release
-from tests.support import TWO_ARCHS, own_project, run_envlock
+from tests.support import TWO_ARCHS, Ran, own_project, run_envlock
 
 
 @pytest.fixture
@@ -90,6 +90,25 @@ def test_what_a_link_leads_to_is_written_and_no_file_of_the_project_is(locked: P
     (locked.folder / "same.toml").symlink_to("envlock.toml")
     refused = run_envlock("export", "--format", "pylock", "-o", "same.toml", "--json", cwd=locked.folder, check=2)
     assert refused.json["error"]["code"] == "usage"
+
+
+def test_no_file_that_a_package_is_built_from_is_written(locked: ProjectFolder) -> None:
+    libs = locked.folder / "libs"
+    libs.mkdir()
+    (libs / "pyproject.toml").write_text('[project]\nname = "common"\nversion = "1"\n')
+    (libs / "common.py").write_text("")
+    (libs / ".gitignore").write_text("*.out\n")
+    locked.config.write_text(f'{locked.config.read_text()}[env.libs.pypi.packages]\ncommon = {{ path = "libs" }}\n')
+
+    def run(path: str, status: int) -> Ran:
+        return run_envlock(
+            *("export", "--env", "base", "--format", "pylock", "-o", path), cwd=locked.folder, check=status
+        )
+
+    assert "libs/common.py" in run("libs/common.py", 2).stderr
+    assert (libs / "common.py").read_text() == ""
+    assert "which is built" in run("libs/new.toml", 0).stderr
+    assert "which is built" not in run("libs/a.out", 0).stderr
 
 
 def test_what_is_not_freshly_locked_is_not_exported(locked: ProjectFolder) -> None:

@@ -82,20 +82,22 @@ def export(line: CommandLine) -> int:
             exported = exported_with(reporter)
     else:
         exported = exported_with(None)
-    text = exported.export.text
+    text, notes = exported.export.text, [*exported.export.notes]
     if target is not None:
         from envlock.files import write_atomically
 
         write_atomically(target, text.encode())
+        changed = [project.shown(each) for each in _sources_around(project, target) if str(target) in _files_of(each)]
+        notes += [f"{line.value(_OUTPUT)} is in {each}, which is built: run `envlock lock`" for each in changed]
     if line.has(JSON):
-        write_json(as_document(exported, target))
+        write_json({**as_document(exported, target), "notes": notes})
         return 0
     if target is None:
         sys.stdout.write(text)
     else:
         given = exported.given
         write_err(f"wrote {line.value(_OUTPUT)}: {given.environment} on {', '.join(given.archs)}")
-    for note in exported.export.notes:
+    for note in notes:
         write_err(f"note: {note}")
     return 0
 
@@ -114,6 +116,18 @@ def as_document(exported: Exported, target: Path | None) -> dict[str, object]:
         "text": exported.export.text if target is None else None,
         "notes": list(exported.export.notes),
     }
+
+
+def _sources_around(project: Project, target: Path) -> list[Path]:
+    """The folders of the project that packages are built from, and that a file is in."""
+    folders = {(project.folder / path).resolve() for each in project.environments() for _, path in each.local}
+    return sorted(each for each in folders if each.is_dir() and target.is_relative_to(each))
+
+
+def _files_of(source: Path) -> set[str]:
+    from envlock.source_tree import files_of
+
+    return {os.path.realpath(each.place) for each in files_of(source)}
 
 
 def _format(line: CommandLine) -> str:
@@ -153,8 +167,12 @@ def _target(text: str, project: Project) -> Path:
         raise BadUsage("`--output` needs a file", "envlock export")
     if not path.parent.is_dir():
         raise BadUsage(f"`--output`: there is no folder {path.parent}", "envlock export")
-    own = [project.path, *project.files, *(file for flow in project.flows for file in (flow.file, *flow.modules))]
+    sources = [project.folder / path for each in project.environments() for _, path in each.local]
+    own = [project.path, *project.files, *sources]
+    own += [file for flow in project.flows for file in (flow.file, *flow.modules)]
     target, locks = os.path.realpath(path), os.path.realpath(project.lock_folder)
     if target in set(map(os.path.realpath, own)) or f"{target}/".startswith(f"{locks}/"):
         raise BadUsage(f"`--output`: {text} is a file of this project", "envlock export")
+    if path.exists() and any(target in _files_of(source) for source in _sources_around(project, Path(target))):
+        raise BadUsage(f"`--output`: {text} is a file that a package is built from", "envlock export")
     return Path(target)  # what a link leads to is written, and the link stays
