@@ -206,6 +206,16 @@ def test_the_shell_completes_what_the_project_has(
     assert completions(envlock, line, flow_project) == offered
 
 
+def test_the_shell_completes_the_extras_and_groups_of_a_pyproject(envlock: Envlock, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project.optional-dependencies]\ngpu = []\ndoc = []\n")
+    (tmp_path / "other.toml").write_text("[dependency-groups]\ntrain = []\n[tool.poetry.group.test]\n")
+    assert completions(envlock, "envlock lock --extra ", tmp_path) == ["gpu", "doc"]
+    assert completions(envlock, "envlock lock -p other.toml --group t", tmp_path) == ["train", "test"]
+    assert completions(envlock, "envlock lock -p nowhere.toml --group ", tmp_path) == []
+    (tmp_path / "pyproject.toml").write_text("project = [")
+    assert completions(envlock, "envlock lock --extra ", tmp_path) == []
+
+
 def test_the_shell_completes_nothing_of_a_broken_project(envlock: Envlock, tmp_path: Path) -> None:
     assert completions(envlock, "envlock lock --step ", tmp_path) == []
     (tmp_path / "envlock.toml").write_text("= broken", encoding="utf-8")

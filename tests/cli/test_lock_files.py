@@ -90,6 +90,18 @@ def test_what_does_not_go_together_is_refused(
     assert not (folder / "x").exists()
 
 
+def test_the_locks_of_another_environment_are_left_alone(folder: Path, envlock: Envlock) -> None:
+    lock(envlock, "-r", "requirements.txt", "--python", SERIES, "--output", "locks")
+    before = locked(folder / "locks")
+    refused = lock(envlock, "-r", "more.txt", "--python", SERIES, "--output", "locks", "--json", check=2)
+    assert refused.json["error"]["code"] == "usage"
+    assert "requirements" in refused.json["error"]["message"]
+    assert locked(folder / "locks") == before
+    # The same requirements are the same environment, whatever it is called.
+    (folder / "same.txt").write_text("-r requirements.txt\n")
+    assert "nothing changed" in lock(envlock, "-r", "same.txt", "--python", SERIES, "--output", "locks").stdout
+
+
 def test_the_lock_folder_of_a_project_is_left_alone(folder: Path, envlock: Envlock) -> None:
     (folder / "envlock.toml").write_text("[env.base.pypi]\n")
     assert "--output" in lock(envlock, "-r", "requirements.txt", "--output", "envlock.lock", check=2).stderr

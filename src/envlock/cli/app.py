@@ -155,11 +155,20 @@ def _only(choices: Sequence[str]) -> Callable[[str | None], str | None]:
     return checked
 
 
-def _completion(param: Value | Argument) -> Callable[[str], list[str]] | None:
+def _completion(param: Value | Argument) -> Callable[..., list[str]] | None:
     if isinstance(param, Value) and param.choices:
         choices = param.choices
         return lambda incomplete: [each for each in choices if each.startswith(incomplete)]
-    return cast("Callable[[str], list[str]]", getattr(completion, param.complete)) if param.complete else None
+    if not param.complete:
+        return None
+    names = getattr(completion, param.complete)
+    if len(inspect.signature(names).parameters) == 1:
+        return cast("Callable[[str], list[str]]", names)
+
+    def of_files(context: typer.Context, incomplete: str) -> list[str]:
+        return cast("list[str]", names(incomplete, context.params.get("pyproject_") or ()))
+
+    return of_files
 
 
 def _said_otherwise(message: str, context: typer.Context | None) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.errors import EnvlockError
+from envlock.files import CONFIG_BYTES, read_file, toml_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from envlock.config.project import Project
 
@@ -77,6 +78,30 @@ def shown(incomplete: str) -> list[str]:
     """What `envlock show` takes: the project's steps, flows and environments; else names in its cache."""
     own = [*steps(incomplete), *flows(incomplete), *environments(incomplete)]
     return own or aliases(incomplete)
+
+
+def extras_of_pyproject(incomplete: str, files: Sequence[str] = ()) -> list[str]:
+    """The extras of the pyproject.toml files of a command line, or else of that in the working folder."""
+    return _starting(_names_in(files, ("project", "optional-dependencies"), ("tool", "poetry", "extras")), incomplete)
+
+
+def groups_of_pyproject(incomplete: str, files: Sequence[str] = ()) -> list[str]:
+    """Their dependency groups."""
+    return _starting(_names_in(files, ("dependency-groups",), ("tool", "poetry", "group")), incomplete)
+
+
+def _names_in(files: Sequence[str], *tables: tuple[str, ...]) -> Iterator[str]:
+    """The keys of tables of TOML files."""
+    for file in files or ("pyproject.toml",):
+        try:
+            document = toml_of(read_file(Path(file), CONFIG_BYTES).decode())
+        except (OSError, ValueError):
+            continue
+        for table in tables:
+            found: object = document
+            for key in table:
+                found = found.get(key) if isinstance(found, dict) else None
+            yield from found if isinstance(found, dict) else ()
 
 
 def packages(incomplete: str) -> list[str]:

@@ -69,8 +69,16 @@ _PYPROJECT = Value(
     short="-p",
     repeatable=True,
 )
-_EXTRA = Value("--extra", "NAME", "With `--pyproject`: take this extra, too.", repeatable=True)
-_GROUP = Value("--group", "NAME", "With `--pyproject`: take this dependency group, too.", repeatable=True)
+_EXTRA = Value(
+    "--extra", "NAME", "With `--pyproject`: take this extra, too.", repeatable=True, complete="extras_of_pyproject"
+)
+_GROUP = Value(
+    "--group",
+    "NAME",
+    "With `--pyproject`: take this dependency group, too.",
+    repeatable=True,
+    complete="groups_of_pyproject",
+)
 _PYTHON = Value("--python", "VERSION", "With a file: the Python, as `python` in envlock.toml.")
 _CACHE = Value("--cache", "URL", "With a file: the cache to give the alias in. Default: that of the project here.")
 _OUTPUT = Value("--output", "FOLDER", "With a file: the folder to write the locks into.")
@@ -209,6 +217,8 @@ def _lock_files(line: CommandLine, unused: Path) -> int:
     if (locks.parent / CONFIG_NAME).exists() and locks.name == LOCK_FOLDER_NAME:
         message = f"`{line.value(_OUTPUT)}` is the lock folder of a project, which `envlock lock` would clear"
         raise BadUsage(message, "envlock lock", hint="name another folder with `--output`")
+    first = next(line.value(option) for option in _FILES if line.has(option))
+    name = line.value(_ALIAS).partition(":")[0] if line.has(_ALIAS) else Path(first).stem
     extras, groups = list(line.values(_EXTRA)), list(line.values(_GROUP))
     pyprojects = [{"file": file, "extras": extras, "groups": groups} for file in line.values(_PYPROJECT)]
     files: dict[str, Sequence[object]] = {
@@ -216,8 +226,6 @@ def _lock_files(line: CommandLine, unused: Path) -> int:
         "environment-yml": line.values(_ENVIRONMENT_YML),
         "pyproject": pyprojects,
     }
-    first = next(line.value(option) for option in _FILES if line.has(option))
-    name = line.value(_ALIAS).partition(":")[0] if line.has(_ALIAS) else Path(first).stem
     project = project_of_files(
         files,
         name=name,
@@ -227,10 +235,36 @@ def _lock_files(line: CommandLine, unused: Path) -> int:
         cache=line.value(_CACHE),
         around=around,
     )
+    if line.has(_OUTPUT):
+        _refuse_others(project, line.value(_OUTPUT))
     try:
         return _lock(line, project)
     except EnvlockError as error:
         raise without_lines(error) from None
+
+
+def _refuse_others(project: Project, written: str) -> None:
+    """Raise BadUsage if the lock folder has locks of other environments, which locking would take for old ones."""
+    from envlock.cli.errors import BadUsage
+    from envlock.lockfile.folder import lock_files
+
+    (environment,) = project.environments()
+    own = environment.requirements.req_id
+    found = (each for path in lock_files(project.lock_folder) if path.parent.name != own for each in _asked_by(path))
+    others = list(dict.fromkeys(each for each in found if each != environment.name))
+    if others:
+        message = f"`{written}` has the locks of another environment, which would be deleted: {', '.join(others)}"
+        hint = "name another folder with `--output`, or delete this one"
+        raise BadUsage(one_line(message), "envlock lock", hint=hint)
+
+
+def _asked_by(path: Path) -> tuple[str, ...]:
+    from envlock.lockfile.folder import read_lock
+
+    try:
+        return read_lock(path).asked_by
+    except EnvlockError:
+        return (path.name,)
 
 
 def _check_files(line: CommandLine) -> None:

@@ -441,8 +441,9 @@ def test_a_file_that_includes_itself_is_shown_with_every_line_of_the_way(tmp_pat
         "requirement-file-cycle",
         [("a.txt", 2), ("b.txt", 1)],
     )
+    assert error.hint == "remove one of these lines"
     error = refused(tmp_path, "-r ./r.txt\n")
-    assert [(at.path, at.line) for at in error.locations] == [("r.txt", 1)]
+    assert ([(at.path, at.line) for at in error.locations], error.hint) == ([("r.txt", 1)], "remove this line")
 
 
 def test_a_file_that_many_include_is_read_once(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ class RequirementFileCycle(ConfigError):
 
     code = "requirement-file-cycle"
     message = "`{name}` includes itself"
-    hint = "remove one of these lines"
+    hint = "remove {these}"
 
     def __init__(self, name: str, locations: tuple[Location, ...]) -> None:
-        super().__init__(name=shown(name), locations=locations)
+        these = "this line" if len(locations) == 1 else "one of these lines"
+        super().__init__(name=shown(name), locations=locations, these=these)
