@@ -12,7 +12,7 @@ import errno
 import fcntl
 import os
 import time
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ from metaflow_extensions.envlock.plugins.node import stage
 from metaflow_extensions.envlock.plugins.node.kept import evict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from envlock.workflow.machine.environments import Prefix
     from envlock.workflow.machine.sizes import Walked
@@ -105,17 +105,17 @@ class _Gc:
         ]
         left = walk_all(list(self.left_over()), self.reporter)
         going += [Going(LEFTOVER, path, "a process was killed", 0.0, each.size.own) for path, each in left.items()]
-        if delete:
-            gone = [each for each in going if self.delete(each)]
-            kept |= {each.path: IN_USE for each in going if each.kind == ENVIRONMENT and each not in gone}
-            going = gone
-        if self.limits.packages:
-            rest, looked = self.rest(kept, delete=delete)
-            going += rest
-            walked |= looked
+        walked |= left
+        with self.packages(delete=delete) as are_free:
+            if are_free:
+                rest, looked = self.rest(kept)
+                going += rest
+                walked |= looked
+            if delete:
+                going = self.deleted(going, kept)
         if delete:
             self.sweep_notes()
-        return self.sweep(going, kept, walked | left)
+        return self.sweep(going, kept, walked)
 
     def choose(self) -> tuple[dict[str, str], dict[str, str], dict[str, Walked]]:
         """Why each prefix stays, or else goes; and what is in those that go."""
@@ -136,21 +136,40 @@ class _Gc:
             kept[path] = BY_OWNER
         return kept, doomed, walked
 
-    def rest(self, kept: Collection[str], *, delete: bool) -> tuple[list[Going], dict[str, Walked]]:
-        """What goes of packages, interpreters, builds and memos; and what is in them."""
-        from envlock.workflow.machine import rest_of_home
-
-        if self.found.needs.unread:
+    @contextmanager
+    def packages(self, *, delete: bool) -> Iterator[bool]:
+        """Whether packages and the like may go; while they go, no environment is made from them."""
+        if not self.limits.packages:
+            yield False
+        elif self.found.needs.unread:
             self.notes.append("packages, interpreters and builds are kept: a project that cannot be read may need them")
-            return [], {}
+            yield False
+        else:
+            with LocalPackages(Path(self.found.home)).claimed() if delete else nullcontext(True) as are_free:
+                if not are_free:
+                    self.notes.append("packages, interpreters and builds are kept: an environment is being created")
+                yield are_free
+
+    def rest(self, kept: Collection[str]) -> tuple[list[Going], dict[str, Walked]]:
+        """What goes of packages, interpreters, builds and memos; and what is in them."""
+        from envlock.workflow.machine.rest_of_home import unneeded
+
         stay = [each for each in self.found.prefixes if each.path in kept]
-        with LocalPackages(Path(self.found.home)).claimed() if delete else nullcontext(True) as is_free:
-            if not is_free:
-                self.notes.append("packages, interpreters and builds are kept: an environment is being created")
-                return [], {}
-            before = self.now - max(self.limits.keep, _GRACE)
-            going, looked = rest_of_home.unneeded(self.found, stay, before, self.reporter)
-            return [each for each in going if not delete or rest_of_home.delete(self.found.home, each)], looked
+        return unneeded(self.found, stay, self.now - max(self.limits.keep, _GRACE), self.reporter)
+
+    def deleted(self, going: Sequence[Going], kept: dict[str, str]) -> list[Going]:
+        """Delete what goes. Those that are gone; an environment that somebody uses by now is kept, with its Python."""
+        environments = [each for each in going if each.kind in {ENVIRONMENT, LEFTOVER}]
+        rest = [each for each in going if each not in environments]
+        gone = [each for each in environments if self.delete(each)]
+        used = {each.path: IN_USE for each in environments if each not in gone and each.kind == ENVIRONMENT}
+        if rest:
+            from envlock.workflow.machine.rest_of_home import delete
+
+            still = {each.path for each in (self.rest(kept | used)[0] if used else rest)}
+            gone += [each for each in rest if each.path in still and delete(self.found.home, each)]
+        kept |= used
+        return gone
 
     def sweep(self, going: Sequence[Going], kept: dict[str, str], walked: dict[str, Walked]) -> Sweep:
         looked = [walked[each.path] for each in going if each.path in walked]
@@ -244,7 +263,7 @@ class _Gc:
                     os.unlink(project.note)
 
     def _sweep_note(self, note: str) -> None:
-        name = os.path.basename(note).removeprefix(f"{ENVIRONMENTS}-")
+        name = os.path.basename(note).removeprefix(f"{ENVIRONMENTS}-").partition(".")[0]
         prefix = os.path.join(self.found.home, ENVIRONMENTS, name)
         with suppress(OSError):
             is_old = self.now - os.stat(note).st_mtime > _OLD_NOTE

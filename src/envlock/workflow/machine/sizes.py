@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.activation import RECEIPT
-from envlock.files import MEMO_BYTES, read_file, write_atomically
+from envlock.files import MEMO_BYTES, read_file
 from envlock.in_use import last_used
 from envlock.places import folder_in_home, home
 from envlock.reporter import Reporter
@@ -175,9 +174,13 @@ def _recall(prefix: str) -> Size | None:
 def _remember(prefix: str, walked: Walked) -> None:
     size = walked.size
     fields = [_FORMAT, _receipt_of(prefix), repr(time.time()), *map(str, size), walked.own_file, walked.shared_file]
-    with suppress(OSError), Closed():
+    path = _memo_of(prefix)
+    stage = f"{path}.{os.getpid()}"
+    with suppress(OSError), Closed():  # not synced to the disk: half a memo is none
         folder_in_home(FOLDER)
-        write_atomically(Path(_memo_of(prefix)), "\0".join(fields).encode("utf-8", "surrogateescape"))
+        with open(stage, "wb") as file:
+            file.write("\0".join(fields).encode("utf-8", "surrogateescape"))
+        os.replace(stage, path)
 
 
 def _receipt_of(prefix: str) -> str:
