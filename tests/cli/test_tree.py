@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from envlock.__main__ import main
+from envlock.cache.layout import package_path
 from envlock.cli import completion
 from envlock.config.read import load_project
 from envlock.model.arch import LINUX_64, OSX_ARM64
-from tests.cli.looking import CONFIG, ON_MAC, START, lock, make_project, wheel
+from envlock.places import home
+from tests.cli.looking import CONFIG, ON_MAC, START, lock, make_project, vision, wheel
 
 
 @pytest.fixture
@@ -23,6 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+NOT_HERE = "note: 2 wheels not on this machine (exif, photos): what they need of conda packages is not shown\n"
 Told = Callable[..., list[str]]
 
 
@@ -33,7 +37,7 @@ def told(folder: Path, capsys: pytest.CaptureFixture[str]) -> Told:
     def run(*arguments: str) -> list[str]:
         assert main(list(arguments)) == 0
         out, err = capsys.readouterr()
-        assert err == ""
+        assert err in {"", NOT_HERE}
         return out.splitlines()
 
     return run
@@ -72,6 +76,29 @@ def test_a_mixed_tree_says_which_kind_a_package_is_and_ends_cycles(told: Told) -
         "├── libcv 4.9 [conda]",
         "└── python 3.12.12 [conda]",
     ]
+
+
+def test_what_a_wheel_needs_of_a_conda_package_is_read_in_the_wheel(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["why", "opencv-python"]) == 0
+    assert capsys.readouterr().err == NOT_HERE
+    photos = next(each for each in vision("linux-64") if each.name == "photos")
+    path = home() / package_path(photos.sha256, photos.filename)
+    path.parent.mkdir(parents=True)
+    needs = ("OpenCV_Python>=4 ; python_version > '3.9'", "python ; sys_platform == 'win32'", "exif", "broken ; (")
+    with zipfile.ZipFile(path, "w") as archive:
+        lines = ["Metadata-Version: 2.1", "Name: photos", "Version: 2.0", *(f"Requires-Dist: {each}" for each in needs)]
+        archive.writestr("photos-2.0.dist-info/METADATA", "\n".join(lines) + "\n\nRequires-Dist: python\n")
+    assert main(["why", "opencv-python"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1:] == [
+        "  photos, envlock.toml:15",
+        "    photos 2.0 → py-opencv 4.9",
+        "  py-opencv =4, envlock.toml:14",
+        "    py-opencv 4.9",
+    ]
+    assert "1 wheel not on this machine (exif)" in err
 
 
 def test_a_built_package_says_its_source_and_what_built_it(told: Told) -> None:

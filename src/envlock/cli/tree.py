@@ -7,7 +7,7 @@ import sys
 from envlock.cli.command import Argument, CommandLine, Value, command
 from envlock.cli.options import ARCHS, CONFIG, JSON, archs, open_project
 from envlock.errors import one_line
-from envlock.words import listed
+from envlock.words import count, first_of, listed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def tree(line: CommandLine) -> int:
         else:
             _show([(each, [*lines_of(each, depth=depth, invert=invert)]) for each in trees])
         tell_missing(referred)
+        tell_unread(trees)
     finally:
         gc.enable()
     return 0
@@ -90,6 +91,18 @@ def tell_missing(referred: Sequence[Referred]) -> None:
     missing = [each.name for each in referred if not each.files]
     if missing:
         write_err(f"not locked, and not shown: {one_line(listed(missing))}; see `envlock check`")
+
+
+def tell_unread(trees: Sequence[Tree]) -> None:
+    """Say of which wheels it is not known what they need of conda packages."""
+    from envlock.cli.console import write_err
+
+    unread = sorted({name for each in trees for name in each.unread})
+    if unread:
+        write_err(
+            f"note: {count(len(unread), 'wheel')} not on this machine ({first_of(unread, 3)}): what they need of conda "
+            "packages is not shown"
+        )
 
 
 class Style:
@@ -173,6 +186,7 @@ def as_document(tree: Tree) -> dict[str, object]:
         "names": list(tree.names),
         "archs": list(tree.archs),
         "python": dict(tree.pythons),
+        "unread": list(tree.unread),
         "roots": [{**began_document(began), "archs": list(archs)} for began, archs in tree.began.items()],
         "packages": [
             {

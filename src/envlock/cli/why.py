@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from envlock.cli.command import Argument, CommandLine, command
 from envlock.cli.options import ARCHS, CONFIG, JSON, archs, open_project
-from envlock.cli.tree import REFERENCE, Style, began_document, locked, tell_missing
+from envlock.cli.tree import REFERENCE, Style, began_document, locked, tell_missing, tell_unread
 from envlock.errors import one_line
 from envlock.words import first_of, listed
 
@@ -52,12 +52,15 @@ def why(line: CommandLine) -> int:
         chosen = archs(line)
         project = open_project(line)
         referred = locked(all_referred(project, line.value(REFERENCE), archs=chosen), chosen)
-        found = reasons(trees_of(referred), line.value(_PACKAGE))
+        trees = trees_of(referred)
+        found = reasons(trees, line.value(_PACKAGE))
         if line.has(JSON):
             write_json({"packages": [as_document(each) for each in found]})
         else:
             _show(found)
         tell_missing(referred)
+        if any(each.node[0] == "conda" for each in found):
+            tell_unread(trees)
     finally:
         gc.enable()
     return 0

@@ -11,10 +11,11 @@ import configparser
 import re
 import zipfile
 import zlib
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 
 from envlock.files import METADATA_BYTES
@@ -68,6 +69,17 @@ def paths_in(wheel: Path) -> dict[str, str]:
 def metadata_in(wheel: Path) -> str:
     """The METADATA of a wheel; empty for a file that is not a wheel."""
     return _read(wheel, _metadata, "")
+
+
+def requires_in(wheel: Path) -> list[tuple[str, str]]:
+    """What a wheel needs, by its METADATA: normalized names, and markers, which may be empty."""
+    found: list[tuple[str, str]] = []
+    for field, value in _FIELD.findall(metadata_in(wheel).replace("\r\n", "\n").partition("\n\n")[0]):
+        if field == "Requires-Dist" and len(value) <= _LONGEST:
+            with suppress(InvalidRequirement):
+                requirement = Requirement(value.strip())
+                found.append((normalized(requirement.name), str(requirement.marker or "")))
+    return found
 
 
 def unpacked_size(wheel: Path) -> int:

@@ -70,6 +70,8 @@ class Tree(NamedTuple):
     """The series of Python, `3.12`."""
     began: Mapping[Began, tuple[Arch, ...]]
     """Each root, with the archs that have it."""
+    unread: tuple[str, ...] = ()
+    """Wheels that are not on this machine, so that it is not known which conda packages they need."""
 
     def archs_of(self, node: Node) -> tuple[Arch, ...]:
         """The archs that have a package."""
@@ -195,14 +197,16 @@ def _tree(group: Sequence[Referred], places: _Places) -> Tree:
     began: dict[Began, list[Arch]] = {}
     known: dict[Root, Began] = {}
     alike: dict[object, Graph] = {}
+    unread: dict[Arch, tuple[str, ...]] = {}
     for arch in first.archs:
         rows = first.rows(arch)
         pythons[arch] = rows.python.series
         requirements, base = _requirements(first, rows)
-        key = _what_makes_a_graph(rows, (requirements, base)) or arch
-        if key not in alike:
-            alike[key] = graph_of(arch, rows.packages, requirements, base)
-        graphs[arch] = alike[key]
+        provided, unread[arch] = _needs_provided(rows, requirements)
+        key = None if provided else _what_makes_a_graph(rows, (requirements, base))
+        if key is None or key not in alike:
+            alike[key or arch] = graph_of(arch, rows.packages, requirements, base, provided)
+        graphs[arch] = alike[key or arch]
         for each in places.began(first, graphs[arch].roots, known):
             began.setdefault(each, []).append(arch)
     return Tree(
@@ -211,7 +215,35 @@ def _tree(group: Sequence[Referred], places: _Places) -> Tree:
         graphs,
         pythons,
         {each: tuple(archs) for each, archs in began.items()},
+        tuple(sorted({name for names in unread.values() for name in names})),
     )
+
+
+def _needs_provided(rows: LockRows, requirements: Requirements) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """What each wheel needs of the distributions in conda packages, and the wheels of which that is not known.
+
+    No lock says that: it is in the metadata of those wheels that are on this machine.
+    """
+    provided = {name for package in rows.conda_packages if package.conda for name, _ in package.conda.provides}
+    wheels = rows.pypi_packages if provided else ()
+    if not wheels:
+        return {}, ()
+    from envlock.cache.layout import package_path
+    from envlock.places import home
+
+    top = home()
+    paths = {wheel.name: top / package_path(wheel.sha256, wheel.filename) for wheel in wheels}
+    here = {name: path for name, path in paths.items() if path.is_file()}
+    found: dict[str, list[str]] = {}
+    if here:  # what reads wheels takes long to import
+        from envlock.hydration.wheels import requires_in
+        from envlock.resolve.platform_tags import target_of, truths
+
+        target, release = target_of(requirements, rows.arch, rows.python.version), (rows.python.version,)
+        for wheel, path in here.items():
+            needed = ((name, marker) for name, marker in requires_in(path) if name in provided)
+            found[wheel] = sorted({name for name, marker in needed if not marker or truths(marker, target, release)[0]})
+    return found, tuple(name for name in paths if name not in here)
 
 
 def _what_makes_a_graph(rows: LockRows, asked: Sequence[Requirements | None]) -> object:
