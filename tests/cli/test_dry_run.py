@@ -209,7 +209,6 @@ _OTHERWISE = {
     "run": "runs another program",
     "shell": "runs another program",
     "path": "creates what is not here; --no-hydrate says whether it would",
-    "create": "prints the path of what it creates",
 }
 """Commands that write, and have no dry run: why."""
 _READ = {

@@ -356,3 +356,21 @@ def test_a_home_that_cannot_be_written_is_reported(one: ProjectFolder, envlock: 
     assert ran.status in {2, 5}
     assert "error[" in ran.stderr
     assert str(one.config) in ran.stderr
+
+
+def test_a_dry_run_of_create_writes_nothing(one: ProjectFolder, envlock: Envlock, tmp_path: Path) -> None:
+    before = one.snapshot()
+    for more in ((), ("--name", "jup"), ("--in-project",), ("--into", str(tmp_path / "image"))):
+        planned = envlock("create", *more, "--dry-run", "--json").json
+        assert planned.pop("dry_run") is True
+        assert not Path(planned["prefix"]).exists()
+        assert (one.snapshot(), (home() / "named").exists()) == (before, False)
+        assert envlock("create", *more, "--dry-run").stdout == f"would create {planned['prefix']}\n"
+    assert not (tmp_path / "image").exists()
+    made = envlock("create", "--name", "jup", "--json").json
+    assert envlock("create", "--name", "jup", "--dry-run").stdout == f"{made['prefix']} is there already\n"
+    assert envlock("create", "--rebuild", "--dry-run").stdout == f"would create {made['prefix']}\n"
+    (home() / "named" / "other").symlink_to("/elsewhere")
+    assert "error[name-taken]" in envlock("create", "--name", "other", "--dry-run", check=2).stderr
+    one.edit('"==1.1"', '"==1.0"')
+    assert "error[stale-lock]" in envlock("create", "--dry-run", check=1).stderr

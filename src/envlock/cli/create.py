@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from envlock.cli.command import Argument, CommandLine, Flag, Value, command
 from envlock.cli.one_environment import Wanted, ready_prefix
 from envlock.cli.options import (
     CONFIG,
+    DRY_RUN,
     FORCE,
     JSON,
     OFFLINE,
@@ -63,7 +63,7 @@ _INSTALL_NOTEBOOK = Flag(
 
 @command(
     *(_SHARED, ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC, _NAME, _IN_PROJECT, _INTO, _INTO_DIR, _INSTALL_NOTEBOOK),
-    *(_FORCE, _REBUILD, OFFLINE, JSON, CONFIG),
+    *(_FORCE, _REBUILD, OFFLINE, DRY_RUN, JSON, CONFIG),
 )
 def create(line: CommandLine) -> int:
     """Create a locked environment on this machine and print its path.
@@ -89,15 +89,42 @@ def create(line: CommandLine) -> int:
     if line.has(_SHARED):
         prefix = _make_shared(line, into)
     else:
-        wanted = Wanted.of(line, rebuild=line.has(_REBUILD))
+        wanted = Wanted.of(line, rebuild=line.has(_REBUILD), dry_run=line.has(DRY_RUN))
         if line.has(_INTO_DIR) or line.has(_INSTALL_NOTEBOOK):
             prefix = _create_with_code(line, wanted)
         else:
             prefix = ready_prefix(wanted) if into is None else _find_or_hydrate(wanted, into)
     if name or line.has(_IN_PROJECT):
         _give_name(line, name, prefix, None if wanted is None or wanted.pathspec else wanted)
-    print_prefix(line, prefix)
+    if not line.has(DRY_RUN):
+        print_prefix(line, prefix)
+    elif line.has(JSON):
+        from envlock.cli.console import write_json
+
+        write_json({"prefix": prefix, "python": f"{prefix}/bin/python", "dry_run": True})
+    else:
+        from envlock.cli.console import say
+        from envlock.errors import one_line
+
+        would = line.has(_REBUILD) or not _is_there(prefix)
+        say(one_line(f"would create {prefix}" if would else f"{prefix} is there already"))
     return 0
+
+
+def _is_there(prefix: str) -> bool:
+    from pathlib import Path
+
+    from envlock.hydration.prefix import read_receipt
+
+    return read_receipt(Path(prefix)) is not None
+
+
+def _note(text: str) -> None:
+    """Note what was done, or would be, beside creating the environment."""
+    from envlock.cli.console import write_err
+    from envlock.errors import one_line
+
+    write_err(one_line(text))
 
 
 def _refuse_combinations(line: CommandLine) -> None:
@@ -124,10 +151,8 @@ def _create_with_code(line: CommandLine, wanted: Wanted) -> str:
     import shlex
     from pathlib import Path
 
-    from envlock.cli.console import write_err
     from envlock.cli.kernel import subject_of
     from envlock.cli.progress import LiveReporter
-    from envlock.errors import one_line
     from envlock.workflow import task_code
     from envlock.workflow.machine import kernels
 
@@ -143,18 +168,28 @@ def _create_with_code(line: CommandLine, wanted: Wanted) -> str:
         package = task_code.code_package(subject.name)
         prefix = ready_prefix(wanted)
         command = f"envlock create --pathspec {shlex.quote(wanted.pathspec)} --config {shlex.quote(str(project.path))}"
-        task_code.unpack_code(package, folder, Path(prefix), command)
         variables = package.variables(folder)
-        write_err(one_line(f"note: the code of {subject.name} is in {folder}; {folder}/python runs it"))
+        if line.has(DRY_RUN):
+            _note(f"note: would unpack the code of {subject.name} into {folder}")
+        else:
+            task_code.unpack_code(package, folder, Path(prefix), command)
+            _note(f"note: the code of {subject.name} is in {folder}; {folder}/python runs it")
     else:
         prefix = ready_prefix(wanted)
     if line.has(_INSTALL_NOTEBOOK):
-        offline, force = line.has(OFFLINE), line.has(_FORCE)
         with LiveReporter() as reporter:
             made = kernels.install(
-                project, subject, reporter, name=name, variables=variables, offline=offline, force=force
+                project,
+                subject,
+                reporter,
+                name=name,
+                variables=variables,
+                offline=line.has(OFFLINE),
+                force=line.has(_FORCE),
+                dry_run=line.has(DRY_RUN),
             )
-        write_err(one_line(f"note: Jupyter has the kernel {made.made_from.name}"))
+        would = "would install" if line.has(DRY_RUN) else "installed"
+        _note(f"note: {would} the kernel {made.made_from.name}")
     return prefix
 
 
@@ -177,10 +212,10 @@ def _give_name(line: CommandLine, name: str, prefix: str, wanted: Wanted | None)
         assert origin is not None
         project, environment = origin.of_today()
         name = name or name_in_project(environment)
-        link = give_name(name, Path(prefix), origin, project=project, force=line.has(_FORCE))
-        sys.stderr.write(f"note: {project.shown(link)} leads to it\n")
+        link = give_name(name, Path(prefix), origin, project=project, force=line.has(_FORCE), dry_run=line.has(DRY_RUN))
+        _note(f"note: {project.shown(link)} {'would lead' if line.has(DRY_RUN) else 'leads'} to it")
     else:
-        give_name(name, Path(prefix), origin, force=line.has(_FORCE))
+        give_name(name, Path(prefix), origin, force=line.has(_FORCE), dry_run=line.has(DRY_RUN))
 
 
 def _folder(line: CommandLine, option: Value) -> Path:
@@ -206,11 +241,14 @@ def _make_shared(line: CommandLine, into: Path | None) -> str:
     from envlock.cli.progress import LiveReporter
     from envlock.model.arch import host_arch
     from envlock.named.lookup import Lookup
-    from envlock.workflow.hydrate import hydrate
+    from envlock.places import home
+    from envlock.workflow.hydrate import hydrate, where_to_hydrate
 
     lookup = Lookup(open_project(line), recalls=True)
     lock = lookup.lock(looked_up(line, lookup, _SHARED), host_arch())
     with LiveReporter() as reporter:
+        if line.has(DRY_RUN):
+            return str(where_to_hydrate(lock, into or home(), reporter, force=line.has(_FORCE)))
         prefix = hydrate(
             lookup.project,
             lock,

@@ -34,6 +34,7 @@ class Wanted:
         hydrate: bool = True,
         force: bool = False,
         rebuild: bool = False,
+        dry_run: bool = False,
     ) -> None:
         self.flow = flow
         self.step = step
@@ -45,10 +46,13 @@ class Wanted:
         self.hydrate = hydrate
         self.force = force
         self.rebuild = rebuild
+        self.dry_run = dry_run
         self.began = time.time_ns()
 
     @classmethod
-    def of(cls, line: CommandLine, *, name: str = "", hydrate: bool = True, rebuild: bool = False) -> Wanted:
+    def of(
+        cls, line: CommandLine, *, name: str = "", hydrate: bool = True, rebuild: bool = False, dry_run: bool = False
+    ) -> Wanted:
         """The environment of the options; `name` is the one of `--name`. Raises BadUsage if they name two."""
         values = [option for option in line.command.options if isinstance(option, Value)]
         twice = [option.name for option in values if line.count(option) > 1]
@@ -72,6 +76,7 @@ class Wanted:
             hydrate=hydrate,
             force=line.has(FORCE),
             rebuild=rebuild,
+            dry_run=dry_run,
         )
 
     @property
@@ -82,7 +87,7 @@ class Wanted:
 
 
 def ready_prefix(wanted: Wanted) -> str:
-    """The prefix of this environment, hydrated first if it is not on this machine.
+    """The prefix of this environment, hydrated first if it is not on this machine; where it would be, by a dry run.
 
     Notes that it is used. Costs a few `stat` calls where it was found before. Raises EnvlockError.
     """
@@ -95,7 +100,8 @@ def ready_prefix(wanted: Wanted) -> str:
         from envlock.cli.prefix import find_or_hydrate
 
         prefix = find_or_hydrate(wanted)
-    used(prefix)
+    if not wanted.dry_run:
+        used(prefix)
     return prefix
 
 

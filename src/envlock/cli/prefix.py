@@ -22,7 +22,7 @@ from envlock.lockfile.folder import lock_path
 from envlock.model.arch import host_arch
 from envlock.named.alias import has_variables
 from envlock.places import home, trusted
-from envlock.workflow.hydrate import find_lock, hydrate
+from envlock.workflow.hydrate import find_lock, hydrate, where_to_hydrate
 from envlock.workflow.machine.errors import NoSuchName
 from envlock.workflow.machine.known_projects import know
 from envlock.workflow.machine.local_names import local_names, read_origin
@@ -48,7 +48,7 @@ def find_or_hydrate(wanted: Wanted, into: Path | None = None) -> str:
     environment = choose_one(project, flow=wanted.flow, step=wanted.step, environment=wanted.environment)
     lock = find_lock(project, environment, host_arch())
     prefix = _of_lock(wanted, project, lock, environment.name, into)
-    if into is not None:
+    if into is not None or wanted.dry_run:
         return str(prefix)
     base = environment.base
     is_pinned = base is None or (not base.fetch_at_exec and not has_variables(base.written))
@@ -76,10 +76,12 @@ def _of_lock(wanted: Wanted, project: Project, lock: Lock, name: str, into: Path
         from envlock.cli.progress import LiveReporter
 
         with LiveReporter() as reporter:
+            if wanted.dry_run:
+                return where_to_hydrate(lock, into or home(), reporter, force=wanted.force)
             return hydrate(
                 project, lock, reporter, offline=wanted.offline, force=wanted.force, rebuild=wanted.rebuild, into=into
             )
-    if into is None:
+    if into is None and not wanted.dry_run:
         know(project, lock)
     return prefix
 

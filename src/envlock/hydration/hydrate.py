@@ -86,11 +86,7 @@ def hydrate(
         found = find_prefix(lock, home)
         if found is not None:
             return found
-    host = host_arch()
-    if lock.arch != host:
-        raise ForeignArch(environment=name_of(lock), arch=lock.arch, host=host)
-    check_place(lock, prefix_of(lock, home))
-    _check_system(lock, reporter, force=force)
+    check_machine(lock, home, reporter, force=force)
     if pythons is None:
         from envlock.hydration.pythons import LockedPythons
 
@@ -120,8 +116,15 @@ def _discard_receipt(prefix: Path) -> None:
         raise storage_error(error, prefix) from error
 
 
-def _check_system(lock: Lock, reporter: Reporter, *, force: bool) -> None:
-    """Refuse a machine that lacks what the lock requires. Raises SystemNotMet."""
+def check_machine(lock: Lock, home: Path, reporter: Reporter, *, force: bool) -> None:
+    """Refuse a machine, or a home, that cannot have the environment of a lock. Warns of what `force` passes over.
+
+    Raises ForeignArch, PrefixTooLong, UnfitPrefix, SystemNotMet.
+    """
+    host = host_arch()
+    if lock.arch != host:
+        raise ForeignArch(environment=name_of(lock), arch=lock.arch, host=host)
+    check_place(lock, prefix_of(lock, home))
     lacking = unmet(lock)
     if lacking and not force:
         raise SystemNotMet(name_of(lock), lock.arch, lacking)

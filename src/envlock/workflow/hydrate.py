@@ -69,6 +69,15 @@ def hydrate(
         )
 
 
+def where_to_hydrate(lock: Lock, place: Path, reporter: Reporter, *, force: bool = False) -> Path:
+    """Where `hydrate` would make the prefix of a lock, on a machine that can have it. Raises as it does."""
+    from envlock.hydration.hydrate import check_machine
+    from envlock.hydration.prefix import prefix_of
+
+    check_machine(lock, place, reporter, force=force)
+    return prefix_of(lock, place)
+
+
 def find_lock(project: Project, environment: Environment, arch: Arch) -> Lock:
     """The one lock of an environment for an arch, fresh and verified; looked up in the cache for `fetch_at_exec`.
 

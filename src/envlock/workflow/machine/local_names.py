@@ -138,8 +138,16 @@ def names_of(project: Project) -> tuple[LocalName, ...]:
     return own + here
 
 
-def give_name(name: str, prefix: Path, origin: Origin | None, *, project: Project | None = None, force: bool) -> Path:
-    """Give a prefix a local name, of this machine or in a project's folder; the link.
+def give_name(
+    name: str,
+    prefix: Path,
+    origin: Origin | None,
+    *,
+    project: Project | None = None,
+    force: bool,
+    dry_run: bool = False,
+) -> Path:
+    """Give a prefix a local name, of this machine or in a project's folder; the link. A dry run writes nothing.
 
     `origin` is the project's environment that it is; None if it is of no project. The link is replaced at once.
     Raises NameTaken unless `force`; HomeUnusable, DiskFull; CannotWrite for a project's folder.
@@ -147,15 +155,17 @@ def give_name(name: str, prefix: Path, origin: Origin | None, *, project: Projec
     folder = folder_of_links(project)
     link = folder / name
     try:
-        if project is None:
-            folder_in_home("named")
-        else:
-            _make_in_project(project)
         if os.path.lexists(link):
             target = str(link.readlink()) if link.is_symlink() else "not a link of envlock"
             if target != str(prefix) and not force:
                 own = "" if project is None else "--in-project "
                 raise NameTaken(name, str(link), target, f"envlock create {own}--name {name}")
+        if dry_run:
+            return link
+        if project is None:
+            folder_in_home("named")
+        else:
+            _make_in_project(project)
         move(link, prefix)
         if origin is not None and project is not None:  # which may move
             origin = origin._replace(config=Path(os.path.relpath(origin.config, folder)))
