@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from envlock.errors import ConfigError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import subprocess
 
 _MOST_LINKS = 40
+_AT_ONCE = 256
+"""Names that are asked for at once: what a pipe surely takes, before git waits for its answers to be read."""
 _LOST = frozenset(
     {
         *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_NAMESPACE"),
@@ -114,6 +117,15 @@ class Tree:
             self._folders[name] = dict(_entries(self.data(name), len(name) // 2)) if name else {}
         return self._folders[name]
 
+    def read_ahead(self, paths: Iterable[str], *, depth: int = 0) -> None:
+        """Read what is at some paths below `root` at once; `depth` is how many levels of folders come with them."""
+        with suppress(OSError):
+            found = [(mode, name) for mode, name, _ in map(self.entry, paths)]
+            self._objects.read_ahead(name for _, name in found if name not in self._folders)
+            for _ in range(depth):
+                found = [inner for each in found for inner in self.listed(each).values() if stat.S_ISDIR(inner[0])]
+                self._objects.read_ahead(name for _, name in found if name and name not in self._folders)
+
     def data(self, name: str) -> bytes:
         """The bytes of an object of this commit."""
         found = self._objects.get(name)
@@ -142,20 +154,38 @@ class Objects:
         self.top = top
         """The top folder of the work tree."""
         self._process: subprocess.Popen[bytes] | None = None
+        self._ahead: dict[str, tuple[str, str, bytes] | None] = {}
 
     def get(self, name: str) -> tuple[str, str, bytes] | None:
         """Id, type and bytes of what a name means to git; None if it means nothing. Raises NotARepository."""
         if "\n" in name or "\0" in name:
             return None
-        process = self._process = self._process or self._started(name)
+        if name in self._ahead:
+            return self._ahead.pop(name)
+        self._ask([name])
+        return self._answer(name)
+
+    def read_ahead(self, names: Iterable[str]) -> None:
+        """Read objects at once that are needed next: waiting for each takes longer than reading it."""
+        wanted = list({*names} - {*self._ahead})
+        for start in range(0, len(wanted), _AT_ONCE):
+            batch = wanted[start : start + _AT_ONCE]
+            self._ask(batch)
+            for name in batch:
+                self._ahead[name] = self._answer(name)
+
+    def _ask(self, names: Sequence[str]) -> None:
+        process = self._process = self._process or self._started(names[0])
         assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(os.fsencode(name) + b"\n")
+        with suppress(BrokenPipeError):  # there will be no answer
+            process.stdin.write(b"".join(os.fsencode(name) + b"\n" for name in names))
             process.stdin.flush()
-            words = process.stdout.readline().split()
-        except BrokenPipeError:
-            words = []
+
+    def _answer(self, name: str) -> tuple[str, str, bytes] | None:
+        process = self._process
+        assert process is not None
+        assert process.stdout is not None
+        words = process.stdout.readline().split()
         if not words:
             raise NotARepository(revision=name.partition("^{")[0], reason=self._reason())
         if len(words) != 3 or words[1] == b"missing" or not words[2].isdigit():  # `missing`, or `ambiguous`

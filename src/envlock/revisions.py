@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from envlock.files import REVISIONS, NotPlain
@@ -137,6 +137,20 @@ def listed(folder: str) -> list[Entry] | list[os.DirEntry[str]]:
     if not stat.S_ISDIR(mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
     return [Entry(each, f"{folder}/{each}", found[0]) for each, found in tree.listed((mode, name)).items()]
+
+
+def read_ahead(paths: Iterable[Path], *, depth: int = 0) -> None:
+    """Read from git at once what is needed next, of paths of a revision; `depth` is how many levels of folders come.
+
+    Only saves time: what is not there, or is on a disk, is left out.
+    """
+    places: dict[int, tuple[Tree, list[str]]] = {}
+    for path in map(str, paths):
+        place = _place(path) if path.startswith(REVISIONS) else None
+        if place is not None:
+            places.setdefault(id(place[0]), (place[0], []))[1].append(place[1])
+    for tree, below in places.values():
+        tree.read_ahead(below, depth=depth)
 
 
 DEEPEST_FOLDER = 128

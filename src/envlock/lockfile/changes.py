@@ -8,7 +8,8 @@ and `diff` how two environments differ. Locks may be `Lock`s or plain rows. Why 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from functools import lru_cache
 
 from envlock.model.arch import Arch
 from envlock.values import NamedTuple
@@ -28,6 +29,8 @@ VERBS = ("added", "removed", "upgraded", "downgraded", "rebuilt")
 """What can become of a package, in the order of counts. A rebuilt one has its version, and is another file."""
 _CALLED = {"conda": "conda", "pypi": "PyPI"}
 _NUMBERS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})*\Z")
+_PACKAGE = '    {name = "'
+"""How the line of a package begins."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -86,10 +89,13 @@ class FoldedChange(NamedTuple):
     archs: tuple[Arch, ...]
 
 
-def compare(before: AnyLock | None, after: AnyLock) -> ArchChanges:
+def compare(
+    before: AnyLock | None, after: AnyLock, asked: Set[tuple[str, str]] | None = None, *, others: Container[str] = ()
+) -> ArchChanges:
     """How one lock differs from another of the same arch; all packages are added, if there is none before.
 
-    Versions are compared as PEP 440 says, or by conda's order.
+    Versions are compared as PEP 440 says, or by conda's order. `asked` are the packages that the requirements name, as
+    `asked_in` has them, if they are known already. `others` are names of packages that both have and that are left out.
     """
     changes = []
     if before is not None and python_of(before) != python_of(after):
@@ -101,22 +107,39 @@ def compare(before: AnyLock | None, after: AnyLock) -> ArchChanges:
     for name, kind in {*old, *new}:
         kinds.setdefault(name, set()).add(kind)
     same = 0
-    asked: set[tuple[str, str]] | None = None
     for name, kind in sorted({*old, *new}):
         one, other = old.get((name, kind)), new.get((name, kind))
         if one and other and one.sha256 == other.sha256:
             same += 1
             continue
         if asked is None:
-            asked = _asked(after) | (_asked(before) if before is not None else set())
-        of = _CALLED[kind] if len(kinds[name]) > 1 else ""
+            asked = asked_in(_document(after)) | (asked_in(_document(before)) if before is not None else set())
+        of = _CALLED[kind] if len(kinds[name]) > 1 or name in others else ""
         changes.append(_change(one, other, direct=(name, kind) in asked, of=of))
     return ArchChanges(after.arch, tuple(changes), same)
 
 
+def compare_files(before: bytes, after: bytes, asked: Set[tuple[str, str]]) -> ArchChanges:
+    """As `compare`, of two lock files that were verified: of what both have, nothing is read but names.
+
+    So it costs less than reading one of them. `asked` is for `compare`.
+    """
+    from envlock.lockfile.rows import rows_in
+
+    texts = [data.decode().split("\n") for data in (before, after)]
+    both = {line for line in {*texts[0]} & {*texts[1]} if line.startswith(_PACKAGE)}
+    rows = [
+        rows_in("\n".join([line for line in lines if line not in both]).encode(), with_requirements=False)
+        for lines in texts
+    ]
+    names = {line[len(_PACKAGE) : line.index('"', len(_PACKAGE))] for line in both}
+    found = compare(rows[0], rows[1], asked, others=names)
+    return found._replace(same=found.same + len(both))
+
+
 def removed(before: AnyLock) -> ArchChanges:
     """What is gone with a whole lock."""
-    asked = _asked(before)
+    asked = asked_in(_document(before))
     changes = [_change(each, None, direct=(each.name, each.kind) in asked) for each in _by_name(before.packages)]
     return ArchChanges(before.arch, tuple(changes), 0)
 
@@ -193,6 +216,7 @@ def _verb(kind: str, old: str, new: str) -> str:
     return "rebuilt" if order == 0 else "upgraded" if order < 0 else "downgraded"
 
 
+@lru_cache(maxsize=4096)
 def compared(kind: str, one: str, other: str) -> int:
     """Below 0 if a version is older than another, above if it is newer, 0 if they are equal: by the rules of its kind.
 
@@ -226,12 +250,11 @@ def _document(lock: AnyLock) -> Mapping[str, Any]:
     return document
 
 
-def _asked(lock: AnyLock) -> set[tuple[str, str]]:
-    """Name and kind of each package that the requirements of a lock name."""
+def asked_in(document: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Name and kind of each package that requirements name, by their document."""
     from envlock.conda.match_specs import name_in
     from envlock.model.requirement import normalized
 
-    document = _document(lock)
     wheels = {match[0] for text in document.get("pypi", ()) if (match := _NAME.match(text))}
     conda = {name_in(text) for key in ("conda", "conda-only") for text in document.get(key, ())}
     return {(normalized(name), "pypi") for name in wheels} | {(name, "conda") for name in conda}

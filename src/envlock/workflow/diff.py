@@ -15,12 +15,15 @@ from envlock.lockfile.changes import (
     ArchChanges,
     FoldedChange,
     RequirementChange,
+    asked_in,
     compare,
+    compare_files,
     fold,
     removed,
     requirement_changes,
 )
 from envlock.model.arch import Arch
+from envlock.revisions import read_ahead
 from envlock.values import NamedTuple
 from envlock.words import first_of
 from envlock.workflow.references import Found, Referred, all_of, find_all, whole
@@ -160,9 +163,18 @@ def diff(
     if is_of_two and len(before.environments) == len(after.environments) == 1:
         pairs = [difference(before.environments[0], after.environments[0], places)]
     else:
+        paired = _paired(before.environments, after.environments)
+        read_ahead(
+            file.path
+            for one, other in paired
+            if one and other and one.full_ids != other.full_ids
+            for each in (one, other)
+            for file in each.files.values()
+            if file.path is not None
+        )
         pairs = [
             difference(one, other, places, is_renamed=bool(one and other and _own_name(one) != _own_name(other)))
-            for one, other in _paired(before.environments, after.environments)
+            for one, other in paired
         ]
     return Diff(before.name, after.name, tuple(pairs))
 
@@ -286,11 +298,12 @@ def difference(
     """How one environment differs from another. Raises what reading a lock raises."""
     changes: list[ArchChanges] = []
     if before and after and before.full_ids != after.full_ids:
+        named = asked_in(_document(before)) | asked_in(_document(after))
         for arch in before.archs:
             if arch in after.files:
+                file = after.verified(arch)
                 is_same = before.files[arch].full_id == after.files[arch].full_id
-                rows = after.rows(arch)
-                changes.append(compare(rows if is_same else before.rows(arch), rows))
+                changes.append(compare_files(file if is_same else before.verified(arch), file, named))
     asked = _asked(before, after, places or _Places())
     names = [_own_name(each) for each in (before, after) if each]
     if before and after and names[0] != names[1] and not is_renamed:

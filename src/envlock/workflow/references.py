@@ -24,6 +24,7 @@ from envlock.errors import ConfigError, EnvlockError
 from envlock.git_objects import NoSuchRevision, NotARepository, ShallowClone, missing, objects_around, tree_of
 from envlock.lockfile.folder import full_id_of, lock_bytes, lock_files
 from envlock.model.arch import Arch
+from envlock.revisions import read_ahead
 from envlock.values import NamedTuple
 from envlock.words import short_ids
 from envlock.workflow.needed_locks import locks_of
@@ -49,6 +50,8 @@ class LockFile(NamedTuple):
     shown: str
     """How messages call it."""
     read: Callable[[], bytes]
+    path: Path | None = None
+    """Where it is in a lock folder, of the disk or of a revision."""
 
 
 class Referred:
@@ -102,11 +105,17 @@ class Referred:
         Raises KeyError for an arch without a lock; DamagedLock, ConflictMarkersInLock, NewerLockFormat.
         """
         if arch not in self._rows:
-            from envlock.lockfile.rows import verified_rows
+            from envlock.lockfile.rows import rows_in
 
-            file = self.files[arch]
-            self._rows[arch] = verified_rows(file.read(), file.shown)
+            self._rows[arch] = rows_in(self.verified(arch))
         return self._rows[arch]
+
+    def verified(self, arch: Arch) -> bytes:
+        """The lock file of an arch in canonical spelling, verified by its digest. Raises as `rows`."""
+        from envlock.lockfile.rows import verified
+
+        file = self.files[arch]
+        return verified(file.read(), file.shown)
 
     def lock(self, arch: Arch) -> Lock:
         """The lock of an arch, read in full. Raises as `rows`."""
@@ -337,6 +346,7 @@ def all_of(found: Found, reference: str = "", archs: Sequence[Arch] = ()) -> tup
     """The environments that were found, as `all_referred` gives them."""
     if not found.choices and not found.is_whole:
         return (_of_others(found, reference, archs),)
+    read_ahead([found.project.lock_folder], depth=2)
     return tuple(
         _with_locks(found.project, each.environment, reference, archs, found.revision)
         for each in found.choices
@@ -404,7 +414,7 @@ def _with_locks(
 
 def _file(project: Project, path: Path, arch: Arch, revision: str = "") -> LockFile:
     shown = f"{revision}:{project.shown(path)}" if revision else project.shown(path)
-    return LockFile(arch, path.parent.name, full_id_of(path), shown, partial(lock_bytes, path, shown=shown))
+    return LockFile(arch, path.parent.name, full_id_of(path), shown, partial(lock_bytes, path, shown=shown), path)
 
 
 def _of_others(found: Found, reference: str, archs: Sequence[Arch]) -> Referred:
