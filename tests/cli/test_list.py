@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from typing import Any
 import pytest
 
 from envlock.__main__ import main
+from envlock.activation import RECEIPT
 from envlock.cache.environments import Environments
 from envlock.cache.layout import environment_place
 from envlock.cache.open import open_cache
 from envlock.config.flows.repository import config_files
 from envlock.config.read import load_project
+from envlock.hydration.prefix import Receipt, prefix_of, signature, write_receipt
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.arch import LINUX_64, OSX_ARM64
+from envlock.places import home
 from tests.cli.looking import CONFIG, make_project
 from tests.cli.test_buckets import settings
 from tests.servers.clouds import Cloud
@@ -146,6 +150,21 @@ def test_of_a_bucket_is_known_what_was_pushed_and_online_the_rest(
     assert sum(value is True for each in online.values() for value in each["pushed"].values()) == 1
     _Push(project, store, Reporter(), 1).remember(locks)
     assert all(set(each["pushed"].values()) == {True} for each in listed(capsys).values())
+
+
+def test_what_is_on_this_machine_is_listed_with_its_size(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = [each for each in (folder / "envlock.lock/linux-64").glob("*/*") if "photos" in each.read_text()]
+    lock, python = read_lock(path), Path(sys.executable)
+    prefix = prefix_of(lock, home())
+    prefix.mkdir(parents=True, mode=0o700)
+    (prefix / "module.py").write_bytes(b"x" * 100_000)
+    write_receipt(prefix, Receipt(lock.req_id, lock.full_id, lock.arch, str(python), "3.12.0", signature(python)))
+    found = listed(capsys)["vision"]
+    assert found["locally_present_as"] == str(prefix)
+    assert found["prefix_bytes"] >= 100_000
+    assert listed(capsys)["Train/start"]["locally_present_as"] is None
+    (prefix / RECEIPT).unlink()
+    assert listed(capsys)["vision"]["locally_present_as"] is None, "one that is not whole"
 
 
 # Of several projects.

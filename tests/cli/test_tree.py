@@ -14,6 +14,8 @@ from envlock.__main__ import main
 from envlock.cache.layout import package_path
 from envlock.cli import completion
 from envlock.config.read import load_project
+from envlock.lockfile.canonical_text import body_of, digest_of
+from envlock.lockfile.folder import full_id_of
 from envlock.model.arch import LINUX_64, OSX_ARM64
 from envlock.places import home
 from tests.cli.looking import CONFIG, ON_MAC, START, lock, make_project, vision, wheel
@@ -150,6 +152,15 @@ def test_a_damaged_lock_is_an_error(folder: Path, capsys: pytest.CaptureFixture[
     assert "error[damaged-lock]" in capsys.readouterr().err
 
 
+def test_a_lock_that_envlock_did_not_write_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = [each for each in (folder / "envlock.lock/linux-64").glob("*/*") if "photos" in each.read_text()]
+    text = path.read_text()
+    body = body_of(text).replace('pypi = ["photos"]', 'pypi = ["photos !"]')
+    path.write_text(text.replace(body_of(text), body).replace(digest_of(body_of(text)), digest_of(body)))
+    assert main(["tree", full_id_of(path)[:12]]) == 3
+    assert "error[damaged-lock]" in capsys.readouterr().err
+
+
 def test_machines_get_packages_and_edges(told: Told) -> None:
     (found,) = json.loads("\n".join(told("tree", "start", "--json")))["environments"]
     assert (found["names"], found["archs"]) == (["Train/start"], ["linux-64", "osx-arm64"])
@@ -174,7 +185,7 @@ def test_why_tells_every_path_and_the_line_that_began_it(told: Told) -> None:
         "    frame 2.1 → dates 1.0 → six 1.16.0",
         "  tool>=1, team.txt:2",
         "    tool 3.0 → six 1.16.0",
-        "  local from libs/local, envlock.toml:11 in Train/end on linux-64 and osx-arm64",
+        "  local from libs/local, envlock.toml:11 in Train/end",
         "    local 0.1 → six 1.16.0",
     ]
 

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envlock.model.arch import Arch
     from envlock.workflow.outdated import Compared
 
 _NAMES = Argument(
@@ -62,15 +63,20 @@ def outdated(line: CommandLine) -> int:
     elif old:
         is_mixed = len({each.kind for each in found}) > 1
         titles = ("package", *(["kind"] if is_mixed else []), "locked", "allowed", "newest", "required", "in")
-        write_table(titles, [_row(each, is_mixed=is_mixed) for each in old])
+        all_archs = tuple(chosen or project.settings.archs)
+        write_table(titles, [_row(each, all_archs, is_mixed=is_mixed) for each in old])
     else:
         say(f"nothing is outdated: {count(len({(each.kind, each.name) for each in found}), 'package')} compared")
     tell_missing(referred)
     return int(bool(old) and line.has(_EXIT_CODE))
 
 
-def _row(compared: Compared, *, is_mixed: bool) -> Sequence[str]:
+def _row(compared: Compared, all_archs: tuple[Arch, ...], *, is_mixed: bool) -> Sequence[str]:
     newer = compared.newer
+    places = [
+        first_of(names, _MOST_NAMES) + ("" if set(on) == set(all_archs) else f" on {', '.join(on)}")
+        for names, on in compared.places
+    ]
     return (
         compared.name,
         *([compared.kind] if is_mixed else []),
@@ -78,7 +84,7 @@ def _row(compared: Compared, *, is_mixed: bool) -> Sequence[str]:
         newer.allowed if newer.is_allowed_newer else "",
         newer.newest if newer.is_newer else "",
         compared.requirement,
-        "; ".join(f"{first_of(names, _MOST_NAMES)} on {', '.join(on)}" for names, on in compared.places),
+        "; ".join(places),
     )
 
 

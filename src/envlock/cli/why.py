@@ -97,14 +97,20 @@ def _show(found: Sequence[Why]) -> None:
 
 def _some(reason: Reason, of: Why) -> str:
     """Where a path is, if it is not wherever the package is."""
-    return (
-        "" if reason.places == of.places else f" in {'; '.join(_place(names, archs) for names, archs in reason.places)}"
-    )
+    if reason.places == of.places:
+        return ""
+    own, all_archs = reason.places, {archs for _, archs in (*reason.places, *of.places)}
+    if len(all_archs) == 1:
+        return f" in {_names(own[0][0])}"
+    return f" in {'; '.join(_place(names, archs) for names, archs in own)}"
 
 
 def _place(names: Sequence[str], archs: Sequence[Arch]) -> str:
-    shown = listed(names) if len(names) <= _NAMES else first_of(names, _NAMES)
-    return f"{shown} on {listed(archs)}"
+    return f"{_names(names)} on {listed(archs)}"
+
+
+def _names(names: Sequence[str]) -> str:
+    return listed(names) if len(names) <= _NAMES else first_of(names, _NAMES)
 
 
 def as_document(found: Why) -> dict[str, object]:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from envlock.conda.names import conda_name
 from envlock.config.toml_source import Lines
+from envlock.errors import ConfigError
 from envlock.lockfile.graph import BUILDS, FOR_METAFLOW, REQUIRED, Graph, Node, Root, graph_of
 from envlock.model.requirement import normalized
 from envlock.model.requirements import requirements_from
@@ -263,7 +264,15 @@ def _requirements(referred: Referred, rows: LockRows) -> tuple[Requirements, Req
     """The requirements of a lock, and those of what it extends, if the pin of that is here."""
     environment = referred.environment
     if environment is None or environment.requirements.req_id != rows.req_id:
-        return requirements_from(rows.requirements), None
+        try:
+            return requirements_from(rows.requirements), None
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            ConfigError,
+        ):  # a lock that envlock did not write: what is wrong with it?
+            return referred.lock(rows.arch).requirements, None
     base = environment.base
     pinned = base.pin.requirements if base is not None and base.extends and base.pin is not None else None
     return environment.requirements, pinned
