@@ -28,7 +28,7 @@ from tests.index import Index
 from tests.index.catalogue import CATALOGUE
 from tests.index.recipe import Release
 from tests.notebooks import opened
-from tests.support import isolation, run_envlock
+from tests.support import files_holding, isolation, run_envlock
 
 LAUNCHER = """
 import json, os, sys
@@ -319,6 +319,24 @@ def test_locked_packages_that_contradict_ipykernel_stay_and_the_error_names_them
     assert "error[ipykernel-does-not-fit]" in ran.stderr
     assert "ipykernel requires alpha>=2, but `base` has alpha 1.1" in ran.stderr
     assert not (Path(os.environ["XDG_DATA_HOME"]) / "jupyter").exists()
+
+
+def test_no_password_of_an_index_is_kept_in_a_kernel(
+    tmp_path: Path, envlock: Envlock, make_index: Callable[..., Index]
+) -> None:
+    served = make_index(*CATALOGUE, STAND_IN, credentials=("reader", "s3cr3t-t0ken"))
+    project = ProjectFolder.make(tmp_path / "project", served.url)
+    project.write_env(
+        "alpha==1.1",
+        python=SERIES,
+        archs=[host_arch()],
+        settings=f'index-url = "{served.url_with("reader", "${PASSWORD}")}"',
+    )
+    secret = {"PASSWORD": "s3cr3t-t0ken"}
+    envlock("lock", env=secret)
+    made = envlock("kernel", "install", "--json", env=secret).json
+    assert made["added"] == ["ipykernel 6.0", "nu-name-space 1.0"]
+    assert files_holding("s3cr3t-t0ken", home() / "kernels", Path(made["kernel_json"]).parent) == set()
 
 
 def test_a_python_without_a_wheel_of_ipykernel_is_an_error(

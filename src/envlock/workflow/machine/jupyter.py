@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,6 +97,14 @@ def write_spec(spec: Path, start: Path, display_name: str, environment: str) -> 
     try:
         spec.mkdir(parents=True, exist_ok=True)
         write_atomically(spec / "kernel.json", (json.dumps(document, indent=1) + "\n").encode())
+    except OSError as error:
+        raise JupyterFolderUnusable(str(spec), error.strerror or str(error)) from None
+
+
+def remove_spec(spec: Path) -> None:
+    """Remove what Jupyter reads. Raises JupyterFolderUnusable."""
+    try:
+        shutil.rmtree(spec)
     except OSError as error:
         raise JupyterFolderUnusable(str(spec), error.strerror or str(error)) from None
 

@@ -47,10 +47,11 @@ from envlock.workflow.machine.jupyter import (
     kernel_name,
     owner_of,
     refuse_unwritable,
+    remove_spec,
     write_spec,
 )
 from envlock.workflow.machine.kernel_environment import resolve
-from envlock.workflow.machine.local_names import Origin
+from envlock.workflow.machine.local_names import Origin, lead
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -272,19 +273,19 @@ def _refuse_taken(name: str, folder: Path, spec: Path, subject: Subject) -> None
 
 
 def _write(folder: Path, made_from: MadeFrom, lock: Lock, prefix: Path) -> None:
-    """Write a kernel into the home: first its lock and what it was made from, then its link."""
+    """Write a kernel into the home.
+
+    What says which environment it has comes last: a kill at any moment leaves a kernel that starts, and that is updated
+    once more.
+    """
     try:
         path = write_lock(folder / "lock", lock)
+        write_atomically(folder / _START, Path(kernel_start.__file__).read_bytes())
+        lead(folder / kernel_start.PREFIX, prefix)
+        write_atomically(folder / kernel_start.MADE_FROM, _json(asdict(made_from)))
         for old in (folder / "lock").rglob("pylock.*.toml"):
             if old != path:
-                old.unlink()
-        shutil.copyfile(kernel_start.__file__, folder / f".{_START}")
-        (folder / f".{_START}").replace(folder / _START)
-        write_atomically(folder / kernel_start.MADE_FROM, _json(asdict(made_from)))
-        stage = folder / f".{kernel_start.PREFIX}.{os.getpid()}"
-        stage.unlink(missing_ok=True)
-        stage.symlink_to(prefix)
-        stage.replace(folder / kernel_start.PREFIX)
+                old.unlink(missing_ok=True)
     except OSError as error:
         raise storage_error(error, folder) from error
 
@@ -302,7 +303,7 @@ def _json(document: object) -> bytes:
 def remove(name: str) -> Kernel:
     """Remove a kernel: from Jupyter, and from the home. Its prefix stays, until nothing needs it.
 
-    Raises NoSuchKernel, HomeUnusable.
+    Raises NoSuchKernel, HomeUnusable, JupyterFolderUnusable.
     """
     known = {each.name: each for each in kernels()}
     kernel = known.get(name.lower())
@@ -311,7 +312,7 @@ def remove(name: str) -> Kernel:
     try:
         spec = Path(kernel.made_from.spec) if kernel.made_from is not None else None
         if spec is not None and owner_of(spec) == str(kernel.folder):
-            shutil.rmtree(spec)
+            remove_spec(spec)
         shutil.rmtree(kernel.folder)
     except OSError as error:
         raise storage_error(error, kernel.folder) from error
@@ -326,7 +327,7 @@ def enter(folder: str) -> dict[str, str]:
     place = Path(folder)
     made_from = _made_from(place)
     try:
-        home()  # refuses a home that others may write: they would decide what runs here
+        trusted(place)  # who may write there decides what runs here
         prefix = trusted((place / kernel_start.PREFIX).readlink())
         if made_from is not None and made_from.origin is not None:
             today = made_from.origin.compared(lambda lock: lock.identity == made_from.base)

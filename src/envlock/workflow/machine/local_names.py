@@ -166,7 +166,7 @@ def give_name(
             folder_in_home("named")
         else:
             _make_in_project(project)
-        move(link, prefix)
+        lead(link, prefix)
         if origin is not None and project is not None:  # which may move
             origin = origin._replace(config=Path(os.path.relpath(origin.config, folder)))
         _keep_origin(folder / f".{name}.from", origin)
@@ -194,7 +194,7 @@ def _make_in_project(project: Project) -> None:
         write_atomically(ignored, _GITIGNORE)
 
 
-def move(link: Path, prefix: Path) -> None:
+def lead(link: Path, prefix: Path) -> None:
     """Let a link lead to a prefix, at once. Raises OSError."""
     stage = link.with_name(f".{link.name}.{os.getpid()}")
     stage.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from envlock.workflow.machine.errors import NoSuchName
 from envlock.workflow.machine.kernel_environment import of_project
 from envlock.workflow.machine.kernel_start import PREFIX
 from envlock.workflow.machine.kernels import Kernel, kernels, update
-from envlock.workflow.machine.local_names import LocalName, is_of, move, names_of
+from envlock.workflow.machine.local_names import LocalName, is_of, lead, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,7 +87,7 @@ def _link(local: LocalName, reporter: Reporter, dry_run: bool, offline: bool) ->
         if dry_run:
             return "outdated", prefix_of(lock, home())
         after = hydrate(project, lock, reporter, offline=offline)
-        move(local.link, after)
+        lead(local.link, after)
         return "updated", after
 
     assert local.origin is not None
