@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -384,3 +385,30 @@ def isolation(home: Path, uv_cache: Path) -> Iterator[None]:
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ |= {name: value for name, value in before.items() if os.environ.get(name) != value}
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """The folder and what is below it cannot be changed, for root neither."""
+    if os.geteuid() != 0:
+        folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+        for path in folders:
+            path.chmod(0o555)
+        try:
+            yield
+        finally:
+            for path in folders:
+                path.chmod(0o755)
+        return
+    if shutil.which("chattr") is None:
+        pytest.skip("nothing can be made read-only for root here: there is no chattr")
+    done = subprocess.run(["chattr", "-R", "+i", folder], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"nothing can be made read-only for root here: {done.stderr.strip()}")
+    try:
+        with pytest.raises(OSError, match=r".") as caught:
+            (folder / "probe").touch()
+        assert caught.value.errno in {errno.EPERM, errno.EACCES}
+        yield
+    finally:
+        subprocess.run(["chattr", "-R", "-i", folder], check=True)

@@ -100,9 +100,9 @@ _DISTRUST = {
 def home() -> Path:
     """The folder of envlock on this machine: `$ENVLOCK_HOME`, `home` in a settings file, or `~/.envlock`.
 
-    Contains `environments/` (prefixes), `packages/` (verified artifacts, by SHA-256), `pythons/` (unpacked Pythons) and
-    small memos. Everything in it can be deleted; envlock makes it again from the cache. Raises NoHome, UntrustedHome if
-    somebody else may have written into it, and what `chosen_home` raises.
+    Contains `environments/` (prefixes), `packages/` (verified artifacts, by SHA-256), `pythons/` (unpacked Pythons),
+    small memos, and notes of what is used and known here. Everything in it can be deleted; envlock makes it again from
+    the cache. Raises NoHome, UntrustedHome if somebody else may have written into it, and what `chosen_home` raises.
     """
     found = expanded(chosen_home()).absolute()
     distrusted = distrust_home(str(found))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +14,7 @@ import pytest
 from envlock.model.arch import host_arch
 from tests.conftest import Envlock
 from tests.index import DROP, Index
-from tests.support import ProjectFolder, snapshot
+from tests.support import ProjectFolder, read_only, snapshot
 
 SERIES = "{}.{}".format(*sys.version_info[:2])
 MakeIndex = Callable[..., Index]
@@ -423,33 +420,6 @@ def test_locks_in_trouble(project: ProjectFolder, envlock: Envlock) -> None:
         assert project.snapshot() == before
     assert "settled demo" in envlock("lock").stdout
     envlock("check")
-
-
-@contextmanager
-def read_only(folder: Path) -> Iterator[None]:
-    """The folder and what is below it cannot be changed, for root neither."""
-    if os.geteuid() != 0:
-        folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
-        for path in folders:
-            path.chmod(0o555)
-        try:
-            yield
-        finally:
-            for path in folders:
-                path.chmod(0o755)
-        return
-    if shutil.which("chattr") is None:
-        pytest.skip("nothing can be made read-only for root here: there is no chattr")
-    done = subprocess.run(["chattr", "-R", "+i", folder], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"nothing can be made read-only for root here: {done.stderr.strip()}")
-    try:
-        with pytest.raises(OSError, match=r".") as caught:
-            (folder / "probe").touch()
-        assert caught.value.errno in {errno.EPERM, errno.EACCES}
-        yield
-    finally:
-        subprocess.run(["chattr", "-R", "-i", folder], check=True)
 
 
 def test_a_read_only_lock_folder(project: ProjectFolder, envlock: Envlock) -> None:

@@ -16,6 +16,7 @@ from envlock.workflow.machine.gc import collect
 from envlock.workflow.machine.gc_values import limits_of
 from tests.conftest import Envlock, ProjectFolder
 from tests.hydration.making import SERIES
+from tests.support import read_only
 from tests.workflow.machine.homes import MadeUpProject, make_prefix, name_of
 
 
@@ -115,3 +116,53 @@ def test_gc_has_a_dry_run_by_name_too(envlock: Envlock) -> None:
     ran = envlock("env", "gc", "--dry-run", "--delete", cwd=Path("/"), check=2)
     assert "exclude each other" in ran.stderr
     assert (home() / "environments" / name_of(1)).exists()
+
+
+def test_a_home_that_is_read_only_is_listed_and_refused_to_gc(envlock: Envlock, tmp_path: Path) -> None:
+    prefix = make_prefix(1)
+    MadeUpProject(tmp_path / "flows").is_known(1, "Train/start")
+    with read_only(home()):
+        document = json.loads(envlock("env", "ls", "--json", cwd=Path("/")).stdout)
+        assert [each["asked_by"] for each in document["environments"]] == [["Train/start"]]
+        assert str(prefix) in envlock("env", "gc", "--json", cwd=Path("/")).stdout
+        ran = envlock("env", "gc", "--delete", cwd=Path("/"), check=5)
+        assert "error[home-unusable]" in ran.stderr
+        findings = json.loads(envlock("doctor", "--json", cwd=Path("/"), check=1).stdout)["findings"]
+        (of_home,) = (each for each in findings if each["check"] == "home")
+        assert (of_home["state"], "cannot be written" in of_home["found"]) == ("error", True)
+    assert prefix.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to others, and become another user")
+def test_in_a_home_of_a_group_what_one_may_not_delete_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other, me, group = 54321, 54322, 54323
+    mine, shared, closed = make_prefix(1), make_prefix(2), make_prefix(3)
+    for above in list(home().parents)[:-1]:
+        above.chmod(above.stat().st_mode | 0o711)
+    for path in (home(), *home().rglob("*")):
+        owner = me if mine in (path, *path.parents) else other
+        os.chown(path, owner, group)
+        path.chmod((0o2775 if path.is_dir() else 0o664) if closed not in (path, *path.parents) else 0o755)
+    monkeypatch.setenv("ENVLOCK_HOME_GROUP", str(group))
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([group])
+            os.setresgid(group, group, group)
+            os.setresuid(me, me, me)
+            swept = collect(limits_of(), delete=True)
+            said = [[Path(each.path).name for each in swept.going], [[each.name, why] for each, why in swept.kept]]
+            os.write(writing, json.dumps(said).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading) as file:  # noqa: PTH123
+        text = file.read()
+    os.waitpid(pid, 0)
+    going, kept = json.loads(text)
+    assert sorted(going) == [mine.name, shared.name]
+    assert kept == [[closed.name, "owner"]]
+    assert closed.exists()

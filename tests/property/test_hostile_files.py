@@ -29,6 +29,7 @@ from envlock.cache.memory_store import MemoryStore
 from envlock.cache.packages import BuiltFor, BuiltWheels, path_of
 from envlock.cache.plans import parse_plan
 from envlock.cli import prefix_memo as memo
+from envlock.cli.env import environments_document
 from envlock.conda.install import clobbers, owners_of
 from envlock.config.edit.metaflow_config import make_default
 from envlock.config.flows.decorators import read_decorators
@@ -59,6 +60,7 @@ from envlock.resolve.platform_tags import target_of
 from envlock.resolve.uv_output import NotAPylock, select
 from envlock.settings_files import settings_files
 from envlock.workflow.import_locks import Wanted, import_lock
+from envlock.workflow.machine.environments import Environments, find_environments, with_sizes
 from tests.cache.test_plans import PLANS
 from tests.hostile import mutations, sha256
 from tests.interchange import texts
@@ -289,6 +291,32 @@ def read_memo(_: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     memo.recall(["key"])
+
+
+def read_note_of_project(_: Path, data: bytes) -> None:
+    path = Path(os.environ["ENVLOCK_HOME"]) / "projects" / ("0" * 16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    (prefix,) = with_sizes(read_environments()).prefixes
+    assert prefix.size is not None
+    json.dumps(environments_document(read_environments()))
+
+
+def read_size(_: Path, data: bytes) -> None:
+    read_environments()
+    path = Path(os.environ["ENVLOCK_HOME"]) / "sizes" / MADE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    with_sizes(read_environments())
+
+
+def read_environments() -> Environments:
+    Path(os.environ["ENVLOCK_HOME"], "environments", MADE).mkdir(parents=True, exist_ok=True)
+    return find_environments()
+
+
+MADE = f"metaflow_{'0' * 40}_{'1' * 40}"
+KNOWN = {"config": "/nowhere/envlock.toml", "locks": "/nowhere/envlock.lock", "mount": "/"}
 
 
 def read_interpreters(_: Path, data: bytes) -> None:
@@ -531,6 +559,12 @@ TARGETS = {
     "RECORD": Target([WHEEL_RECORD], "text", read_record_of_wheel),
     "variables": Target([b'{"A": "b", "env_vars": {"C": "d"}}'], "json", read_variables),
     "memos": Target([b"envlock-memo-1\0000.1.0\0key\0/prefix\0/path\0001 2 3 4"], "text", read_memo),
+    "notes of projects": Target(
+        [json.dumps({**KNOWN, "environments": {f"{'0' * 40}:{'1' * 40}": ["a", "b/c"]}}).encode()],
+        "json",
+        read_note_of_project,
+    ),
+    "sizes": Target([b"envlock-size-1\0-\x001.5\0001\0002\0003\0/a\0/b"], "text", read_size),
     "interpreters": Target([b'{"/usr/bin/python3": "1 2: cpython 3.12.1 - True x86_64"}'], "json", read_interpreters),
     "wheels": Target([_wheel()], "text", read_wheel),
     "locks of uv, poetry, pdm and PEP 751": Target(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from envlock.cli.command import CommandLine, Flag, Group, Value, command
 from envlock.cli.options import DRY_RUN, JSON
+from envlock.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ def ls(line: CommandLine) -> int:
     - `envlock env ls`
     - `envlock env ls --json`
     """
-    from envlock.cli.console import write, write_err, write_json, write_table
+    from envlock.cli.console import say, write_err, write_json, write_table
     from envlock.cli.progress import LiveReporter
     from envlock.workflow.machine.environments import find_environments, with_sizes
 
@@ -42,13 +43,17 @@ def ls(line: CommandLine) -> int:
         write_json(environments_document(found))
         return 0
     if found.prefixes:
-        titles = ("environment", "project", "arch", "python", "own", "shared", "used", "needed by")
-        write_table(titles, [_row(each) for each in found.prefixes], right=(4, 5))
-        write(environments_summary(found))
+        titles = ["environment", "project", "arch", "python", "own", "shared", "used", "needed by"]
+        rows = [list(_row(each)) for each in found.prefixes]
+        if len({each.owner for each in found.prefixes}) > 1:  # a group shares the home
+            titles.append("owner")
+            rows = [[*row, each.owner] for row, each in zip(rows, found.prefixes, strict=True)]
+        write_table(titles, rows, right=(4, 5))
+        say(environments_summary(found))
     else:
         write_err(f"note: there are no environments in {found.home}")
     for note in _notes(found.needs):
-        write_err(note)
+        write_err(one_line(note))
     return 0
 
 
@@ -88,7 +93,7 @@ def gc(line: CommandLine) -> int:
     - `envlock env gc --keep 7d --delete`
     - `envlock env gc --size 20GB --packages --delete`
     """
-    from envlock.cli.console import write, write_err, write_json
+    from envlock.cli.console import say, write, write_err, write_json
     from envlock.cli.progress import LiveReporter
     from envlock.workflow.machine.gc import collect
     from envlock.workflow.machine.gc_values import limits_of
@@ -104,9 +109,9 @@ def gc(line: CommandLine) -> int:
     if line.has(JSON):
         write_json(sweep_document(swept, limits, deleted=delete))
         return 0
-    write("\n".join(sweep_lines(swept, deleted=delete)))
+    (say if delete else write)("\n".join(map(one_line, sweep_lines(swept, deleted=delete))))
     for note in (*(f"note: {each}" for each in swept.notes), *_notes(swept.found.needs)):
-        write_err(note)
+        write_err(one_line(note))
     return 0
 
 

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from envlock.errors import ConfigError
 from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.places import folder_in_home, home
 from envlock.trust import Closed
@@ -48,11 +49,14 @@ class KnownProject(NamedTuple):
 
 
 def know(project: Project, lock: Lock | None = None) -> None:
-    """Note that a project is here, and that `lock` is hydrated for it. In a home that cannot be written, nothing is.
+    """Note that a project is here, and that `lock` is hydrated for it. Without a home that can be written, nothing is.
 
-    Costs reading one small file if that is noted already. Raises what `home` raises.
+    Costs reading one small file if that is noted already.
     """
-    path = _note_of(str(project.lock_folder))
+    try:
+        path = _note_of(str(project.lock_folder))
+    except ConfigError:  # there is no home, or not one to be trusted: who needs it says so
+        return
     found = _read(path)
     made = dict(found.environments) if found is not None else {}
     if found is not None and (lock is None or made.get(lock.identity) == lock.asked_by):
