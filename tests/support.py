@@ -93,6 +93,12 @@ class Ran:
         return json.loads(self.stdout)
 
     @property
+    def moved(self) -> set[str]:
+        """The rows of `lock`'s table, as words: `alpha 2.0 2.1 upgraded`, `beta 1.0 added linux-64`."""
+        _, _, rows = self.stdout.partition("\npackage ")
+        return {" ".join(row.split()) for row in rows.partition("\n\n")[0].splitlines()[1:]}
+
+    @property
     def text(self) -> str:
         """Everything it said."""
         return self.stdout + self.stderr

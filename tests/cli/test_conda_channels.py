@@ -52,10 +52,10 @@ def test_names_that_only_conda_has(
     )
     assert "+libstdcxx-ng 14.1\n" in envlock("lock").stdout
     assert envlock("check").stdout.startswith("fresh")
-    assert "_openmp_mutex 4.5 -> 4.6" in envlock("lock", "--upgrade-package", "_openmp_mutex").stdout
+    assert "_openmp_mutex 4.5 4.6 upgraded" in envlock("lock", "--upgrade-package", "_openmp_mutex").moved
     assert "_x86_64-microarch-level" in envlock("show", "demo").stdout
     served.publish(data_package("_libgcc_mutex", "0.2"))
-    assert "_libgcc_mutex 0.1 -> 0.2" in envlock("lock", "-P", "_LibGCC_mutex").stdout
+    assert "_libgcc_mutex 0.1 0.2 upgraded" in envlock("lock", "-P", "_LibGCC_mutex").moved
     envlock("remove", "--conda", "_x86_64-microarch-level")
     assert "-_x86_64-microarch-level 2" in envlock("lock").stdout
     envlock("add", "--conda", "_x86_64-microarch-level>=2")

@@ -221,3 +221,28 @@ def test_every_command_that_writes_has_a_dry_run() -> None:
     for name, command in commands():
         has = DRY_RUN.name in {each.name for each in command.options}
         assert has != (" ".join(name) in _READ | _OTHERWISE.keys()), f"{name}: which is it?"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words", "places"),
+    [
+        (change, ["lock"], "envlock.lock"),
+        (nothing, ["lock", "--env", "wide", "--using", "team/base:v1"], "envlock.toml envlock.lock"),
+        (without_locks, ["get", "team/base:v1"], "envlock.lock"),
+        (nothing, ["import", "pinned.txt", "--env", "mine", "--python", "3.12"], "envlock.toml envlock.lock"),
+    ],
+    ids=called,
+)
+def test_what_writes_locks_names_the_one_git_add(
+    root: Path, prepare: Prepare, words: Sequence[str], places: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(root)
+    (root / ".git").mkdir()
+    assert main([*words, "--dry-run"]) == 0
+    assert "git add" not in capsys.readouterr().err
+    assert main(list(words)) == 0
+    assert f"hint: git add {places}\n" in capsys.readouterr().err
+    assert main(["lock"]) == 0
+    capsys.readouterr()
+    assert main(["lock"]) == 0
+    assert "git add" not in capsys.readouterr().err

@@ -24,7 +24,7 @@ def test_a_channel_that_was_read_is_not_requested_again(
     served.close()
 
     project.write(text.replace('tool = ""', 'tool = "", other = ""'), settings=settings)
-    assert "+other 1.0" in envlock("lock", "--offline").text
+    assert envlock("lock", "--offline").moved == {"other 1.0 added"}
 
 
 def test_a_channel_that_was_never_read(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from envlock.cli.lock import differences_of
+from envlock.cli.lock_text import differences_of
 from envlock.lockfile.changes import (
     ArchChanges,
     FoldedChange,

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import envlock.workflow.lock as workflow_lock
-from envlock.cli.lock import differences_of
+from envlock.cli.lock_text import differences_of
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError, ManyErrors
 from envlock.lockfile.errors import UnwritableLockFolder

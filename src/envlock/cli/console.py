@@ -162,6 +162,12 @@ def write_styled(lines: Sequence[Sequence[tuple[str, str]]]) -> None:
         console().print(Text.assemble(*parts))
 
 
+def say_styled(lines: Sequence[Sequence[tuple[str, str]]]) -> None:
+    """As `write_styled`, for what was done: nothing with `--quiet`."""
+    if not _manners.is_quiet:
+        write_styled(lines)
+
+
 def write_json(document: dict[str, object], *, dry_run: bool = False) -> None:
     """Write a document to stdout, for `--json`. That of a dry run says so: what it has was not done."""
     import json

@@ -37,8 +37,9 @@ def get(line: CommandLine) -> int:
     - `envlock get team/base:v1 --into locks`
     - `envlock get team/base:v1 --dry-run`
     """
-    from envlock.cli.console import say, write_json
+    from envlock.cli.console import say, write_err, write_json
     from envlock.cli.errors import BadUsage
+    from envlock.cli.lock_text import git_add
     from envlock.named.lookup import Lookup
     from envlock.workflow.get import get as fetch
 
@@ -53,6 +54,9 @@ def get(line: CommandLine) -> int:
         write_json(as_document(lookup.project, fetched), dry_run=dry_run)
     else:
         say(as_text(lookup.project, fetched, dry_run=dry_run))
+        changed = (fetched.written or fetched.replaced) and not (dry_run or line.has(_INTO))
+        if changed and (command := git_add(lookup.project)):
+            write_err(f"hint: {command}")
     return 0
 
 

@@ -62,8 +62,9 @@ def import_(line: CommandLine) -> int:
     """
     from pathlib import Path
 
-    from envlock.cli.console import say, write_json
+    from envlock.cli.console import say, write_err, write_json
     from envlock.cli.errors import BadUsage
+    from envlock.cli.lock_text import git_add
     from envlock.cli.progress import LiveReporter
     from envlock.workflow.import_locks import Wanted, import_lock
 
@@ -88,6 +89,8 @@ def import_(line: CommandLine) -> int:
         write_json(as_document(result, dry_run=line.has(DRY_RUN)), dry_run=line.has(DRY_RUN))
     else:
         say(as_text(result, dry_run=line.has(DRY_RUN)))
+        if not line.has(DRY_RUN) and (command := git_add(result.project, also=(result.project.path.name,))):
+            write_err(f"hint: {command}")
     return 0
 
 

@@ -19,7 +19,7 @@ from envlock.cli.options import (
     selection,
 )
 from envlock.errors import EnvlockError, one_line
-from envlock.words import count, did, short_ids
+from envlock.words import did
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from envlock.config.project import Project
     from envlock.config.selection import Selection
     from envlock.errors import Location
-    from envlock.named.give import Behind, GiveResult
     from envlock.named.new_table import NewTable
-    from envlock.workflow.locking.jobs import Locked, LockResult, Pinned
 
 _UPGRADE = Flag("--upgrade", "Upgrade all packages.", short="-U")
 _UPGRADE_PACKAGE = Value("--upgrade-package", "NAME", "Upgrade this package, or `python`.", short="-P", repeatable=True)
@@ -176,11 +174,12 @@ def _lock(line: CommandLine, project: Project) -> int:
             if dry_run:
                 raise
             raise error.adding("the locks are written, but the alias is not given: run `envlock alias`") from None
-    from envlock.cli.console import say, write_err, write_json
+    from envlock.cli.console import say, say_styled, write_err, write_json
+    from envlock.cli.lock_text import as_document, as_lines, behind_document, behind_text, git_add
 
     if line.has(JSON):
         document = as_document(project, result, given.results)
-        document["behind"] = [_behind_document(each) for each in given.behind]
+        document["behind"] = [behind_document(each) for each in given.behind]
         document["notes"] = [
             {"note": text, "path": at.path, "line": at.line} for text, at in _notes_of_files(project, chosen)
         ]
@@ -191,14 +190,21 @@ def _lock(line: CommandLine, project: Project) -> int:
         if new is not None and new.is_new:
             verb = did("wrote", dry_run=dry_run)
             say(one_line(f"{verb} [env.{new.name}] into {project.path.name}"))
-        say(as_text(project, result, dry_run=dry_run))
+        say_styled(list(as_lines(project, result, dry_run=dry_run)))
         if given.results:
             from envlock.cli.alias import given_text
 
             say("\n".join(given_text(each, dry_run=dry_run) for each in given.results))
-        for note in (*map(_behind_text, given.behind), *aliases.left(result)):
+        for note in (*map(behind_text, given.behind), *aliases.left(result)):
             write_err(one_line(note))
+        if result.changed and not dry_run and (command := git_add(project, also=_edited(new))):
+            write_err(f"hint: {command}")
     return 0
+
+
+def _edited(new: NewTable | None) -> tuple[str, ...]:
+    """What was written beside the locks."""
+    return (new.project.path.name,) if new is not None and new.is_new else ()
 
 
 def _lock_files(line: CommandLine, unused: Path) -> int:
@@ -299,28 +305,6 @@ def _project_around(line: CommandLine) -> Project | None:
         return None
 
 
-def _behind_text(each: Behind) -> str:
-    """Which alias stays where it is, and how to give the next."""
-    from shlex import quote
-
-    where = f", and write it into {each.at.path}:{each.at.line}" if each.at else ""
-    return (
-        f"note: {each.move.alias} stays with the environment of before ({short_ids(each.move.req_id)}), as its tag is"
-        f" given once; to give the next: envlock alias {each.following} --env {quote(each.environment)}{where}"
-    )
-
-
-def _behind_document(each: Behind) -> dict[str, object]:
-    return {
-        "name": str(each.move.alias),
-        "environment": each.environment,
-        "req_id": each.move.req_id,
-        "full_ids": dict(each.move.full_ids),
-        "next": str(each.following),
-        "line": each.at.line if each.at else None,
-    }
-
-
 def _notes_of_files(project: Project, chosen: Selection) -> list[tuple[str, Location]]:
     """What the requirement files of the chosen environments say without any effect, each with its line."""
     found = dict.fromkeys(note for each in chosen.choose(project) for note in each.notes)
@@ -348,109 +332,3 @@ def _new_table(project: Project, bases: Mapping[str, str], chosen: Selection) ->
     kind = "pathspec" if option.endswith("-pathspec") else "name"
     make = using if option.startswith("--using") else from_requirements
     return make(project, chosen.environments[0], kind, reference)
-
-
-def as_text(project: Project, result: LockResult, *, dry_run: bool = False) -> str:
-    """A line for each change, with all archs that it concerns, and a summary."""
-    from envlock.lockfile.merge_conflicts import awaits_git_add
-
-    groups: dict[tuple[str, str, str, tuple[str, ...]], list[Locked]] = {}
-    for each in result.locked:
-        if each.action != "kept" or each.notes:
-            notes = tuple(note.replace(each.arch, "{arch}") for note in each.notes)
-            groups.setdefault((each.action, ", ".join(each.environments), _change(each), notes), []).append(each)
-    lines = [_pinned(each, did("pinned", dry_run=dry_run)) for each in result.pinned]
-    for (action, environments, change, notes), group in groups.items():
-        archs = ", ".join(each.arch for each in group)
-        verb = did(action, dry_run=dry_run and action != "kept")
-        lines.append(f"{verb} {environments} on {archs}: {change}")
-        lines += [f"  note: {note.replace('{arch}', archs)}" for note in notes]
-    lines += [f"{did('removed', dry_run=dry_run)} {project.shown(path)} (unused)" for path in result.pruned]
-    is_settled = any(each.action in {"merged", "settled"} for each in result.locked)
-    if not dry_run and (is_settled or awaits_git_add(project.lock_folder)):
-        lines.append(f"branches were merged: run `git add {project.lock_folder.name}` to mark the locks as resolved")
-    return "\n".join(map(one_line, (*lines, _summary(result, dry_run=dry_run))))
-
-
-def _pinned(each: Pinned, verb: str) -> str:
-    """What an alias is pinned to, and what it was pinned to before."""
-    new, old = each.pin, each.before
-    move = f", move {new.sequence}" if new.sequence else ""
-    if old is None:
-        return f"{verb} {new.reference}{move}: {new.req_id}, {', '.join(arch for arch, _ in new.full_ids)}"
-    same = (old.req_id, old.full_ids) == (new.req_id, new.full_ids)
-    what = "the same environment" if same else f"{old.req_id} -> {new.req_id}"
-    return f"{verb} {new.reference} again, move {old.sequence} -> {new.sequence}: {what}"
-
-
-def _summary(result: LockResult, *, dry_run: bool) -> str:
-    total = count(len(result.locked), "lock")
-    if not result.changed and not result.locked:
-        return f"nothing to lock: {later(result.fetched) if result.fetched else 'envlock.toml has no environments'}"
-    if not result.changed:
-        return f"nothing {'would change' if dry_run else 'changed'}: {total} up to date"
-    written = sum(each.action != "kept" for each in result.locked)
-    parts = [f"{written} written", f"{len(result.locked) - written} up to date"]
-    if result.replaced:
-        parts.append(f"{len(result.replaced)} replaced")
-    if result.pruned:
-        parts.append(f"{len(result.pruned)} removed")
-    return f"{total}: {', '.join(parts)}" + ("; this was a dry run, and nothing is written" if dry_run else "")
-
-
-def later(fetched: int) -> str:
-    """How messages speak of environments that are fetched when their steps start.
-
-    >>> later(1), later(2)
-    ('1 environment is fetched when its step starts', '2 environments are fetched when their steps start')
-    """
-    if fetched == 1:
-        return "1 environment is fetched when its step starts"
-    return f"{fetched} environments are fetched when their steps start"
-
-
-def _change(each: Locked) -> str:
-    if each.lock is None or each.action == "kept":
-        return "the same packages"
-    if each.before is None or each.before.arch != each.arch:
-        return f"{count(len(each.lock.packages), 'package')}, CPython {each.lock.python.series}"
-    return ", ".join(differences_of(each)) or "the same packages"
-
-
-def differences_of(each: Locked) -> list[str]:
-    """The packages that were added, removed or changed, such as `rich 13.0 -> 14.0`."""
-    from envlock.lockfile.changes import compare
-
-    assert each.lock is not None
-    return [str(change) for change in compare(each.before, each.lock).changes]
-
-
-def as_document(project: Project, result: LockResult, given: Sequence[GiveResult] = ()) -> dict[str, object]:
-    """The result, for `--json`."""
-    return {
-        "aliases": [{"name": str(each.move.alias), "move": each.move.sequence} for each in given],
-        "changed": result.changed,
-        "locks": [
-            {
-                "environments": list(each.environments),
-                "arch": each.arch,
-                "action": each.action,
-                "path": project.shown(each.path),
-                "changes": differences_of(each) if each.lock is not None else [],
-                "notes": list(each.notes),
-            }
-            for each in result.locked
-        ],
-        "pinned": [
-            {
-                "name": each.pin.reference,
-                "req_id": each.pin.req_id,
-                "full_ids": dict(each.pin.full_ids),
-                "move": each.pin.sequence or None,
-                "before": each.before.sequence if each.before else None,
-            }
-            for each in result.pinned
-        ],
-        "replaced": [project.shown(path) for path in result.replaced],
-        "pruned": [project.shown(path) for path in result.pruned],
-    }

@@ -62,7 +62,7 @@ def as_text(result: PushResult, *, dry_run: bool = False) -> str:
         ]
     )
     if not result.environments:
-        from envlock.cli.lock import later
+        from envlock.cli.lock_text import later
 
         return f"nothing to push: {later(result.fetched) if result.fetched else 'no environment is selected'}"
     if result.moved_nothing:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from envlock.cli.lock import as_text
+from envlock.cli.lock_text import as_text
 from envlock.config.read import load_project
 from envlock.config.selection import choose_one
 from envlock.lockfile.folder import read_lock, write_lock
