@@ -152,6 +152,13 @@ def test_of_a_bucket_is_known_what_was_pushed_and_online_the_rest(
     assert all(set(each["pushed"].values()) == {True} for each in listed(capsys).values())
 
 
+def test_a_cache_that_cannot_be_known_hides_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(folder, "channels = []\n", 'channels = []\ncache = "s3://${NOT_SET}/x"\n')
+    assert listed(capsys)["vision"]["pushed"] == {"linux-64": None, "osx-arm64": None}
+    assert main(["list", "--online"]) == 2
+    assert "error[unset-variable]" in capsys.readouterr().err
+
+
 def test_what_is_on_this_machine_is_listed_with_its_size(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (path,) = [each for each in (folder / "envlock.lock/linux-64").glob("*/*") if "photos" in each.read_text()]
     lock, python = read_lock(path), Path(sys.executable)

@@ -97,6 +97,11 @@ def test_the_newest_release_and_the_newest_that_is_allowed(
     assert newest({**wheels("1.0"), **more}, **limits) == expected
 
 
+def test_a_locked_version_that_is_none_is_older_than_all_that_are() -> None:
+    found = newer_releases("alpha", "1..0", wheels("1.0"), Limits(LINUX))
+    assert (found.newest, found.is_newer) == ("1.0", True)
+
+
 def test_pre_releases_count_where_there_is_nothing_else_and_where_one_is_locked() -> None:
     assert newest(wheels("2.0a1", "2.0b1"), locked="2.0a1") == ("2.0b1", "2.0b1")
     assert newest(wheels("1.0", "2.0a1", "2.0b1"), locked="2.0a1") == ("2.0b1", "2.0b1")

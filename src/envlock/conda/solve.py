@@ -304,6 +304,7 @@ def newest_of(
 ) -> dict[str, Newer]:
     """As `Solving.newer`, of records that are here."""
     from rattler import MatchSpec, Version
+    from rattler.exceptions import InvalidVersionError
 
     bases = [place.base for place in request.places]
     offered: dict[str, list[tuple[int, RepoDataRecord]]] = {}
@@ -331,7 +332,10 @@ def newest_of(
             if all(spec.matches(record) for spec in specs) and (python is None or _fits(record, python))
         ]
         newest, allowed = max((record.version for _, record in own), default=None), max(fitting, default=None)
-        now = Version(package.version)
+        try:
+            now = Version(package.version)
+        except InvalidVersionError:  # older than all that are versions
+            now = Version("0")
         answers[name] = Newer(
             allowed=str(allowed or ""),
             newest=str(newest or ""),

@@ -45,9 +45,12 @@ def newer_releases(name: str, locked: str, files: Mapping[str, FileFacts], limit
     Newer(allowed='1.5', newest='2.0', is_allowed_newer=True, is_newer=True)
     """
     from packaging.specifiers import SpecifierSet
-    from packaging.version import Version
+    from packaging.version import InvalidVersion, Version
 
-    now = Version(locked)
+    try:
+        now = Version(locked)
+    except InvalidVersion:  # older than every version that is one, as pip had it
+        now = Version("0")
     specifier = SpecifierSet(",".join(each for each in limits.specifiers if each))
     there = _releases(name, files, limits)
     has_final = any(not version.is_prerelease for version in there)

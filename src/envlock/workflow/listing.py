@@ -7,7 +7,7 @@ from pathlib import Path
 
 from envlock.config.project import Environment, Project
 from envlock.config.selection import Selection, steps_of, tables_of
-from envlock.errors import EnvlockError
+from envlock.errors import ConfigError, EnvlockError
 from envlock.lockfile.folder import full_id_of
 from envlock.lockfile.rows import verified_rows
 from envlock.model.arch import Arch, UnsupportedHost, host_arch
@@ -100,9 +100,9 @@ def list_project(project: Project, *, online: bool = False) -> ListedProject:
         paths_of[choice.name] = paths
         listed.append(_listed(project, environment, paths, findings.pop(choice.name, []), read, rows))
     has = _asker(project, online=online)
-    if has is not None:
+    if paths_of:
         every = {(arch, path) for paths in paths_of.values() for arch, path in paths.items()}
-        there = has(sorted(every))
+        there = has(sorted(every)) if has is not None else {}
         for number, each in enumerate(listed):
             own = paths_of.get(each.name, {})
             pushed = tuple((arch, there.get((arch, path))) for arch, path in own.items())
@@ -191,6 +191,15 @@ def _prefix(lock: LockRows) -> str:
 
 def _asker(project: Project, *, online: bool) -> _Ask | None:
     """What tells whether the cache has locks; None if this machine does not know anything of it."""
+    try:
+        return _ask_of(project, online=online)
+    except ConfigError:  # such as a variable that is not set: offline, that is no reason to list nothing
+        if online:
+            raise
+        return None
+
+
+def _ask_of(project: Project, *, online: bool) -> _Ask | None:
     url = project.cache_url
     if "://" not in url and not Path(url).is_dir():
         return lambda wanted: dict.fromkeys(wanted, False)

@@ -124,7 +124,7 @@ def config_files(folder: Path) -> list[Path]:
     if not _is_in_work_tree(folder):
         found: list[Path] = []
         for top, folders, files in os.walk(folder):
-            trees = [name for name in folders if (Path(top) / name / ".git").exists()]
+            trees = [name for name in folders if os.path.exists(f"{top}/{name}/.git")]  # noqa: PTH110  see _is_of_tools
             found += [path for name in trees for path in config_files(Path(top) / name)]
             folders[:] = [name for name in folders if name not in trees and not _is_of_tools(top, name)]
             found += [Path(top) / CONFIG_NAME] if CONFIG_NAME in files else []
@@ -137,7 +137,8 @@ def _is_in_work_tree(folder: Path) -> bool:
 
 
 def _is_of_tools(top: str, name: str) -> bool:
-    return name in _SKIPPED or name.startswith(".") or (Path(top) / name / "pyvenv.cfg").exists()
+    # pathlib's own raises for a folder that may not be read.
+    return name in _SKIPPED or name.startswith(".") or os.path.exists(f"{top}/{name}/pyvenv.cfg")  # noqa: PTH110
 
 
 def uses_of_other_environments(folder: Path) -> Iterator[tuple[Path, int, str]]:
@@ -176,7 +177,7 @@ def _walked(folder: Path) -> Iterator[Path]:
         folders[:] = [
             name
             for name in folders
-            if name not in {*_SKIPPED, ".git"} and not (Path(top) / name / "pyvenv.cfg").exists()
+            if name not in {*_SKIPPED, ".git"} and not os.path.exists(f"{top}/{name}/pyvenv.cfg")  # noqa: PTH110
         ]
         yield from (Path(top) / name for name in files)
 
