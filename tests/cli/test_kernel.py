@@ -271,6 +271,22 @@ def test_a_name_of_another_kernel_is_not_taken_over(demo: ProjectFolder, envlock
         assert "error[bad-kernel-name]" in envlock("kernel", "install", "base", f"--name={name}", check=2).stderr, name
 
 
+def test_whatever_names_an_environment_names_that_of_a_kernel(demo: ProjectFolder, envlock: Envlock) -> None:
+    demo.edit("[envlock]", '[envlock]\ncache = "../cache"')
+    envlock("push")
+    envlock("alias", "team/base:v1", "--env", "base")
+    (shown,) = envlock("show", "base", "--json").json["environments"]
+    ids = ":".join(each[:7] for each in shown["identity"].split(":"))
+    lock = next(path for path in demo.locks if path.parent.name == shown["identity"].partition(":")[0])
+    names = {"team/base:v1": "team-base-v1", ids: ids.replace(":", "-"), f"./{lock.relative_to(demo.folder)}": "base"}
+    for reference, name in names.items():
+        planned = envlock("kernel", "install", reference, "--dry-run", "--json").json
+        assert (planned["name"], planned["base"]) == (name, shown["identity"]), reference
+    envlock("kernel", "install", f"./{lock.relative_to(demo.folder)}")
+    (kernel,) = envlock("kernel", "list", "--json").json["kernels"]
+    assert kernel["command"] == f"envlock kernel install {lock} --config {demo.config} --name base"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "status"),
     [

@@ -188,3 +188,9 @@ def test_a_link_in_the_project_is_only_for_its_own_environments(demo: ProjectFol
     (demo.folder / ".envlock").symlink_to(outside)
     assert "error[cannot-write]" in envlock("create", "--env", "base", "--in-project", check=2).stderr
     assert not any(outside.iterdir())
+    (outside / "envs").mkdir()
+    (outside / "envs" / "base").symlink_to("/elsewhere")
+    (outside / "envs" / ".base.from").write_text(
+        f'{{"config": "{demo.config}", "flow": "", "step": "", "environment": "base"}}'
+    )
+    assert envlock("sync", "--json").json["names"] == []

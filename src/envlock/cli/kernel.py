@@ -91,10 +91,13 @@ def subject_of(project: Project, reference: str, pathspec: str) -> Subject:
 
     Raises what references raise, and what is wrong with its lock.
     """
+    from pathlib import Path
     from shlex import quote
 
     from envlock.config.selection import choose_one
+    from envlock.hydration.prefix import name_of
     from envlock.model.arch import host_arch
+    from envlock.places import expanded
     from envlock.workflow.machine.kernel_environment import Subject, of_project
     from envlock.workflow.references import referred
 
@@ -109,10 +112,13 @@ def subject_of(project: Project, reference: str, pathspec: str) -> Subject:
     if not reference:
         return of_project(project, choose_one(project), config)
     named = referred(project, reference, archs=(host_arch(),))
-    options = f"{quote(reference)} {config}"
     if named.environment is not None:
-        return of_project(project, named.environment, options)
-    return Subject(named.name, named.lock(host_arch()), options=options)
+        return of_project(project, named.environment, f"{quote(reference)} {config}")
+    lock = named.lock(host_arch())
+    path = Path(expanded(reference)).absolute()
+    if path.exists():  # a lock file, or a prefix: what it was locked for says more than its name
+        return Subject(name_of(lock), lock, options=f"{quote(str(path))} {config}")
+    return Subject(named.name, lock, options=f"{quote(reference)} {config}")
 
 
 def _folder(text: str) -> Path:

@@ -124,6 +124,8 @@ def folder_of_links(project: Project | None = None) -> Path:
 def local_names(project: Project | None = None) -> tuple[LocalName, ...]:
     """The local names of this machine, or those in a project's folder, sorted. Raises NoHome."""
     folder = folder_of_links(project)
+    if project is not None and leads_out(folder, project.folder):
+        return ()
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_symlink() and _NAME.match(entry.name))
     except OSError:
@@ -133,9 +135,8 @@ def local_names(project: Project | None = None) -> tuple[LocalName, ...]:
 
 def names_of(project: Project) -> tuple[LocalName, ...]:
     """The local names that follow a project: those of its own folder, then the machine's."""
-    own = tuple(each for each in local_names(project) if each.origin is not None)
-    here = tuple(each for each in local_names() if each.origin is not None and is_of(each.origin.config, project))
-    return own + here
+    names = (*local_names(project), *local_names())
+    return tuple(each for each in names if each.origin is not None and is_of(each.origin.config, project))
 
 
 def give_name(
