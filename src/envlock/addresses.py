@@ -85,6 +85,16 @@ class Address(NamedTuple):
     """The URL in locks: without credentials, and with the variables of its path, which may be secrets, as written."""
     values: tuple[tuple[str, str], ...] = ()
     """The variables of its path, each with the text in `url`."""
+    mirrors: tuple[tuple[str, str], ...] = ()
+    """If `url` is a mirror's: all mirrors, each as where it is asked and what locks have in its place, its own first.
+    Both are without a final slash."""
+    mirror: str = ""
+    """The mirror as it is written, without credentials; empty if `url` is none."""
+
+    @property
+    def shown(self) -> str:
+        """What messages call it: as locks do, and by which mirror it is asked."""
+        return f"{self.kept} (by its mirror {self.mirror})" if self.mirror else self.kept
 
     @property
     def asked(self) -> str:
@@ -94,10 +104,64 @@ class Address(NamedTuple):
     @property
     def hidden(self) -> tuple[str, str] | None:
         """The beginning of the URL that no lock and no message may have, and what they have instead."""
+        if self.mirrors:
+            return self.mirrors[0]
         if "${" not in self.kept:
             return None
         end = self.kept.rindex("}") + 1
         return self.asked[: len(self.asked) - len(self.kept) + end], self.kept[:end]
+
+
+class MirroredUrl(str):
+    """The URL of an index as envlock.toml has it, which is asked by its mirror: `address` tells where.
+
+    To everything else it is the text that is written, so ids, locks and messages know no mirror.
+    """
+
+    mirrors: tuple[tuple[str, str], ...]
+    """All mirrors as they are written, each as upstream's URL and the mirror's; the first is its own."""
+
+    def __new__(cls, written: str, mirrors: tuple[tuple[str, str], ...]) -> MirroredUrl:
+        """The URL `written`, whose mirror is the first of `mirrors`."""
+        made = super().__new__(cls, written)
+        made.mirrors = mirrors
+        return made
+
+
+def mirrored(written: str, mirrors: Sequence[tuple[str, str]]) -> str:
+    """The URL as it is written, and as a MirroredUrl if one of the mirrors is for it.
+
+    >>> mirrors = [("https://index.example/simple", "https://me:pw@mirror.example/simple")]
+    >>> found = address(mirrored("https://index.example/simple/", mirrors))
+    >>> found.asked, found.kept
+    ('https://mirror.example/simple/', 'https://index.example/simple/')
+    """
+    place = _plain(written)
+    own = [row for row in mirrors if _plain(row[0]) == place]
+    return MirroredUrl(written, (*own[-1:], *(row for row in mirrors if row not in own))) if own and place else written
+
+
+def upstream_rows(
+    mirrors: Iterable[tuple[str, str]], environment: Mapping[str, str] | None = None
+) -> tuple[tuple[str, str], ...]:
+    """Where each mirror is asked, and what locks have in its place. Raises UnsetVariable and BadVariable."""
+    filled = ((upstream, address(mirror, environment, expected="the URL of a mirror")) for upstream, mirror in mirrors)
+    return tuple((found.asked.rstrip("/"), _plain(upstream)) for upstream, found in filled)
+
+
+def _plain(url: str) -> str:
+    return strip_credentials(url).rstrip("/")
+
+
+def _of_mirror(written: MirroredUrl, environment: Mapping[str, str] | None) -> Address:
+    mirror = written.mirrors[0][1]
+    found = address(mirror, environment, expected="the URL of a mirror")
+    kept = strip_credentials(str(written))
+    if "${" in kept.partition("://")[2].partition("/")[0]:  # a host is in locks as it is
+        kept = address(str(written), environment).kept
+    url = found.url.rstrip("/") + ("/" if kept.endswith("/") else "")
+    rows = ((found.asked.rstrip("/"), kept.rstrip("/")), *upstream_rows(written.mirrors[1:], environment))
+    return Address(url, kept, found.values, rows, strip_credentials(mirror))
 
 
 def address(
@@ -112,12 +176,13 @@ def address(
     In the user name and the password, a value may have any characters; everywhere else, it is a part of the URL.
 
     >>> variables = {"WHO": "me", "TOKEN": "p@ss", "HOST": "index.example", "TEAM": "tk-1"}
-    >>> address("https://${WHO}:${TOKEN}@${HOST}/${TEAM}/simple/", variables)
-    Address(url='https://me:p%40ss@index.example/tk-1/simple/', kept='https://index.example/${TEAM}/simple/', \
-values=(('TEAM', 'tk-1'),))
+    >>> address("https://${WHO}:${TOKEN}@${HOST}/${TEAM}/simple/", variables)[:3]
+    ('https://me:p%40ss@index.example/tk-1/simple/', 'https://index.example/${TEAM}/simple/', (('TEAM', 'tk-1'),))
 
     Raises UnsetVariable for a variable that is not set or empty, and BadVariable if the result does not fit.
     """
+    if isinstance(written, MirroredUrl):
+        return _of_mirror(written, environment)
     if "${" not in written:
         return Address(written, strip_credentials(written))
     known = os.environ if environment is None else environment
@@ -161,7 +226,7 @@ def hide_all(text: str) -> str:
 
 
 def hide(text: str, addresses: Iterable[Address]) -> str:
-    """The text for a lock or a message: with variables in place of their values.
+    """The text for a lock or a message: with variables in place of their values, and upstream's URLs for mirrors'.
 
     Values are found in every URL, however they are spelled there. A short value, or a word, is replaced only in URLs of
     the address's own host, and never inside the name of a file.
@@ -173,8 +238,12 @@ def hide(text: str, addresses: Iterable[Address]) -> str:
     'https://index.example//${T}/a.whl, https://files.example/x/${T}/a.whl'
     """
     secret = [each for each in addresses if each.hidden is not None]
+    rows = dict.fromkeys(row for each in secret for row in each.mirrors)
+    for begins, upstream in sorted(rows, key=lambda row: -len(row[0])):  # the most exact first
+        of_upstream = upstream.replace("\\", r"\\")
+        text = re.sub(rf"{re.escape(begins)}(?![\w.~%-])", of_upstream, text, flags=re.IGNORECASE)
     for each in secret:
-        if each.hidden is not None:
+        if each.hidden is not None and not each.mirrors:
             begins, written = each.hidden
             text = re.sub(re.escape(begins), written.replace("\\", r"\\"), text, flags=re.IGNORECASE)
     found = [
@@ -226,9 +295,22 @@ def _is_secret(value: str) -> bool:
     return len(value) >= _LONG and (len(value) >= 2 * _LONG or not value.isalpha())
 
 
+def at_mirror(url: str, rows: Iterable[tuple[str, str]]) -> str:
+    """The URL of a mirror, of one in a lock, by `upstream_rows`; empty if none is for it.
+
+    >>> at_mirror("https://files.example/a/x.whl", [("https://mirror.example/pypi", "https://files.example")])
+    'https://mirror.example/pypi/a/x.whl'
+    """
+    fitting = [(to, begins) for to, begins in rows if url == begins or url.startswith(f"{begins}/")]
+    to, begins = max(fitting, key=lambda row: len(row[1]), default=("", ""))
+    return to + url[len(begins) :] if to else ""
+
+
 def revealed(url: str, addresses: Iterable[Address]) -> str:
     """The URL to use, of one in a lock: `hide` undone, only for the hosts of these addresses."""
     for each in addresses:
+        if each.mirrors and (found := at_mirror(url, each.mirrors)):
+            return found
         if "${" in url and each.values and place_of(url) == place_of(each.url):
             values = dict(each.values)
             found = re.sub(VARIABLE, lambda written: values.get(written[1], written[0]), url)  # noqa: B023  used at once

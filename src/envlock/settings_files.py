@@ -23,6 +23,7 @@ VARIABLES = {
     "ENVLOCK_CACHE": "the setting `cache`",
     "ENVLOCK_CACHE_OPTIONS": "the setting `cache-options`",
     "ENVLOCK_CHANNEL_MIRRORS": "the setting `channel-mirrors`",
+    "ENVLOCK_INDEX_MIRRORS": "the setting `index-mirrors`",
     "ENVLOCK_KEEP_ON_NODE": "the setting `keep-on-node`",
     "ENVLOCK_PUSH_ON_DEPLOY": "the setting `push-on-deploy`",
     "ENVLOCK_PYTHON_MIRROR": "the setting `python-mirror`",

@@ -284,6 +284,27 @@ class Project(NamedTuple):
         """The `[envlock]` that counts, of all layers, as TOML has it."""
         return {} if self.layers is None else self.layers.table
 
+    def mirrored(self, url: str) -> str:
+        """The URL of an index as it is written; if it has a mirror, as one that `address` knows to ask by that."""
+        if not self.settings.index_mirrors:
+            return url
+        from envlock.addresses import mirrored
+
+        return mirrored(url, self.settings.index_mirrors)
+
+    def asked_default(self, written: str) -> str:
+        """The default index as it is written; where none is, the mirror of the tools' own, if that has one.
+
+        Starts uv where there are mirrors and no `index-url`. Raises NoUv.
+        """
+        if written or not self.settings.index_mirrors:
+            return written
+        from envlock.addresses import MirroredUrl
+        from envlock.uv_command import default_index
+
+        found = self.mirrored(default_index())
+        return found if isinstance(found, MirroredUrl) else ""
+
     def is_said_here(self, key: str) -> bool:
         """Whether the repository sets a setting, in envlock.toml or a team file, whatever a machine says."""
         return self.layers is not None and self.layers.is_of_repository(key)

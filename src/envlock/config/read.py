@@ -20,7 +20,7 @@ from envlock.errors import ConfigError, Location
 from envlock.files import CONFIG_BYTES, read_file, toml_of
 from envlock.model.arch import ARCHS
 from envlock.model.requirement import normalize_name
-from envlock.model.url import strip_channel_credentials
+from envlock.model.url import strip_channel_credentials, strip_credentials
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,6 +160,24 @@ def _location(reading: _Reading, key: KeyPath) -> Location:
     return reading.layers.locate(key) or location(reading.text, reading.path.name, key)
 
 
+def _asking_mirrors(project: Project) -> Project:
+    """The project, whose indexes are asked by their mirrors."""
+    own = project.settings
+
+    def change(each: Environment) -> Environment:
+        return each._replace(
+            index_urls=tuple(map(project.mirrored, each.index_urls)),
+            default_index_url=project.mirrored(each.default_index_url),
+            package_index_urls=tuple(map(project.mirrored, each.package_index_urls)),
+            find_links_urls=tuple(map(project.mirrored, each.find_links_urls)),
+        )
+
+    settings = own._replace(
+        index_url=project.mirrored(own.index_url), extra_indices=tuple(map(project.mirrored, own.extra_indices))
+    )
+    return project.with_environments(change)._replace(settings=settings)
+
+
 class _Reading:
     """Makes the project of a parsed document that has the right shape."""
 
@@ -194,6 +212,8 @@ class _Reading:
             files=files,
             layers=self.layers,
         )
+        if settings.index_mirrors:
+            project = _asking_mirrors(project)
         if not any(each.base for each in project.environments()):
             return project
         from envlock.named.pin import with_base
@@ -209,6 +229,7 @@ class _Reading:
             allow_older=tuple(map(normalize_name, found.allow_older)),
             build=found.build if isinstance(found.build, bool) else tuple(map(normalize_name, found.build)),
             channel_mirrors=mirrors,
+            index_mirrors=tuple({_place(url): (url, mirror) for url, mirror in found.index_mirrors}.values()),
             link_scripts=tuple(name.lower() for name in found.link_scripts),
         )
 
@@ -311,6 +332,10 @@ class _Reading:
                 contents = contents_of(kind, each, place, project=self.path.parent, locate=locate)
                 add_contents(level, contents, locate)
                 self.files += contents.files
+
+
+def _place(url: str) -> str:
+    return strip_credentials(url).rstrip("/")
 
 
 def _first_to_last(named: Mapping[str, Mapping[str, KeyPath]]) -> tuple[str, ...]:

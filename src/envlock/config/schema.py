@@ -276,6 +276,11 @@ class ProjectTable(Table):
     )
     """Package indexes by name, for the packages that have one as their `index`, and for no others. `${VARIABLE}` is
     read from the environment; credentials are never stored."""
+    index_mirrors: Annotated[dict[Index, Index], PLACE] = Field(
+        default={}, examples=[{"https://index.example/simple": "https://mirror.example/simple"}]
+    )
+    """Mirrors of package indexes: the URL of each index, or of the folder of its files, with the URL to ask in its
+    place. Locks still name the index. The mirror of PyPI is named by the URL of PyPI."""
     hosts: list[Annotated[str, Ruled(rules.host)]] = Field(default=[], examples=[["index.example", "*.files.example"]])
     """The hosts that a lock may download from; empty for any. `*.` matches subdomains."""
     allow_older: list[Annotated[str, Ruled(rules.package)]] = Field(default=[], examples=[["hydra-core"]])

@@ -72,6 +72,9 @@ class Settings(NamedTuple):
     indexes: tuple[tuple[str, str], ...] = ()
     """Package indexes by name, for the packages that have one as their `index`, and for no others. `${VARIABLE}` is
     read from the environment; credentials are never stored."""
+    index_mirrors: tuple[tuple[str, str], ...] = ()
+    """Mirrors of package indexes: the URL of each index, or of the folder of its files, with the URL to ask in its
+    place. Locks still name the index. The mirror of PyPI is named by the URL of PyPI."""
     hosts: tuple[str, ...] = ()
     """The hosts that a lock may download from; empty for any. `*.` matches subdomains."""
     allow_older: tuple[str, ...] = ()
@@ -142,6 +145,7 @@ PROJECT: Shape = {
     "index-url": ("rule", rules.index_url),
     "extra-indices": ("list", ("rule", rules.index_url)),
     "indexes": ("table", ("rule", rules.index_name), ("rule", rules.index_url)),
+    "index-mirrors": ("table", ("rule", rules.index_url), ("rule", rules.index_url)),
     "hosts": ("list", ("rule", rules.host)),
     "allow-older": ("list", ("rule", rules.package)),
     "build": ("any", "boolean", ("list", ("rule", rules.package))),
@@ -257,6 +261,7 @@ DOCUMENT: Shape = {"envlock": PROJECT, "flow": ("table", "string", FLOW), "env":
 PLACES = (
     "cache",
     "cache-options",
+    "index-mirrors",
     "python-mirror",
     "channel-mirrors",
     "use-remote-latest",
@@ -268,6 +273,7 @@ PLACES = (
 MACHINE: Shape = {
     "cache": ("rule", rules.cache),
     "cache-options": CACHE_OPTIONS,
+    "index-mirrors": ("table", ("rule", rules.index_url), ("rule", rules.index_url)),
     "python-mirror": ("rule", rules.mirror),
     "channel-mirrors": ("table", ("rule", rules.channel), ("rule", rules.mirror)),
     "use-remote-latest": ("any", ("choice", ":none:", ":username:", ":any:"), ("list", ("rule", rules.user))),

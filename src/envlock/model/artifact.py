@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ class Artifact:
     """The conda channel that it belongs to, a URL without credentials; empty for what is from elsewhere."""
     is_source: bool = False
     """Whether it is an sdist, which no lock installs."""
+    index: str = field(default="", compare=False)
+    """The index that it is from, without credentials, where that is known: by it, a mirror of the index is found."""
 
 
 def artifacts_of(lock: Lock) -> tuple[Artifact, ...]:
@@ -34,6 +36,7 @@ def artifacts_of(lock: Lock) -> tuple[Artifact, ...]:
             url=package.url,
             size=package.size,
             channel=package.conda.channel if package.conda else "",
+            index=package.index,
         )
         for package in lock.packages
     ]

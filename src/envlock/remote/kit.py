@@ -232,13 +232,16 @@ class Kits:
             ),
             python=_ANY_PYTHON,
             index_urls=settings.extra_indices,
-            default_index_url=settings.index_url,
+            default_index_url=self._project.asked_default(settings.index_url),
             file_hashes=self._hashes,
         )
         with self._once("the index", IndexUnreachable):
             packages = sorted(UvResolver().resolve(request).packages, key=lambda package: package.name != name)
         return [
-            Build(Artifact(package.filename, package.sha256, package.url, package.size), package.version)
+            Build(
+                Artifact(package.filename, package.sha256, package.url, package.size, index=package.index),
+                package.version,
+            )
             for package in packages
         ]
 

@@ -336,6 +336,18 @@ class SecretInLink(OfOneEnvironment):
     code = "secret-in-link"
 
 
+class UnknownUpstream(OfOneEnvironment):
+    """A mirror of an index has a file at a URL that does not tell where upstream has it."""
+
+    code = "unknown-upstream"
+
+
+class AmbiguousMirror(OfOneEnvironment):
+    """The mirror of an index is also an index of its own: which of them a package is from could not be told."""
+
+    code = "ambiguous-mirror"
+
+
 class UnexpectedAnswer(OfOneEnvironment):
     """A resolver printed something that envlock does not understand."""
 

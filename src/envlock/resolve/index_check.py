@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from html.parser import HTMLParser
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from envlock.addresses import address
 from envlock.credentials import credentials_for
@@ -126,7 +126,7 @@ def _missing(urls: Iterable[str]) -> Iterator[tuple[str, str]]:
         except (httpx.HTTPError, httpx.InvalidURL):
             continue
         if status == httpx.codes.NOT_FOUND:
-            yield written, place.kept
+            yield written, place.shown
 
 
 class FileFacts(NamedTuple):
@@ -138,6 +138,8 @@ class FileFacts(NamedTuple):
     """The Pythons that it is for, a specifier set (PEP 503)."""
     uploaded: str = ""
     """When, as RFC 3339; empty if the index does not say (PEP 700)."""
+    link: str = ""
+    """Where it is, as the page says it: a URL, or a path from the page."""
 
 
 def files_of(written: str, name: str, environment: str, arch: str, *, is_page: bool = False) -> dict[str, FileFacts]:
@@ -146,11 +148,22 @@ def files_of(written: str, name: str, environment: str, arch: str, *, is_page: b
     `written` is the index as envlock.toml has it, or a page of links (`is_page`), which has those of many packages.
     None at all where the index has no such package. One request. Raises IndexUnauthorized, IndexUnreachable.
     """
+    return _page(written, name, environment, arch, is_page=is_page)[0]
+
+
+def links_of(written: str, name: str, environment: str, arch: str) -> dict[str, str]:
+    """The files of a package on an index, each with the URL that the index has for it. Raises as `files_of`."""
+    files, page = _page(written, name, environment, arch, is_page=False)
+    return {filename: urljoin(page, facts.link).partition("#")[0] for filename, facts in files.items()}
+
+
+def _page(written: str, name: str, environment: str, arch: str, *, is_page: bool) -> tuple[dict[str, FileFacts], str]:
+    """The files on the page of a package, and the URL of the page."""
     import httpx
 
     place = address(written)
     page = place.asked if is_page else f"{place.asked.rstrip('/')}/{name}/"
-    body, kind = b"", ""
+    body, kind, url = b"", "", page
     try:
         with (
             asking("GET", page) as told,
@@ -163,32 +176,34 @@ def files_of(written: str, name: str, environment: str, arch: str, *, is_page: b
                 headers={"Accept": f"{_JSON}, text/html;q=0.2"},
             ) as answer,
         ):
-            status, kind = answer.status_code, answer.headers.get("Content-Type", "")
+            status, kind, url = answer.status_code, answer.headers.get("Content-Type", ""), str(answer.url)
             told.ended(status)
             end = time.monotonic() + _DEADLINE
             for piece in answer.iter_bytes() if status == httpx.codes.OK else ():
                 body += piece
                 if len(body) > _LARGEST or time.monotonic() > end:
                     raise IndexUnreachable(
-                        environment, arch, f"{place.kept} sends a page that does not end", hint=_AGAIN
+                        environment, arch, f"{place.shown} sends a page that does not end", hint=_AGAIN
                     )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         why = type(error).__name__
-        raise IndexUnreachable(environment, arch, f"{place.kept} did not answer", details=(why,), hint=_AGAIN) from None
+        raise IndexUnreachable(
+            environment, arch, f"{place.shown} did not answer", details=(why,), hint=_AGAIN
+        ) from None
     if status == httpx.codes.NOT_FOUND:
-        return {}
+        return {}, url
     if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         hint = "add credentials to ~/.netrc, or to the URL as `${VARIABLE}`s"
         raise IndexUnauthorized(
-            environment, arch, f"{place.kept} denied access: the credentials are missing or wrong", hint=hint
+            environment, arch, f"{place.shown} denied access: the credentials are missing or wrong", hint=hint
         )
     if status == httpx.codes.OK:
         try:
-            return files_in(body, kind)
+            return files_in(body, kind), url
         except ValueError:
             status = 0
     said = f"status {status}" if status else "it is not a page of a package index"
-    raise IndexUnreachable(environment, arch, f"{place.kept} sent no page for {name}", details=(said,), hint=_AGAIN)
+    raise IndexUnreachable(environment, arch, f"{place.shown} sent no page for {name}", details=(said,), hint=_AGAIN)
 
 
 def files_in(body: bytes, kind: str) -> dict[str, FileFacts]:
@@ -207,6 +222,7 @@ def _in_json(body: bytes) -> dict[str, FileFacts]:
             None if yanked is False else yanked if isinstance(yanked, str) else "",
             str(file.get("requires-python") or ""),
             str(file.get("upload-time") or ""),
+            str(file.get("url") or ""),
         )
     return found
 
@@ -218,9 +234,10 @@ def _in_html(body: bytes) -> dict[str, FileFacts]:
         def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
             given = dict(attributes)
             if tag == "a" and given.get("href"):
-                name = filename_of(str(given["href"]).partition("#")[0].partition("?")[0])
+                link = str(given["href"])
+                name = filename_of(link.partition("#")[0].partition("?")[0])
                 yanked = (given["data-yanked"] or "") if "data-yanked" in given else None
-                found[name] = FileFacts(yanked, given.get("data-requires-python") or "")
+                found[name] = FileFacts(yanked, given.get("data-requires-python") or "", link=link)
 
     Links().feed(body.decode("utf-8", "replace"))
     return found

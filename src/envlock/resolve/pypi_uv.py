@@ -33,7 +33,7 @@ from envlock.resolve.port import Request, Resolution, may_build
 from envlock.resolve.processes import Processes
 from envlock.resolve.provided_conflicts import contested, extras_unknown, refuse_hashes
 from envlock.resolve.python_releases import Graph, More, needed_by_releases, releases_differ
-from envlock.resolve.uv_compile import Compilation, addresses_of
+from envlock.resolve.uv_compile import Compilation, addresses_of, refuse_files_of_mirrors
 from envlock.resolve.uv_failures import NO_WHEEL, culprit, explain, missing_extras, to_build, yanked
 from envlock.resolve.uv_output import NotAPylock, Selected, sdists_in, select, wheels_listed, with_edges
 from envlock.resolve.wheel_fallback import Fallbacks, fallbacks
@@ -123,6 +123,7 @@ class UvResolver:
                 found = sdists_in(answer.output, names)
             except NotAPylock as error:
                 raise UnexpectedAnswer(request.name, request.arch, f"uv printed an invalid lock: {error}") from error
+            refuse_files_of_mirrors(request, found.packages)
             exact = [f"{each.name}=={each.version}" for each in found.packages]
             answer = compilation.run(exact, "--no-deps", "--no-annotate", "--emit-index-annotation", wheels_only=False)
             indexes = dict(_FROM_INDEX.findall(answer.output))
@@ -147,9 +148,11 @@ class UvResolver:
             if answer.status != 0:
                 raise explain(request, answer.error, lambda: missing_index(request))
             try:
-                return wheels_listed(answer.output)
+                listed = wheels_listed(answer.output)
             except NotAPylock as error:
                 raise UnexpectedAnswer(request.name, request.arch, f"uv printed an invalid lock: {error}") from error
+            refuse_files_of_mirrors(request, [each for wheels in listed.values() for each in wheels])
+            return listed
 
     def _for_all_releases(
         self, compilation: Compilation, versions: Mapping[str, str], pool: Executor
@@ -242,6 +245,7 @@ def _missing_extras(request: Request, warnings: str) -> tuple[str, ...]:
 
 def _checked(request: Request, selected: Selected) -> Selected:
     _refuse_secrets(request, selected)
+    refuse_files_of_mirrors(request, selected.packages)
     if selected.contested:
         raise contested(request, selected.contested)
     if selected.not_wheels:

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import tomli_w
 
-from envlock.addresses import Address, address, hide
+from envlock.addresses import Address, address, hide, place_of
 from envlock.credentials import credentials_for
+from envlock.model.lock import LockedPackage
 from envlock.model.python_range import OLDEST
 from envlock.model.url import direct_url_fault, is_local, strip_credentials
 from envlock.resolve.conda_provided import INDEX_NAME, dependency_metadata, write_index
-from envlock.resolve.errors import NoSolution
+from envlock.resolve.errors import AmbiguousMirror, NoSolution, UnknownUpstream
 from envlock.resolve.platform_tags import Target, allowed_releases, truths
 from envlock.resolve.port import Request
 from envlock.resolve.processes import Processes
@@ -62,6 +63,7 @@ class Compilation:
             provided_index = write_index(folder / "provided", request.provided)
         self._provided_index = provided_index
         self._addresses = addresses_of(request)
+        _refuse_ambiguous_mirrors(request)
         self.roots = [str(root) for root in request.requirements.roots()]
         """What the request asks of PyPI, as requirements."""
         self.limits = [str(each) for each in request.requirements.constraints]
@@ -289,6 +291,50 @@ def addresses_of(request: Request) -> tuple[Address, ...]:
             if each.url and not is_local(each.url)
         ),
     )
+
+
+def _refuse_ambiguous_mirrors(request: Request) -> None:
+    places = [address(url) for url in request.every_index_url]
+    own = {place.asked.rstrip("/") for place in places if not place.mirrors}
+    found = next((place for place in places if place.mirrors and place.asked.rstrip("/") in own), None)
+    if found is not None:
+        raise AmbiguousMirror(
+            request.name,
+            request.arch,
+            f"the mirror of {found.kept} is also an index of this environment",
+            details=(f"mirror: {found.mirror}", "which of the two a package is from could not be told"),
+            hint="give the mirror a URL of its own, or take it out of `index-mirrors`",
+            packages=(strip_credentials(found.kept),),
+        )
+
+
+def refuse_files_of_mirrors(request: Request, packages: Iterable[LockedPackage]) -> None:
+    """Raise UnknownUpstream for a file whose URL is still a mirror's: a lock names upstream alone."""
+    mirrors = {place_of(place.url): place for url in request.every_index_url if (place := address(url)).mirrors}
+    for package in packages if mirrors else ():
+        if (host := place_of(package.url)) not in mirrors:
+            continue
+        place = mirrors[host]
+        if any(_is_below(package.url, upstream) for _, upstream in place.mirrors):
+            continue
+        folder = package.url.rpartition("/")[0]
+        raise UnknownUpstream(
+            request.name,
+            request.arch,
+            f"the mirror of {place.kept} has {package.filename} at a URL of its own",
+            details=(
+                f"found at {folder}/",
+                "a lock names where upstream has a file, so that it is the same everywhere",
+            ),
+            hint="add the folder of upstream's files to `index-mirrors`, with that of the mirror's, if both have the "
+            "same paths below it; else lock where upstream answers: `envlock push` finds the files of a lock on any "
+            "mirror",
+            packages=(package.name,),
+        )
+
+
+def _is_below(url: str, folder: str) -> bool:
+    return url.startswith(f"{folder}/")
 
 
 def wheel_address(url: str) -> Address:

@@ -203,7 +203,7 @@ def _kind(
     request: Request, text: str, wheel: str, index: str, index_is_missing: Callable[[], str | None]
 ) -> tuple[type[OfOneEnvironment], str, str]:
     """The class, the message and the hint; `wheel` or `index` is the URL in uv's text."""
-    place = wheel or address(index).kept or "an index"
+    place = wheel or address(index).shown or "an index"
     if _UNAUTHORIZED.search(text):
         return IndexUnauthorized, f"{place} denied access: the credentials are missing or wrong", _CREDENTIALS
     if request.offline and _OFFLINE.search(text):

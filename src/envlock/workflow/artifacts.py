@@ -277,7 +277,7 @@ class FetchedHashes:
     def _fetch(self, package: LockedPackage, published: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
         channel = package.conda.channel if package.conda is not None else ""
         is_source = not package.filename.endswith(".whl") and not channel
-        artifact = Artifact(package.filename, "", package.url, package.size, channel, is_source)
+        artifact = Artifact(package.filename, "", package.url, package.size, channel, is_source, package.index)
         self._began(package)
         packages = folder_in_home("packages")
         try:

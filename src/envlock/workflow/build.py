@@ -126,7 +126,7 @@ def _again(
         built_pins=lock.pypi_packages,
         exclude_newer=lock.exclude_newer,
         index_urls=environment.index_urls,
-        default_index_url=environment.default_index_url,
+        default_index_url=project.asked_default(environment.default_index_url),
         find_links_urls=environment.find_links_urls,
     )
     builds = Builds(project, reporter, offline=offline)

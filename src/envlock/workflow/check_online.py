@@ -90,7 +90,7 @@ def _yanked(project: Project, read: Mapping[Path, bytes], selection: Selection, 
     for lock, users in locks.values():
         for package in lock.pypi_packages:
             if package.index:
-                written = as_written(users[0], package.index)
+                written = as_written(project, users[0], package.index)
                 packages.setdefault((written, package.name), (users[0].name, lock.arch))
                 pages.update({written}.intersection(users[0].find_links_urls))
     files: dict[tuple[str, str], dict[str, FileFacts]] = {}
@@ -123,10 +123,10 @@ def _locks(
             yield path, (parse(read[path], project.shown(path)), environments)
 
 
-def as_written(environment: Environment, index: str) -> str:
+def as_written(project: Project, environment: Environment, index: str) -> str:
     """The index of a lock as envlock.toml has it, with credentials; as locked, if envlock.toml does not have it."""
     same = (each for each in environment.every_index_url if address(each).kept.rstrip("/") == index.rstrip("/"))
-    return next(same, index)
+    return next(same, project.mirrored(index))
 
 
 def _yanked_of(
@@ -138,7 +138,7 @@ def _yanked_of(
 ) -> Iterator[Finding]:
     reasons: dict[str, str] = {}
     for package in lock.pypi_packages:
-        there = files.get((as_written(users[0], package.index), package.name)) if package.index else None
+        there = files.get((as_written(project, users[0], package.index), package.name)) if package.index else None
         if there is None:
             continue
         filename = package.source.filename if package.source is not None else package.filename

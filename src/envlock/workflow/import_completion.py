@@ -161,10 +161,11 @@ def request_of(
         ),
         python=imported.pythons[arch].version,
         index_urls=tuple(
-            written.get(url, url) for url in dict.fromkeys([*names, *map(strip_credentials, settings.extra_indices)])
+            written.get(url, project.mirrored(url))
+            for url in dict.fromkeys([*names, *map(strip_credentials, settings.extra_indices)])
         ),
-        default_index_url=settings.index_url,
-        package_index_urls=tuple(written.get(url, url) for url in names),
+        default_index_url=project.asked_default(settings.index_url),
+        package_index_urls=tuple(written.get(url, project.mirrored(url)) for url in names),
         offline=offline,
     )
 

@@ -127,7 +127,7 @@ class _Asking:
         conda: dict[object, list[_Wanted]] = {}
         for each in wanted:
             if each.package.kind == "pypi" and each.package.index:
-                pypi.setdefault((as_written(each.environment, each.package.index), each.package.name), each)
+                pypi.setdefault((as_written(self.project, each.environment, each.package.index), each.package.name), each)
             elif each.package.kind == "conda":
                 conda.setdefault((each.environment.channel_urls, each.lock.identity, each.lock.arch), []).append(each)
         self._refuse_strange_hosts(wanted)
@@ -183,7 +183,7 @@ class _Asking:
             takes_pre_releases="pre" in requirements.pip_flags,
             exclude_newer=self._instant(each),
         )
-        key = (as_written(each.environment, package.index), package.name)
+        key = (as_written(self.project, each.environment, package.index), package.name)
         if (key, package.version, limits) not in self.known:
             found = newer_releases(package.name, package.version, files[key], limits)
             self.known[key, package.version, limits] = found

@@ -10,9 +10,10 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from envlock.addresses import UnsetVariable, address, revealed
+from envlock.addresses import MirroredUrl, UnsetVariable, address, at_mirror, revealed, upstream_rows
 from envlock.cache.download import Upstream
 from envlock.credentials import Credentials
+from envlock.model.requirement import normalize_name
 from envlock.model.url import is_channel, strip_channel_credentials, strip_credentials
 
 if TYPE_CHECKING:
@@ -38,14 +39,15 @@ class _Places:
         indexes = [url for each in environments for url in each.every_index_url]
         direct = (root.url for each in environments for root in each.requirements.pypi if root.url)
         channels = tuple(dict.fromkeys(url for each in environments for url in each.channel_urls))
-        mirrors = project.settings.channel_mirrors
-        self.known = [*indexes, *channels, *(url for _, url in mirrors), project.settings.python_mirror]
+        mirrors = (*project.settings.channel_mirrors, *project.settings.index_mirrors)
+        self.known = [*map(str, indexes), *channels, *(url for _, url in mirrors), project.settings.python_mirror]
         """Every URL that may have credentials."""
         self._project = project
         self._with_variables = tuple(dict.fromkeys(url for url in (*indexes, *direct) if "${" in url))
         self._channel_urls = channels
         self._channels: ChannelPlaces | None = None
         self._lock = threading.Lock()
+        self._mirrors = _Mirrors(project, indexes) if project.settings.index_mirrors else None
 
     def of(self, artifact: Artifact) -> str:
         """The URL of an artifact. Variables in it are filled in only if envlock.toml has them. Raises UnsetVariable."""
@@ -56,6 +58,8 @@ class _Places:
             return self._channels.of(artifact)
         if not artifact.filename.endswith(_WHEEL) and not artifact.is_source:
             return from_mirror(artifact, self._project.python_mirror)
+        if self._mirrors is not None and (found := self._mirrors.of(artifact)):
+            return found
         if "${" not in artifact.url:
             return artifact.url
         unset: UnsetVariable | None = None
@@ -70,6 +74,46 @@ class _Places:
         if unset is not None:
             raise unset
         return artifact.url
+
+
+class _Mirrors:
+    """From the file of an index to where a mirror of the index has it. Any thread may call it."""
+
+    def __init__(self, project: Project, indexes: Iterable[str]) -> None:
+        self._project = project
+        self._indexes = tuple(dict.fromkeys(indexes))
+        self._rows: tuple[tuple[str, str], ...] | None = None
+        self._by_index: dict[str, str] = {}
+        self._links: dict[tuple[str, str], dict[str, str]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, artifact: Artifact) -> str:
+        """The URL of a file on a mirror; empty if it is of no index with one, or if the mirror does not have it.
+
+        It is known if the folder of the file has a mirror of its own. Else the mirror's page of the package has a link
+        to the file: one request a package. Raises IndexUnauthorized, IndexUnreachable, UnsetVariable, BadVariable.
+        """
+        with self._lock:
+            if self._rows is None:
+                default = self._project.asked_default(self._project.settings.index_url)
+                urls = (each for each in (*self._indexes, default) if isinstance(each, MirroredUrl))
+                self._by_index = {strip_credentials(str(each)).rstrip("/"): each for each in urls}
+                self._rows = upstream_rows(self._project.settings.index_mirrors)
+        found = at_mirror(artifact.url, self._rows)
+        if found:
+            return found
+        own = [artifact.index.rstrip("/")] if artifact.index else list(self._by_index)
+        links = (self._page(self._by_index[each], artifact) for each in own if each in self._by_index)
+        return next((each[artifact.filename] for each in links if artifact.filename in each), "")
+
+    def _page(self, index: str, artifact: Artifact) -> dict[str, str]:
+        from envlock.resolve.index_check import links_of
+
+        parts = artifact.filename.rpartition("-") if artifact.is_source else artifact.filename.partition("-")
+        key = (index, normalize_name(parts[0]))
+        if key not in self._links:
+            self._links[key] = links_of(*key, f"the mirror of {strip_credentials(str(index))}", "all archs")
+        return self._links[key]
 
 
 class ChannelPlaces:

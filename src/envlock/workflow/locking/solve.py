@@ -233,7 +233,7 @@ class Solver:
             conda_pins=conda_preferences(before, job.arch, self._upgrade),
             exclude_newer=instant,
             index_urls=environment.index_urls,
-            default_index_url=environment.default_index_url,
+            default_index_url=self._project.asked_default(environment.default_index_url),
             package_index_urls=environment.package_index_urls,
             find_links_urls=environment.find_links_urls,
             channel_urls=environment.channel_urls,
