@@ -141,6 +141,12 @@ def mirrored(written: str, mirrors: Sequence[tuple[str, str]]) -> str:
     return MirroredUrl(written, (*own[-1:], *(row for row in mirrors if row not in own))) if own and place else written
 
 
+def mirrors_of(indexes: Iterable[str], written: Iterable[str]) -> tuple[str, ...]:
+    """A sentence for each of these indexes, as locks name them, that is asked by a mirror."""
+    known = {_plain(url): strip_credentials(url.mirrors[0][1]) for url in written if isinstance(url, MirroredUrl)}
+    return tuple(f"{url} is asked by its mirror {known[_plain(url)]}" for url in indexes if _plain(url) in known)
+
+
 def upstream_rows(
     mirrors: Iterable[tuple[str, str]], environment: Mapping[str, str] | None = None
 ) -> tuple[tuple[str, str], ...]:

@@ -22,6 +22,7 @@ from tests.config.projects import load
 PLACE_VALUES = {
     "cache": '"s3://user/envlock"',
     "cache-options": '{ endpoint = "https://objects.example:9000", region = "eu-1" }',
+    "index-mirrors": '{ "https://index.example/simple" = "https://me:${TOKEN}@mirror.example/simple" }',
     "python-mirror": '"https://me:${TOKEN}@mirror.example/python"',
     "channel-mirrors": '{ conda-forge = "https://mirror.example/conda-forge" }',
     "use-remote-latest": '":any:"',
@@ -135,6 +136,11 @@ def test_a_folder_in_a_users_file_begins_beside_it(tmp_path: Path, user_file: Pa
         ("cache-options", "region=eu-1 anonymous=true", ("", "eu-1", "", "", True)),
         ("python-mirror", "https://mirror.example/python", "https://mirror.example/python"),
         ("channel-mirrors", "a=https://x.example/a", (("a", "https://x.example/a"),)),
+        (
+            "index-mirrors",
+            "https://a.example/simple=https://m.example/a",
+            (("https://a.example/simple", "https://m.example/a"),),
+        ),
         ("use-remote-latest", ":any:", ":any:"),
         ("use-remote-latest", "mia, joe", ("mia", "joe")),
         ("push-on-deploy", "1", True),
@@ -160,6 +166,7 @@ def test_a_variable_sets_a_place(
         ("ENVLOCK_CACHE_OPTIONS", "region", "region"),
         ("ENVLOCK_CACHE_OPTIONS", "anonymous=perhaps", "perhaps"),
         ("ENVLOCK_PYTHON_MIRROR", "me:secret@mirror", "python"),
+        ("ENVLOCK_INDEX_MIRRORS", "https://a.example/simple=me:secret@b", "https://"),
         ("ENVLOCK_USE_REMOTE_LATEST", ":all:", ":all:"),
         ("ENVLOCK_PUSH_ON_DEPLOY", "maybe", "maybe"),
         ("ENVLOCK_KEEP_ON_NODE", "20", "20"),

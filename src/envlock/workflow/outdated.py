@@ -127,7 +127,8 @@ class _Asking:
         conda: dict[object, list[_Wanted]] = {}
         for each in wanted:
             if each.package.kind == "pypi" and each.package.index:
-                pypi.setdefault((as_written(self.project, each.environment, each.package.index), each.package.name), each)
+                index = as_written(self.project, each.environment, each.package.index)
+                pypi.setdefault((index, each.package.name), each)
             elif each.package.kind == "conda":
                 conda.setdefault((each.environment.channel_urls, each.lock.identity, each.lock.arch), []).append(each)
         self._refuse_strange_hosts(wanted)

@@ -12,6 +12,7 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from envlock.addresses import mirrors_of
 from envlock.config.instants import format_instant, span_of
 from envlock.config.project import KeyPath, Project
 from envlock.errors import ConfigError, EnvlockError, as_one
@@ -379,8 +380,7 @@ def _outcomes(futures: Mapping[Future[Locked], Job], *, offline: bool) -> Iterat
     if pending and not ended:
         from envlock.resolve.index_check import silent
 
-        urls = {url for job in jobs for url in job.environments[0].every_index_url}
-        quiet = silent(sorted(urls), seconds=_PATIENCE)
+        quiet = silent(sorted({url for job in jobs for url in job.environments[0].every_index_url}), seconds=_PATIENCE)
         if quiet and not any(future.done() for future in futures):
             raise _unreachable(quiet, jobs)
     for future in chain(ended, as_completed(pending)):
@@ -395,5 +395,6 @@ def _outcomes(futures: Mapping[Future[Locked], Job], *, offline: bool) -> Iterat
 
 
 def _unreachable(indexes: Sequence[str], jobs: Sequence[Job], details: tuple[str, ...] = ()) -> IndexUnreachable:
+    told = mirrors_of(indexes, (url for job in jobs for url in job.environments[0].every_index_url))
     names = [name for job in jobs for name in job.names]
-    return IndexUnreachable.by(names, [job.arch for job in jobs], indexes, details)
+    return IndexUnreachable.by(names, [job.arch for job in jobs], indexes, (*told, *details))
