@@ -35,7 +35,7 @@ NO_COMMIT = "0" * 40
 
 
 class NoDiff(Exception):
-    """Why there is nothing to compare with."""
+    """Why nothing is compared; empty if there is nothing to compare with."""
 
 
 class NoComment(Exception):
@@ -72,8 +72,9 @@ def main() -> int:
         if _variable("INPUT_COMMENT", "true") == "true" and "pull_request" in event:
             outputs["comment-url"] = _comment(event, difference, checked.returncode)
     except NoDiff as error:
-        _command("notice", "envlock diff", str(error))
-        summary.append(_fenced(f"envlock diff: {error}"))
+        if str(error):
+            _command("notice", "envlock diff", str(error))
+            summary.append(_fenced(f"envlock diff: {error}"))
     except NoComment as error:
         kind = "notice" if error.is_refused else "warning"
         _command(kind, "envlock", f"no comment on the pull request: {error}; the job summary has its text")
@@ -150,7 +151,8 @@ def _commit_of(folder: Path, name: str) -> str:
 
 def _difference(envlock: str, folder: Path, event: Mapping[str, Any]) -> Difference:
     base = _base(folder, event)
-    done = _run([envlock, "diff", f"{base}..HEAD", "--format", "markdown", "--exit-code"], folder)
+    shown = _git(folder, "rev-parse", "--short=12", base).stdout.strip() or base
+    done = _run([envlock, "diff", f"{shown}..HEAD", "--format", "markdown", "--exit-code"], folder)
     if done.returncode not in {0, 1}:
         raise NoDiff((done.stderr or done.stdout).strip() or f"it ended with exit status {done.returncode}")
     return Difference(done.stdout.strip(), done.returncode == 1)
@@ -162,8 +164,8 @@ def _base(folder: Path, event: Mapping[str, Any]) -> str:
     if isinstance(request, dict):
         return _base_of_request(folder, str(request["base"]["sha"]), str(request["head"]["sha"]))
     before = str((event.get("merge_group") or {}).get("base_sha") or event.get("before") or NO_COMMIT)
-    if before == NO_COMMIT:
-        raise NoDiff("there is no commit before this one to compare with")
+    if before == NO_COMMIT:  # a new branch, a schedule
+        raise NoDiff
     _fetch(folder, before)
     return before
 

@@ -207,6 +207,7 @@ def test_a_pull_request_gets_a_comment_that_is_updated_in_place(runner: Runner, 
         "comment-url": "https://code.example/team/flows/pull/7#issuecomment-1001",
     }
     _, comment = host.comments
+    assert f"`{runner.upstream.heads['main'][:12]}` -> `HEAD`" in comment["body"]
     assert re.search(r"alpha.*1\.\d.*2\.0", comment["body"])
     assert comment["body"].startswith("<!-- envlock action ")
     assert comment["body"].partition("\n")[2] in result.summary
@@ -322,8 +323,10 @@ def test_a_push_is_compared_with_what_was_there_before(runner: Runner, host: Cod
     result = runner.run({"before": heads["fork"], "after": heads["upgrade"]})
     assert "alpha" in result.summary
     assert host.asked == []
-    result = runner.run({"before": "0" * 40, "after": heads["upgrade"]})  # a new branch
-    assert result.commands == ["notice title=envlock diff"]
+    for event in ({"before": "0" * 40, "after": heads["upgrade"]}, {"schedule": "0 5 * * 1"}, {}):  # nothing is before
+        result = runner.run(event)
+        assert result.commands == []
+        assert result.outputs == {"status": "0", "changed": "", "comment-url": ""}
     result = runner.run({"before": "1" * 40, "after": heads["upgrade"]})  # a forced push: it is gone
     assert result.commands == ["notice title=envlock diff"]
     assert "fetch-depth: 0" in result.log
