@@ -155,7 +155,7 @@ class EnvlockError(Exception):
         """The same error, with these lines of facts in place of its own."""
         return self._with(details=details)
 
-    def moved(self, root: str, shown: str) -> Self:
+    def moved(self, root: str, shown: str, *, keep_hint: bool = True) -> Self:
         """The same error, of files below `root` or with relative paths: their paths begin with `shown`.
 
         >>> error = EnvlockError("cannot read `/tmp/x/a.py`", locations=(Location("envlock.toml", 3),))
@@ -167,7 +167,7 @@ class EnvlockError(Exception):
         return self._with(
             message=self.message.replace(root, shown),
             details=tuple(line.replace(root, shown) for line in self.details),
-            hint=self.hint and self.hint.replace(root, shown),
+            hint=self.hint.replace(root, shown) if self.hint and keep_hint else None,
             locations=tuple(
                 at._replace(path=path if path.startswith("/") else shown + path)
                 for at, path in zip(self.locations, places, strict=True)

@@ -67,6 +67,13 @@ def _entry(path: str, *, follow: bool = True) -> tuple[Tree, int, str, str]:
     return tree, *tree.entry(below, follow=follow)
 
 
+def tree_with(path: Path | str) -> Tree | None:
+    """The commit that a path is in; None for a path on a disk."""
+    text = os.fspath(path)
+    place = _place(text) if text.startswith(REVISIONS) else None
+    return place[0] if place is not None else None
+
+
 def mode_of(path: Path | str, *, follow: bool = True) -> int:
     """The mode of what is at a path; 0 if there is nothing."""
     place = os.fspath(path)

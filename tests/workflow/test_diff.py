@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 
 import pytest
 
-from envlock.config.errors import NoSuchSelection
+from envlock.config.errors import NoSuchSelection, RevisionWithoutLocks
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
-from envlock.git_objects import NoSuchRevision, NotARepository, ShallowClone
+from envlock.git_objects import NoSuchRevision, NotARepository, Objects, ShallowClone
 from envlock.lockfile.errors import DamagedLock
-from envlock.lockfile.folder import lock_files, write_lock
+from envlock.lockfile.folder import lock_files, read_lock, write_lock
 from envlock.model.arch import LINUX_64, OSX_64, OSX_ARM64, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
+from envlock.model.requirement import parse_requirement
+from envlock.model.requirements import Requirements
 from envlock.named.give import give
 from envlock.named.lookup import Lookup
+from envlock.named.pin import Pin, write_pin
 from envlock.workflow.diff import Diff, EnvironmentDiff, diff, difference
 from envlock.workflow.errors import NothingToCompareWith
 from envlock.workflow.references import of_named
@@ -260,6 +264,111 @@ class TestEnvironments:
         assert between("team/base:v1", "team/base:latest@1").state == "same"
         part = of_named(lookup, lookup.reference("team/base"), archs=[LINUX_64])
         assert difference(found.before, part).archs_removed == (OSX_ARM64,)
+
+
+FORMATS = Path(__file__).parents[1] / "formats"
+
+
+class TestFormats:
+    """Lock files of every format, as envlock wrote them once."""
+
+    @pytest.mark.parametrize("name", ["v1/pylock.machine.toml", "v2/pylock.mixed.toml", "v3/pylock.built.toml"])
+    def test_a_lock_differs_in_nothing_from_itself(self, folder: Path, name: str) -> None:
+        assert compared(folder, str(FORMATS / name), str(FORMATS / name)).is_same
+
+    def test_locks_of_two_formats(self, folder: Path) -> None:
+        (found,) = compared(
+            folder, str(FORMATS / "v2/pylock.mixed.toml"), str(FORMATS / "v3/pylock.mixed.toml")
+        ).environments
+        assert [(str(change), change.direct) for change, _ in found.folded] == [("+common 1.0", True)]
+        assert str(found.asked[0].change).startswith("+common @ folder+sha256:c1c1")
+
+    def test_what_was_built_from_git_shows_the_commit(self, folder: Path, tmp_path: Path) -> None:
+        lock = read_lock(FORMATS / "v3/pylock.built.toml")
+        (beta,) = [each for each in lock.packages if each.name == "beta"]
+        assert beta.source is not None
+        newer = replace(beta, source=replace(beta.source, commit="9" * 40), sha256="9" * 64)
+        packages = tuple(newer if each is beta else each for each in lock.packages)
+        path = write_lock(tmp_path / "locks", replace(lock, packages=packages))
+        (found,) = compared(folder, str(FORMATS / "v3/pylock.built.toml"), str(path)).environments
+        assert [(change.verb, change.old_file, change.new_file) for change, _ in found.folded] == [
+            ("rebuilt", beta.source.commit[:12], "9" * 12)
+        ]
+
+
+def test_an_alias_that_moved_is_told_with_its_moves(tmp_path: Path) -> None:
+    table = "[envlock]\narchs = ['linux-64']\n[env.mine]\nnamed_env = { name = 'team/base:stable' }\n"
+    (tmp_path / "envlock.toml").write_text(table)
+    requirements = Requirements(pypi=(parse_requirement("alpha>=1"),))
+    for sequence, version in ((3, "1.0"), (4, "1.1")):
+        rmtree(tmp_path / "envlock.lock", ignore_errors=True)
+        python = LockedPython("machine", "3.12.0")
+        lock = Lock(LINUX_64, requirements, python, (wheel(f"alpha {version}"),))
+        write_lock(tmp_path / "envlock.lock", lock)
+        full_ids = ((LINUX_64, lock.full_id),)
+        pin = Pin("name", "team/base:stable", requirements, full_ids, sequence, "ab" * 32)
+        write_pin(tmp_path / "envlock.lock", pin)
+        if sequence == 3:
+            commit(tmp_path)
+    assert told(compared(tmp_path))["mine"] == [
+        "changed",
+        "named_env team/base:stable@3 -> team/base:stable@4 @envlock.toml:4",
+        "alpha 1.0 -> 1.1 on ('linux-64',)",
+    ]
+
+
+class TestGit:
+    def test_only_what_is_needed_is_read(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for number in range(300):
+            (folder / "others" / str(number % 10)).mkdir(parents=True, exist_ok=True)
+            (folder / "others" / str(number % 10) / f"{number}.py").write_text(f"x = {number}\n")
+        commit(folder)
+        asked: list[str] = []
+        ask = Objects._ask
+
+        def counted(objects: Objects, names: Sequence[str]) -> None:
+            asked.extend(names)
+            ask(objects, names)
+
+        monkeypatch.setattr(Objects, "_ask", counted)
+        assert compared(folder, "HEAD").is_same
+        locks = 4 * len(BOTH)
+        assert len(asked) <= 1 + 4 + len(BOTH) + locks, "the commit, four folders, envlock.toml, archs and req_ids"
+
+    def test_a_repository_with_other_hashes(self, tmp_path: Path) -> None:
+        locked(tmp_path, {"base": ["alpha 1.0"]})
+        git(tmp_path, "init", "--quiet", "--initial-branch=main", "--object-format=sha256")
+        commit(tmp_path)
+        locked(tmp_path, {"base": ["alpha 1.1"]})
+        assert told(compared(tmp_path))["base"][-1] == "alpha 1.0 -> 1.1"
+
+    def test_a_clone_without_files_gets_those_that_are_needed(self, folder: Path, tmp_path: Path) -> None:
+        commit(folder)
+        git(folder, "config", "uploadpack.allowFilter", "true")
+        git(tmp_path, "clone", "-q", "--filter=blob:none", "--no-checkout", f"file://{folder}", "clone")
+        git(tmp_path / "clone", "checkout", "-q", "HEAD", "--", "envlock.toml", "envlock.lock")
+        assert list(told(compared(tmp_path / "clone", "HEAD~1"))) == list(SINCE_MAIN)
+
+    def test_no_hook_and_no_filter_runs(self, folder: Path) -> None:
+        ran = folder / "ran"
+        (folder / ".gitattributes").write_text("*.toml filter=evil diff=evil\n")
+        for key in ("filter.evil.smudge", "filter.evil.clean", "diff.evil.textconv", "core.fsmonitor"):
+            git(folder, "config", key, "true")
+        commit(folder)
+        for key in ("filter.evil.smudge", "filter.evil.clean", "diff.evil.textconv", "core.fsmonitor", "diff.external"):
+            git(folder, "config", key, f"touch {ran}")
+        assert compared(folder, "HEAD~1..HEAD").environments
+        assert compared(folder, "HEAD~1...HEAD").environments
+        assert not ran.exists()
+
+    def test_a_file_that_moved_to_another_folder_is_not_found_there(self, folder: Path) -> None:
+        (folder / "sub").mkdir()
+        for name in ("envlock.toml", "envlock.lock"):
+            (folder / name).rename(folder / "sub" / name)
+        commit(folder)
+        with pytest.raises(RevisionWithoutLocks) as caught:
+            compared(folder / "sub", "HEAD~1")
+        assert "`sub/envlock.toml`" in caught.value.message
 
 
 def test_environments_with_the_same_change_are_grouped(tmp_path: Path) -> None:

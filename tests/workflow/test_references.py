@@ -28,6 +28,7 @@ from envlock.named.lookup import Lookup
 from envlock.named.run_record import RunRecords
 from envlock.workflow.errors import PrefixGone, StaleLock
 from envlock.workflow.references import Referred, all_referred, referred
+from envlock.workflow.show import Description, describe
 from tests.build.repositories import commit, git
 from tests.index import Index
 from tests.named.projects import pushed_project, record_of
@@ -330,6 +331,21 @@ class TestRevisions:
         with pytest.raises(MergeConflict) as broken:
             referred(committed, "HEAD:one")
         assert broken.value.locations[0].path == "HEAD:envlock.toml"
+
+    def test_show_shows_it_too(self, committed: Project) -> None:
+        (found,) = describe(committed, "main:two", [LINUX_64])
+        assert isinstance(found, Description)
+        assert [package.name for package in found.lock.packages] == ["alpha", "lam"]
+        assert found.place.startswith("main:envlock.lock/linux-64/")
+
+    def test_one_that_was_stale_there_says_so_and_not_to_lock(self, committed: Project) -> None:
+        committed.path.write_text(committed.text.replace('packages.one = "1', 'packages.one = "2'))
+        commit(committed.folder)
+        for look in (referred, describe):
+            with pytest.raises(StaleLock) as caught:
+                look(committed, "main:one")
+            assert (caught.value.details[-1], caught.value.hint) == ("at the revision `main`", None)
+            assert caught.value.locations[0].path == "main:envlock.toml"
 
     def test_git_is_run_for_this_repository_whatever_another_command_of_git_left_in_variables(
         self, committed: Project, monkeypatch: pytest.MonkeyPatch

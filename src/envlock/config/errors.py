@@ -46,7 +46,7 @@ class RevisionWithoutLocks(ConfigError):
 
     code = "revision-without-locks"
     message = "at the revision `{revision}`, the project has no locks: there is no `{path}`"
-    hint = "name a revision at which it has some: `git log -- {path}` lists the commits that changed them"
+    hint = "name a revision at which it has some: `git log -- :/{path}` lists the commits that changed them"
 
     def __init__(self, revision: str, path: str) -> None:
         super().__init__(revision=revision, path=path)

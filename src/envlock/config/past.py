@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from envlock.config.errors import RevisionWithoutLocks
 from envlock.config.project import Project
 from envlock.config.read import project_of
-from envlock.errors import EnvlockError, ManyErrors
+from envlock.errors import EnvlockError, ManyErrors, StaleError
 from envlock.files import CONFIG_BYTES, read_file
 from envlock.git_objects import NotARepository, Tree, missing, objects_around, tree_of
 from envlock.places import UnreadableConfig
-from envlock.revisions import is_file, is_folder
+from envlock.revisions import is_file, is_folder, tree_with
 
 
 def project_at(project: Project, revision: str) -> Project:
@@ -45,7 +47,7 @@ def project_of_tree(project: Project, tree: Tree) -> Project:
     try:
         past = project_of(config, read_file(config, CONFIG_BYTES).decode())
     except EnvlockError as error:
-        raise _at(tree, error) from None
+        raise _of_tree(tree, error) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableConfig(f"{tree.revision}:{place / project.path.name}", str(error)) from None
     if not is_folder(past.lock_folder):
@@ -53,8 +55,28 @@ def project_of_tree(project: Project, tree: Tree) -> Project:
     return past
 
 
-def _at(tree: Tree, error: EnvlockError) -> EnvlockError:
-    """The error, which is about a file of a revision, with paths that say so."""
+def shown_path(project: Project, path: Path) -> str:
+    """The path of a file of a project as messages name it: of a project of a revision, with the revision."""
+    tree = tree_with(path)
+    return f"{tree.revision}:{project.shown(path)}" if tree is not None else project.shown(path)
+
+
+@contextmanager
+def errors_told_of(project: Project) -> Iterator[None]:
+    """Whatever is wrong with a project of a revision, is told with the revision; with any other, as it is."""
+    try:
+        yield
+    except EnvlockError as error:
+        tree = tree_with(project.folder)
+        if tree is None:
+            raise
+        raise _of_tree(tree, error) from None
+
+
+def _of_tree(tree: Tree, error: EnvlockError) -> EnvlockError:
+    """The error, which is about a file of a revision, with paths that say so. Locking now would not help."""
     if isinstance(error, ManyErrors):
-        return ManyErrors(tuple(_at(tree, each) for each in error.errors))
-    return error.moved(f"{tree.root}/", f"{tree.revision}:")
+        return ManyErrors(tuple(_of_tree(tree, each) for each in error.errors))
+    if isinstance(error, StaleError):
+        error = error.adding(f"at the revision `{tree.revision}`")
+    return error.moved(f"{tree.root}/", f"{tree.revision}:", keep_hint=not isinstance(error, StaleError))

@@ -26,7 +26,8 @@ from envlock.model.arch import Arch
 from envlock.revisions import read_ahead
 from envlock.values import NamedTuple
 from envlock.words import first_of
-from envlock.workflow.references import Found, Referred, all_of, find_all, whole
+from envlock.workflow.find import Found, find_all, whole
+from envlock.workflow.references import Referred, all_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def diff(
 
     Nothing is `HEAD` and the working folder; one text is a revision, or an environment at a revision, and the working
     folder. `A..B` is two revisions, and `A...B` is where the second left the first, and the second. Raises what
-    `references.find_all` and `project_at` raise, NoSuchSelection, NothingToCompareWith, and what is wrong with a lock.
+    `find.find_all` and `project_at` raise, NoSuchSelection, NothingToCompareWith, and what is wrong with a lock.
     """
     before, after = _sides(project, tuple(references), archs)
     if selection is not None and not selection.is_everything:

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envlock.config.past import errors_told_of, shown_path
 from envlock.config.project import Environment, Project
 from envlock.config.selection import Choice, Selection
 from envlock.errors import Location
@@ -20,10 +21,10 @@ from envlock.model.lock import Lock
 from envlock.places import home
 from envlock.workflow.check import check_and_read
 from envlock.workflow.check_rules import Verdict
+from envlock.workflow.find import find
 from envlock.workflow.fresh_locks import fresh_locks
 from envlock.workflow.needed_locks import locks_of
 from envlock.workflow.netflix_id import netflix_id_of
-from envlock.workflow.references import find
 
 if TYPE_CHECKING:
     from envlock.named.lookup import Lookup, NamedEnvironment
@@ -134,17 +135,19 @@ def overview(project: Project, arch: Arch | None = None) -> Overview:
 
 
 def describe(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> tuple[Description | Disabled, ...]:
-    """The environments that a reference names (`references.find`): a step that several flows have means all of them.
+    """The environments that a reference names (`find.find`): a step that several flows have means all of them.
 
     `archs` are this machine's where none are given; ids are looked up for all archs. Raises as `find`; LockNotFound,
     AliasLacksArch, and what is wrong with a lock.
     """
     found = find(project, wanted, archs)
+    project = found.project
     if found.choices:
         by_arch = (_of_choices(project, found.choices, arch) for arch in archs or (default_arch(project),))
         return tuple(dict.fromkeys(chain.from_iterable(by_arch)))
     if found.paths:
-        locks = [(read_lock(path, shown=project.shown(path)), project.shown(path)) for path in found.paths]
+        places = [(path, shown_path(project, path)) for path in found.paths]
+        locks = [(read_lock(path, shown=shown), shown) for path, shown in places]
         return tuple(_description(project, lock, shown) for lock, shown in locks)
     if found.file is not None:
         shown = os.path.relpath(found.file)
@@ -177,14 +180,16 @@ def default_arch(project: Project) -> Arch:
 
 def _of_choices(project: Project, choices: Sequence[Choice], arch: Arch) -> list[Description | Disabled]:
     environments = [each.environment for each in choices if each.environment is not None]
-    locks = fresh_locks(project, environments, arch) if environments else {}
+    with errors_told_of(project):
+        locks = fresh_locks(project, environments, arch) if environments else {}
     found: list[Description | Disabled] = []
     for each in choices:
         if each.environment is None:
-            found.append(Disabled(each.name, project.locate(each.key)))
+            at = project.locate(each.key)
+            found.append(Disabled(each.name, at._replace(path=shown_path(project, project.path))))
         else:
             (path,) = locks_of(project, each.environment, arch)
-            found.append(_description(project, locks[each.name], project.shown(path)))
+            found.append(_description(project, locks[each.name], shown_path(project, path)))
     return found
 
 
