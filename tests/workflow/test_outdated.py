@@ -18,6 +18,7 @@ from envlock.model.requirements import Requirements
 from envlock.resolve.index_check import FileFacts
 from envlock.resolve.newer_releases import Limits, newer_releases
 from envlock.resolve.platform_tags import target_of
+from envlock.workflow.lock import lock as lock_really
 from envlock.workflow.outdated import Compared, outdated
 from envlock.workflow.references import all_referred
 from tests.channel import Channel
@@ -269,3 +270,40 @@ def test_the_command_says_if_nothing_is_outdated(
     monkeypatch.chdir(project.folder)
     assert main(["outdated", "--exit-code"]) == 0
     assert capsys.readouterr().out == "nothing is outdated: 1 package compared\n"
+
+
+def test_what_is_allowed_is_what_lock_takes(index: Index, tmp_path: Path) -> None:
+    """uv decides what is locked: it counts wheels, Pythons, systems, yanked and pre-releases as `outdated` does."""
+    project = own_project(tmp_path, index)
+    names = ("alpha", "beta", "delta", "iota", "kappa", "mu", "omicron", "pi", "xi")
+    project.write_env(*names, python="3.11", archs=["linux-64", "osx-arm64"])
+    lock_really(load_project(project.config))
+    read = load_project(project.config)
+    found = {
+        (each.name, arch): each for each in outdated(read, all_referred(read)) for _, on in each.places for arch in on
+    }
+    assert {name for name, _ in found} == set(names)
+    for each in found.values():
+        assert each.newer.allowed == each.locked
+    newer = {key: each.newer.newest for key, each in found.items() if each.is_outdated}
+    assert newer == {
+        ("delta", LINUX_64): "1.5",
+        ("delta", OSX_ARM64): "1.5",
+        ("iota", LINUX_64): "2.0",
+        ("iota", OSX_ARM64): "2.0",
+        ("kappa", LINUX_64): "2.0",
+        ("mu", OSX_ARM64): "2.0",
+    }
+
+
+def test_what_is_allowed_of_conda_is_what_lock_takes(conda_project: ProjectFolder) -> None:
+    conda_project.write_conda_env("upper", "dated <2", "candid", "undated", python="", archs=["linux-64"])
+    lock_really(load_project(conda_project.config))
+    found = compared(conda_project)
+    assert {name: (each.newer.allowed == each.locked) for name, each in found.items() if name != "python"} == {
+        "upper": True,
+        "dated": True,
+        "candid": True,
+        "undated": True,
+    }
+    assert (found["candid"].locked, found["dated"].newer.newest) == ("2.0rc1", "2.0")

@@ -27,6 +27,7 @@ REQUIRED = "required"
 FOR_METAFLOW = "for Metaflow"
 OF_BASE = "of the base"
 OF_EXTRA = "for its extras"
+UNNEEDED = "nothing requires it"
 BUILDS = "build"
 """The kind of what only built another package: it is not installed."""
 
@@ -39,7 +40,8 @@ class Root(NamedTuple):
 
     node: Node
     why: str
-    """`REQUIRED`, `FOR_METAFLOW`, `OF_BASE`, or `OF_EXTRA`: needed by an extra of what a conda package provides."""
+    """`REQUIRED`, `FOR_METAFLOW`, `OF_BASE`, `OF_EXTRA`: needed by an extra of what a conda package provides, or
+    `UNNEEDED`, which `check` does not accept."""
     requirement: str = ""
     """As it is written; empty if the lock does not say."""
     things: tuple[str, ...] = ()
@@ -191,16 +193,17 @@ def _unexplained(
     while todo:
         todo += left.pop(todo.pop(), ())
     extras = [each for each in requirements.pypi if each.extras and each.name in providers]
-    texts, things = (
-        ", ".join(each.said for each in extras),
-        tuple(name for each in extras for name in (str(each), each.name)),
-    )
-    made = Root(("", ""), OF_EXTRA, texts, things) if extras and not requirements.base else Root(("", ""), OF_BASE)
+    made = Root(("", ""), UNNEEDED)
+    if requirements.base:
+        made = Root(("", ""), OF_BASE, things=("named_env",))
+    elif extras:
+        things = tuple(name for each in extras for name in (str(each), each.name))
+        made = Root(("", ""), OF_EXTRA, ", ".join(each.said for each in extras), things)
     found: list[Root] = []
     while left:
         needed = {node for node, own in left.items() for node in own if node in left}
         first = min([*(left.keys() - needed)] or left, key=lambda node: (node[1], _ORDER[node[0]]))
-        found.append(made._replace(node=first, things=made.things or ("named_env",)))
+        found.append(made._replace(node=first))
         todo = [first]
         while todo:
             todo += left.pop(todo.pop(), ())

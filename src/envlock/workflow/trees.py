@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from envlock.conda.names import conda_name
 from envlock.config.toml_source import Lines
 from envlock.errors import ConfigError
-from envlock.lockfile.graph import BUILDS, FOR_METAFLOW, REQUIRED, Graph, Node, Root, graph_of
+from envlock.lockfile.graph import BUILDS, FOR_METAFLOW, REQUIRED, UNNEEDED, Graph, Node, Root, graph_of
 from envlock.model.requirement import normalized
 from envlock.model.requirements import requirements_from
 from envlock.values import NamedTuple
@@ -186,6 +186,8 @@ def _key(project: Project, environment: Environment, origins: Mapping[str, KeyPa
     base = environment.base
     if root.things == ("named_env",) or (base is not None and not base.extends):
         return base.key if base else None
+    if root.why == UNNEEDED:
+        return None
     if root.why == FOR_METAFLOW:
         return ("envlock", "datastore") if "datastore" in project.settings.written else None
     return next((origins[thing] for thing in root.things if thing in origins), environment.key)
