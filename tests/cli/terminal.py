@@ -50,6 +50,10 @@ class Terminal:
         """Type a line."""
         os.write(self._ours, f"{line}\n".encode())
 
+    def press(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._ours, keys.encode())
+
     def until(self, text: str) -> str:
         """Wait until a text is shown; what was shown since the last such text, that one included."""
         end = time.monotonic() + _SECONDS

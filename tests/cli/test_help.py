@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from envlock.cli import PANELS
 from envlock.cli.app import build
 from envlock.cli.help_ import as_text, page_of
 from scripts import reference_pages
+from tests.cli.terminal import Terminal
 from tests.conftest import Envlock
 from tests.support import ProjectFolder
 from tests.test_imports import heavy, imported_by
@@ -180,7 +183,10 @@ def completions(envlock: Envlock, line: str, cwd: Path) -> list[str]:
 def flow_project(project: ProjectFolder) -> Path:
     project.write_flow("DemoFlow")
     project.write(
-        '[flow.DemoFlow]\nfile = "demoflow.py"\n[env.base.pypi]\npackages = {}\n', archs=["linux-64", "osx-64"]
+        '[flow.DemoFlow]\nfile = "demoflow.py"\n[env.base.pypi]\npackages = { alpha = "" }\n'
+        '[env.other.named_env]\nname = "team/base:stable"\n',
+        settings='indexes = { nightly = "https://index.example/nightly" }',
+        archs=["linux-64", "osx-64"],
     )
     return project.folder
 
@@ -191,13 +197,23 @@ def flow_project(project: ProjectFolder) -> Path:
         ("envlock lock --step ", ["start", "train", "end"]),
         ("envlock lock --step t", ["train"]),
         ("envlock check --flow ", ["DemoFlow"]),
-        ("envlock check --env ", ["base"]),
+        ("envlock check --env ", ["base", "other"]),
         ("envlock push --arch o", ["osx-64"]),
         ("envlock lo", ["lock"]),
         ("envlock check --format g", ["github", "gitlab"]),
         ("envlock show ba", ["base"]),
         ("envlock lock --upgrade-a", ["--upgrade-alias", "--upgrade-aliases"]),
         ("envlock alias team/base:v1 --env b", ["base"]),
+        ("envlock -q check --env o", ["other"]),
+        ("envlock --color never check --color a", ["auto", "always"]),
+        ("envlock --no-p", ["--no-progress"]),
+        ("envlock lock --qui", ["--quiet"]),
+        ("envlock help ca", ["cache"]),
+        ("envlock help cache g", ["gc"]),
+        ("envlock remove a", ["alpha"]),
+        ("envlock lock -P p", ["python"]),
+        ("envlock add rich --index n", ["nightly"]),
+        ("envlock lock --upgrade-alias team/", ["team/base:stable"]),
     ],
 )
 def test_the_shell_completes_what_the_project_has(
@@ -221,6 +237,24 @@ def test_the_shell_completes_nothing_of_a_broken_project(envlock: Envlock, tmp_p
     (tmp_path / "envlock.toml").write_text("= broken", encoding="utf-8")
     assert completions(envlock, "envlock lock --step ", tmp_path) == []
     assert completions(envlock, "envlock lock --arch linux-a", tmp_path) == ["linux-aarch64"]
+
+
+def test_a_real_bash_completes_at_the_tab_key(envlock: Envlock, flow_project: Path) -> None:
+    envlock("lock", "--env", "base", cwd=flow_project)
+    (flow_project / "names").mkdir()
+    script = "source <(_ENVLOCK_COMPLETE=source_bash envlock)\n"
+    (flow_project / "rc").write_text(f"PS1='ready> '; bind 'set enable-bracketed-paste off'\n{script}")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with Terminal(["bash", "--rcfile", "rc", "-i"], cwd=flow_project, variables={"PATH": path}) as bash:
+        for typed, completed in (
+            ("envlock lock --step tr", "envlock lock --step train"),
+            ("envlock why al", "envlock why alpha"),
+            ("envlock remove al", "envlock remove alpha"),
+            ("envlock -q sho", "envlock -q show"),
+        ):
+            bash.until("ready> ")
+            bash.press(f"{typed}\t# end\r")
+            assert f"{completed} # end" in bash.until("# end")
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

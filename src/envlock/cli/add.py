@@ -18,7 +18,9 @@ TARGET_STEP = Value("--step", "STEP", "Only for this step of the flow.", complet
 TARGET_ENV = Value("--env", "NAME", "For this `[env.NAME]`.", complete="environments")
 CONDA = Flag("--conda", "From a conda channel, not from PyPI.")
 _CHANNEL = Value("--channel", "CHANNEL", "Take it from this conda channel; needs `--conda`.")
-_INDEX = Value("--index", "INDEX", "Take it from this index only: a name in `[envlock.indexes]`, or a URL.")
+_INDEX = Value(
+    "--index", "INDEX", "Take it from this index only: a name in `[envlock.indexes]`, or a URL.", complete="indexes"
+)
 _PACKAGES = Argument(
     "packages", "PACKAGE...", 'A name, a requirement: `"pandas>=2,<3"`, or the path of a folder, a wheel or an sdist.'
 )

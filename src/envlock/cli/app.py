@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from envlock.cli import PANELS, completion, declared
-from envlock.cli.command import Argument, Command, CommandLine, Flag, Group, Value
+from envlock.cli.command import COLOR, NO_PROGRESS, QUIET, VERBOSE, Argument, Command, CommandLine, Flag, Group, Value
 from envlock.cli.help_ import ABOUT, HELP, VERSION, first_sentence, help_text, print_help
 
 if TYPE_CHECKING:
@@ -21,10 +21,19 @@ _INTERRUPTED = 130
 _UsageError = cast("type[Exception]", typer.BadParameter.__bases__[0])  # whether typer has its own click or not
 
 
+def _choices(option: Value) -> Callable[[str], list[str]]:
+    return lambda incomplete: [each for each in option.choices if each.startswith(incomplete)]
+
+
 def _envlock(
     context: typer.Context,
     version: Annotated[bool, typer.Option(*VERSION.spelt, help=VERSION.meaning)] = False,
+    quiet: Annotated[bool, typer.Option(*QUIET.spelt, help=QUIET.meaning)] = False,  # noqa: ARG001
+    verbose: Annotated[bool, typer.Option(*VERBOSE.spelt, help=VERBOSE.meaning)] = False,  # noqa: ARG001
+    color: Annotated[str, typer.Option(COLOR.name, autocompletion=_choices(COLOR))] = COLOR.default,  # noqa: ARG001
+    no_progress: Annotated[bool, typer.Option(NO_PROGRESS.name, help=NO_PROGRESS.meaning)] = False,  # noqa: ARG001
 ) -> None:
+    # Global options are behind the command's name when they come here; completion has to know them in front of it.
     if context.invoked_subcommand is None:
         if version:
             from envlock import __version__
@@ -157,18 +166,18 @@ def _only(choices: Sequence[str]) -> Callable[[str | None], str | None]:
 
 def _completion(param: Value | Argument) -> Callable[..., list[str]] | None:
     if isinstance(param, Value) and param.choices:
-        choices = param.choices
-        return lambda incomplete: [each for each in choices if each.startswith(incomplete)]
+        return _choices(param)
     if not param.complete:
         return None
     names = getattr(completion, param.complete)
-    if len(inspect.signature(names).parameters) == 1:
+    _, *others = inspect.signature(names).parameters
+    if not others:
         return cast("Callable[[str], list[str]]", names)
 
-    def of_files(context: typer.Context, incomplete: str) -> list[str]:
-        return cast("list[str]", names(incomplete, context.params.get("pyproject_") or ()))
+    def of_line(context: typer.Context, incomplete: str) -> list[str]:
+        return cast("list[str]", names(incomplete, context.params.get(f"{others[0]}_") or ()))
 
-    return of_files
+    return of_line
 
 
 def _said_otherwise(message: str, context: typer.Context | None) -> str:

@@ -1,4 +1,7 @@
-"""Shell completion of values. The `complete` of an option or an argument names the function."""
+"""Shell completion of values. The `complete` of an option or an argument names the function.
+
+A second parameter gets what the command line has for the option or the argument of that name.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,16 @@ if TYPE_CHECKING:
     from envlock.config.project import Project
 
 
-def commands(incomplete: str) -> list[str]:
-    """Commands, and those of all groups."""
+def commands(incomplete: str, command: Sequence[str] = ()) -> list[str]:
+    """Commands; after the name of a group, those of the group."""
     from envlock.cli import PANELS, declared
     from envlock.cli.command import Group
 
     names = [name for panel in PANELS.values() for name in panel]
-    groups = [found for name in names if isinstance(found := declared(name), Group)]
-    return _starting([*names, *(name for group in groups for name in group.commands)], incomplete)
+    if not command:
+        return _starting(names, incomplete)
+    found = declared(command[0]) if command[0] in names and len(command) == 1 else None
+    return _starting(found.commands, incomplete) if isinstance(found, Group) else []
 
 
 def flows(incomplete: str) -> list[str]:
@@ -80,14 +85,16 @@ def shown(incomplete: str) -> list[str]:
     return own or aliases(incomplete)
 
 
-def extras_of_pyproject(incomplete: str, files: Sequence[str] = ()) -> list[str]:
+def extras_of_pyproject(incomplete: str, pyproject: Sequence[str] = ()) -> list[str]:
     """The extras of the pyproject.toml files of a command line, or else of that in the working folder."""
-    return _starting(_names_in(files, ("project", "optional-dependencies"), ("tool", "poetry", "extras")), incomplete)
+    return _starting(
+        _names_in(pyproject, ("project", "optional-dependencies"), ("tool", "poetry", "extras")), incomplete
+    )
 
 
-def groups_of_pyproject(incomplete: str, files: Sequence[str] = ()) -> list[str]:
+def groups_of_pyproject(incomplete: str, pyproject: Sequence[str] = ()) -> list[str]:
     """Their dependency groups."""
-    return _starting(_names_in(files, ("dependency-groups",), ("tool", "poetry", "group")), incomplete)
+    return _starting(_names_in(pyproject, ("dependency-groups",), ("tool", "poetry", "group")), incomplete)
 
 
 def _names_in(files: Sequence[str], *tables: tuple[str, ...]) -> Iterator[str]:
@@ -118,6 +125,35 @@ def packages(incomplete: str) -> list[str]:
     except (EnvlockError, OSError):
         return []
     return _starting(sorted({package.name for each in rows for package in each.packages}), incomplete)
+
+
+def upgradable(incomplete: str) -> list[str]:
+    """What `lock --upgrade-package` takes."""
+    return _starting(["python", *packages("")], incomplete)
+
+
+def required(incomplete: str) -> list[str]:
+    """Packages that envlock.toml and its requirement files name."""
+    project = _nearby_project()
+    if project is None:
+        return []
+    names: set[str] = set()
+    for each in (environment.requirements for environment in project.environments()):
+        names |= {package.name for package in each.pypi} | {package.name for package in (*each.conda, *each.conda_only)}
+    return _starting(sorted(names), incomplete)
+
+
+def indexes(incomplete: str) -> list[str]:
+    """Names of `[envlock.indexes]`."""
+    project = _nearby_project()
+    return _starting((name for name, _ in project.settings.indexes), incomplete) if project else []
+
+
+def pinned(incomplete: str) -> list[str]:
+    """Aliases that the project is based on, which `lock --upgrade-alias` looks up again."""
+    project = _nearby_project()
+    bases = [each.base for each in project.environments()] if project else []
+    return _starting((each.reference or each.written for each in bases if each and each.kind == "name"), incomplete)
 
 
 def local_names(incomplete: str) -> list[str]:

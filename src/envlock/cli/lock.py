@@ -32,8 +32,15 @@ if TYPE_CHECKING:
     from envlock.named.new_table import NewTable
 
 _UPGRADE = Flag("--upgrade", "Upgrade all packages.", short="-U")
-_UPGRADE_PACKAGE = Value("--upgrade-package", "NAME", "Upgrade this package, or `python`.", short="-P", repeatable=True)
-_UPGRADE_ALIAS = Value("--upgrade-alias", "NAME", "Look this alias up again.", repeatable=True)
+_UPGRADE_PACKAGE = Value(
+    "--upgrade-package",
+    "NAME",
+    "Upgrade this package, or `python`.",
+    short="-P",
+    repeatable=True,
+    complete="upgradable",
+)
+_UPGRADE_ALIAS = Value("--upgrade-alias", "NAME", "Look this alias up again.", repeatable=True, complete="pinned")
 _UPGRADE_ALIASES = Flag("--upgrade-aliases", "Look up all aliases with a moving tag again.")
 _ALIAS = Value("--alias", "NAME:TAG", "Give the environment this alias in the cache.", repeatable=True)
 _USING = Value(

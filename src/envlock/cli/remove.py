@@ -6,7 +6,7 @@ from envlock.cli.add import CONDA, TARGET_ENV, TARGET_FLOW, TARGET_STEP, edit
 from envlock.cli.command import Argument, CommandLine, command
 from envlock.cli.options import CONFIG, DRY_RUN, JSON
 
-_PACKAGES = Argument("packages", "PACKAGE...", "Names, without versions.")
+_PACKAGES = Argument("packages", "PACKAGE...", "Names, without versions.", complete="required")
 
 
 @command(_PACKAGES, TARGET_FLOW, TARGET_STEP, TARGET_ENV, CONDA, DRY_RUN, JSON, CONFIG)
