@@ -62,7 +62,7 @@ def test_the_code_is_run_by_the_scripts_beside_it(tmp_path: Path, prefix: Path) 
     assert (ran.stdout, ran.stderr) == (f"from the run {folder} {prefix}\n", "")
     script = 'cd / && . "$1/enter.sh" && . "$1/enter.sh" && python -c "import flow; print(flow.SAID)" && echo "$PATH"'
     ran = subprocess.run(
-        ["sh", "-c", script, "sh", folder], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
+        ["sh", "-ec", script, "sh", folder], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
     )
     assert ran.stdout == f"from the run\n{prefix}/bin:/usr/bin:/bin\n"
 

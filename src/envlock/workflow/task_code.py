@@ -141,8 +141,8 @@ def _entering(prefix: Path, variables: Mapping[str, str], command: str) -> Itera
     gone = f"envlock: the environment {prefix} is no longer on this machine. Create it again: {command}"
     yield f"[ -x {python} ] || {{ echo {shlex.quote(gone)} >&2; return 1; }}"
     lock = f"import fcntl; fcntl.flock({_DESCRIPTOR}, fcntl.LOCK_SH)"
-    yield f"exec {_DESCRIPTOR}<{place} && {python} -I -S -c {shlex.quote(lock)} 2>/dev/null"
-    yield f"touch -c {shlex.quote(note_of(str(prefix)))} 2>/dev/null"
+    yield f"exec {_DESCRIPTOR}<{place} && {python} -I -S -c {shlex.quote(lock)} 2>/dev/null || :"
+    yield f"touch -c {shlex.quote(note_of(str(prefix)))} 2>/dev/null || :"
     yield f"unset {' '.join(STEERS_PYTHON)}"
     for name, value in {**variables_set_in(str(prefix)), **variables}.items():
         yield f"export {name}={shlex.quote(value)}"
