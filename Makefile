@@ -4,6 +4,7 @@ BIN := .venv/bin
 READY := .venv/envlock-ready
 PODS := .venv/pods/images-are-made
 SERVERS := .venv/azurite/node_modules/.installed
+BROWSER := .venv/browser-is-there
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-pods test test-fast test-slow test-remote coverage demo demo-team demo-ways demo-remote lint format bench docs docs-check clean
@@ -30,7 +31,10 @@ test: $(READY) $(SERVERS)  ## lint, types, import contracts, and every test
 test-fast: $(READY)  ## what needs no server and starts no process: under 90 s on two cores
 	@unset PYTHONDONTWRITEBYTECODE; $(BIN)/python -m pytest -q -n auto --dist worksteal -m fast
 
-test-slow: $(READY) $(SERVERS)  ## the few tests that `make test` leaves out because they take minutes
+$(BROWSER): | $(READY)
+	@scripts/setup.sh --browser
+
+test-slow: $(READY) $(SERVERS) $(BROWSER)  ## the few tests that `make test` leaves out because they take minutes
 	@$(BIN)/python -m pytest -q -n auto -m slow
 
 test-remote: $(READY) $(PODS)  ## start tasks in docker's containers, on all backends

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make .venv: Python's own venv, uv in it, and by uv everything else. Doing it again is cheap and mends a broken one.
 # `--servers` installs Azurite into it, on Node.js: it takes the place of Azure in the tests and in `make demo-team`.
+# `--browser` installs Chromium, in which `make test-slow` looks at the pages of cards.
 # `--pods` unpacks docker into it, and makes the images of the pods in which `make test-remote` starts tasks.
 # Whatever is missing is installed where we may (as root, on Debian and its kin), and named with one command where not.
 set -eu
@@ -83,6 +84,12 @@ set_up_servers() {
     touch "$installed"
 }
 
+set_up_browser() {
+    command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 ||
+        install_packages "there is no Chromium, which draws pages" chromium
+    touch .venv/browser-is-there
+}
+
 # docker from Debian's packages, unpacked and not installed: no service, no bridge, no rule of a firewall.
 set_up_pods() {
     [ "$(id -u)" -eq 0 ] || fail "only root may run containers" "sudo make setup-pods"
@@ -118,6 +125,8 @@ began=$(date +%s)
 if [ "${1:-}" = --servers ]; then
     set_up_servers
     say "setup: Azurite is ready ($(($(date +%s) - began)) s)"
+elif [ "${1:-}" = --browser ]; then
+    set_up_browser
 elif [ "${1:-}" = --pods ]; then
     set_up_pods
     say "setup: docker and the images of the pods are ready ($(($(date +%s) - began)) s)"

@@ -159,6 +159,13 @@ disabled = true
 file = "analysis.ipynb"
 pypi = {{ python = "{newest}", packages = {{ alpha = "1.1" }} }}
 
+[flow.CardFlow]
+file = "carded.py"
+pypi = {{ python = "{newest}", packages = {{ alpha = "1.1" }} }}
+
+[flow.CardFlow.step.report]
+disabled = true
+
 [flow.BareFlow]
 file = "bare.py"
 pypi = {{ python = "{newest}", packages = {{ alpha = "1.1" }} }}
