@@ -7,7 +7,7 @@ SERVERS := .venv/azurite/node_modules/.installed
 BROWSER := .venv/browser-is-there
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-pods test test-fast test-slow test-remote coverage demo demo-team demo-ways demo-remote lint format bench docs docs-check clean
+.PHONY: help setup setup-pods test test-fast test-slow test-remote coverage demo demo-team demo-ways demo-daily demo-remote lint format bench docs docs-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ demo-team: $(READY) $(SERVERS)  ## two people share environments through a bucke
 
 demo-ways: $(READY)  ## move in from requirements.txt, environment.yml, uv.lock, a monorepo and decorators, and out again
 	@$(BIN)/python scripts/demo_ways.py
+
+demo-daily: $(READY)  ## an upgrade, its diff and comment, a kernel, freeing space, a team's settings, a card
+	@$(BIN)/python scripts/demo_daily.py
 
 demo-remote: $(READY)  ## start steps in pods, by Batch, Step Functions, Argo and Kubernetes; in containers after `make setup-pods`
 	@$(BIN)/python scripts/demo_remote.py

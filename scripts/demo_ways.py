@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,11 +17,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from story import does, wants
+
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples" / "ways"
 SAMPLES = ROOT / "tests" / "config" / "flows" / "samples"
-_MOST_LINES = 14
-_TOLD = re.compile(r"envlock: |\(pid \d+\)\] (?!Task is)|Done!|Task failed")
 
 
 def main() -> int:
@@ -174,29 +173,6 @@ def runs(folder: Path, flow: str, printed: str) -> None:
     does(folder, "envlock", "check")
     said = does(folder, "python", flow, "--environment=envlock", "run")
     wants(printed in said, "the flow ran in its locked environments")
-
-
-def does(folder: Path, *command: str, status: int = 0, only_stdout: bool = False) -> str:
-    """Show a command, run it in a folder, and return what it printed; any other status ends the demo."""
-    print(f"\n$ {' '.join(command)}", flush=True)
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
-    said = done.stdout + done.stderr
-    is_run = command[0] == "python" and command[-1] == "run"
-    lines = [line for line in said.splitlines() if line.strip() and (not is_run or _TOLD.search(line))]
-    print("".join(f"  {line}\n" for line in lines[:_MOST_LINES]), end="")
-    if len(lines) > _MOST_LINES:
-        print(f"  ... and {len(lines) - _MOST_LINES} lines more")
-    sys.stdout.flush()
-    if done.returncode != status:
-        sys.exit(f"{said}\n`{' '.join(command)}` ended with {done.returncode}, not {status}")
-    return done.stdout if only_stdout else said
-
-
-def wants(is_so: bool, what: str) -> None:
-    """Check a turn of the story."""
-    if not is_so:
-        sys.exit(f"not so: {what}")
-    print(f"  [ok] {what}")
 
 
 def arch() -> str:
