@@ -65,7 +65,7 @@ def upgrade(folder: Path) -> None:
     said = does(folder, "envlock", "diff")
     wants("itsdangerous" in said and "2.1.2" in said, "diff says what moved since the last commit")
     said = does(folder, "envlock", "why", "markupsafe")
-    wants("envlock.toml:8" in said, "why names the line of envlock.toml that brings a package")
+    wants("envlock.toml:9" in said, "why names the line of envlock.toml that brings a package")
     does(folder, "envlock", "tree", "DailyFlow/start", "--depth", "1")
     does(folder, "envlock", "list")
     commit(folder, "upgrade itsdangerous")
@@ -86,7 +86,7 @@ def notebook(folder: Path) -> None:
     title("A notebook runs in the environment of a step")
     before = listing(folder)
     said = does(folder, "envlock", "kernel", "install", "start", "--json", only_stdout=True)
-    spec = json.loads((Path(json.loads(said)["path"]) / "kernel.json").read_text(encoding="utf-8"))
+    spec = json.loads(Path(json.loads(said)["kernel_json"]).read_text(encoding="utf-8"))
     with opened(spec["argv"], folder, spec.get("env", {})) as kernel:
         cell = "import itsdangerous, ipykernel; print(itsdangerous.__version__)"
         print(f"\n  In [1]: {cell}")
@@ -107,17 +107,21 @@ def clean_up(folder: Path) -> None:
         said = next(line for line in run.stdout if "/end/" in line and "Task is starting" in line)
         print(f"  {said.strip()}")
         does(folder, "git", "checkout", "--quiet", "main")
-        does(folder, "envlock", "create", "--step", "start")
+        old = does(folder, "envlock", "create", "--step", "start", only_stdout=True).strip()
         does(folder, "git", "checkout", "--quiet", "upgrade")
         edit(folder, "itsdangerous = ", ">=2.2,<2.3", ">=2.0,<2.1")
         does(folder, "envlock", "lock")
         does(folder, "envlock", "env", "ls")
-        does(folder, "envlock", "env", "gc", "--keep", "0")
-        does(folder, "envlock", "env", "gc", "--keep", "0", "--delete")
+        print("\n(two months later)")
+        two_months_ago(old)
+        does(folder, "envlock", "env", "gc")
+        does(folder, "envlock", "env", "gc", "--delete")
+        wants(not Path(old).exists(), "what nothing needs is gone")
         gone.touch()
         rest = run.stdout.read()
     wants(run.returncode == 0 and "itsdangerous 2.2" in rest, "the flow's environment stayed until it was over")
     does(folder, "git", "checkout", "--quiet", ".")
+    does(folder, "git", "clean", "--quiet", "--force", "envlock.lock")
 
 
 def team(folder: Path) -> None:
@@ -125,19 +129,20 @@ def team(folder: Path) -> None:
     title("A team's settings")
     before = ids(folder)
     (folder / "team.toml").write_text(
-        'cache = "${TMPDIR}/team-cache"\n[channel-mirrors]\nconda-forge = "https://mirror.example/conda-forge"\n',
+        '[envlock]\ncache = "../team-cache"\n'
+        'channel-mirrors = { conda-forge = "https://mirror.example/conda-forge" }\n',
         encoding="utf-8",
     )
     edit(folder, "archs = ", "archs", 'extends = "team.toml"\narchs')
     print("\n$ cat team.toml\n" + "".join(f"  {line}\n" for line in (folder / "team.toml").read_text().splitlines()))
-    os.environ["TMPDIR"] = str(folder.parent)
     does(folder, "envlock", "check")
     does(folder, "envlock", "config", "show", "cache")
     wants(before == ids(folder), "every id is as before")
     does(folder, "envlock", "push")
     config = folder.parent / "home" / "config" / "envlock" / "config.toml"
     config.parent.mkdir(parents=True)
-    config.write_text('exclude-newer = "7d"\n', encoding="utf-8")
+    config.write_text('[envlock]\nexclude-newer = "7d"\n', encoding="utf-8")
+    print('\n$ cat ~/.config/envlock/config.toml\n  [envlock]\n  exclude-newer = "7d"')
     does(folder, "envlock", "check", status=2)
     config.unlink()
 
@@ -154,6 +159,16 @@ def card(folder: Path, picture: str | None) -> None:
         return
     picture_of(pages[0], Path(picture).absolute())
     print(f"  drawn in {picture}")
+
+
+def two_months_ago(prefix: str) -> None:
+    """Let an environment have been used then, and no sooner."""
+    from envlock.in_use import note_of
+
+    then = time.time() - 60 * 24 * 3600
+    for path in (Path(note_of(prefix)), Path(prefix, ".envlock.json")):
+        if path.exists():
+            os.utime(path, (then, then))
 
 
 def title(text: str) -> None:

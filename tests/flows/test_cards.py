@@ -29,15 +29,15 @@ class Cards:
 
     def tables(self, step: str, kind: str = "envlock") -> dict[str, list[list[str]]]:
         """The rows of each table of a page, by the title of its section; the first has none."""
-        (encoded,) = re.findall(r'"([A-Za-z0-9+/=]{200,})"', self.pages[step, kind].read_text(encoding="utf-8"))
-        return dict(_tables(json.loads(base64.b64decode(encoded))))
+        return dict(_tables(self._document(step, kind)))
 
     def sentences(self, step: str) -> str:
-        """All text of a page."""
-        return json.dumps(self.tables(step)) + str(list(_texts(self._document(step))))
+        """All text of a page that is in no table."""
+        return "\n".join(_texts(self._document(step, "envlock")))
 
-    def _document(self, step: str) -> Any:
-        (encoded,) = re.findall(r'"([A-Za-z0-9+/=]{200,})"', self.pages[step, "envlock"].read_text(encoding="utf-8"))
+    def _document(self, step: str, kind: str) -> Any:
+        page = self.pages[step, kind].read_text(encoding="utf-8")
+        (encoded,) = re.findall(r'__MF_DATA__\["[^"]+"\] = "([^"]+)"', page)
         return json.loads(base64.b64decode(encoded))
 
 
@@ -61,9 +61,7 @@ def _texts(node: Any) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def cards(
-    locked_flows: Flows, index: Index, shared_uv_cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Cards:
+def cards(locked_flows: Flows, index: Index, shared_uv_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Cards:
     import shutil
 
     folder = tmp_path_factory.mktemp("cards") / "project"
@@ -72,7 +70,7 @@ def cards(
         flows = Flows(folder, locked_flows.home)
         ended = flows.python("carded.py", "--environment=envlock", "run")
         assert ended.status == 0, ended.text
-    runs = flows.home / "metaflow" / ".metaflow" / "mf.cards" / "CardFlow" / "runs" / ended.run_id / "steps"
+    runs = folder / ".metaflow" / "mf.cards" / "CardFlow" / "runs" / ended.run_id / "steps"
     found = {}
     for path in runs.glob("*/tasks/*/cards/*.html"):
         found[path.relative_to(runs).parts[0], path.name.partition("-")[0]] = path
