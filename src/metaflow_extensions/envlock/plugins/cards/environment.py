@@ -53,18 +53,20 @@ def _wheels(prefix):
 
 
 def _conda_packages(prefix):
-    found = []
-    for path in glob.glob(os.path.join(glob.escape(prefix), "conda-meta", "*.json")):
-        try:
-            with open(path, encoding="utf-8") as file:
-                record = json.load(file)
-            channel = str(record.get("channel") or "").rstrip("/").split("/")
-            named = [part for part in channel if part and part != record.get("subdir")]
-            kind = "conda %s %s" % (record["build"], named[-1] if named else "")
-            found.append(Package(record["name"], record["version"], kind.strip()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-    return found
+    paths = glob.glob(os.path.join(glob.escape(prefix), "conda-meta", "*.json"))
+    return [package for package in map(_conda_package, paths) if package is not None]
+
+
+def _conda_package(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+        channel = str(record.get("channel") or "").rstrip("/").split("/")
+        named = [part for part in channel if part and part != record.get("subdir")]
+        kind = "conda %s %s" % (record["build"], named[-1] if named else "")
+        return Package(record["name"], record["version"], kind.strip())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 class Today(object):
@@ -89,8 +91,8 @@ class Today(object):
             self.reason = self.reason or "envlock gave no answer"
 
     def _ask(self, step, identity, python, path):
-        found = [each for each in self._answer(python, path, "list")["projects"][0]["environments"]]
-        (own,) = [each for each in found if each["name"] == step]
+        (project,) = self._answer(python, path, "list")["projects"]
+        (own,) = [each for each in project["environments"] if each["name"] == step]
         self.aliases = own["aliases"] + ([own["base"]] if own["base"] else [])
         if own["identity"] == "%s:%s" % (identity.req_id, identity.full_id):
             return
