@@ -136,6 +136,27 @@ def test_credentials_are_secrets_of_the_build(project: ProjectFolder, monkeypatc
     assert "--mount=type=secret,id=netrc,target=/root/.netrc" in said
 
 
+def test_a_build_gets_the_team_file_and_is_told_of_a_cache_that_only_this_machine_knows(
+    project: ProjectFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_project(project)
+    (project.folder / "team.toml").write_text('[envlock]\ncache = "s3://team/envlock"\n')
+    text = project.config.read_text().replace("[envlock]\n", '[envlock]\nextends = "team.toml"\n', 1)
+    project.config.write_text(text)
+    said = exported(project).export.text
+    (copied,) = (line for line in said.splitlines() if line.startswith("COPY") and "envlock.toml" in line)
+    assert "team.toml" in copied
+    assert "ENVLOCK_CACHE" not in said
+    monkeypatch.setenv("ENVLOCK_CACHE", "s3://machine/envlock")
+    monkeypatch.setenv("ENVLOCK_CACHE_OPTIONS", "endpoint=https://objects.example region=eu-1 profile=mia")
+    building, final = exported(project).export.text.split("\n\n")[1:]
+    assert 'ENV ENVLOCK_CACHE="s3://machine/envlock"\n' in building
+    assert 'ENV ENVLOCK_CACHE_OPTIONS="endpoint=https://objects.example region=eu-1"\n' in building
+    assert "ENVLOCK_CACHE" not in final
+    monkeypatch.setenv("ENVLOCK_CACHE", "s3://${BUCKET}/envlock")
+    assert "BUCKET" not in exported(project).export.text
+
+
 def test_what_no_container_can_be_is_refused(project: ProjectFolder) -> None:
     project.write_env("alpha", archs=["osx-arm64"])
     run_envlock("lock", cwd=project.folder)

@@ -47,6 +47,11 @@ class Layer(NamedTuple):
     path: str = ""
     """The file itself; empty for a variable."""
 
+    @property
+    def is_of_repository(self) -> bool:
+        """Whether it is envlock.toml or a team file."""
+        return self.kind in {CONFIG_NAME, TEAM_FILE}
+
     def has(self, key: KeyPath) -> bool:
         """Whether it has a key, such as `("envlock", "cache")`."""
         found: Any = self.table
@@ -77,8 +82,12 @@ class Layers(NamedTuple):
     @property
     def files(self) -> tuple[str, ...]:
         """Every file that was read beside envlock.toml, or that would be read if it were there."""
-        team = [layer.path for layer in self.every if layer.kind == TEAM_FILE]
-        return (*(path for _, path in settings_files()), *team)
+        return (*(path for _, path in settings_files()), *self.team_files)
+
+    @property
+    def team_files(self) -> tuple[str, ...]:
+        """The team files, the one that all others extend first."""
+        return tuple(layer.path for layer in self.every if layer.kind == TEAM_FILE)
 
     def that_have(self, key: KeyPath) -> tuple[Layer, ...]:
         """The layers that have a key; the last one counts."""
@@ -86,7 +95,7 @@ class Layers(NamedTuple):
 
     def is_of_repository(self, key: str) -> bool:
         """Whether envlock.toml or a team file sets a setting."""
-        return any(layer.kind in {CONFIG_NAME, TEAM_FILE} and key in layer.table for layer in self.every)
+        return any(layer.is_of_repository and key in layer.table for layer in self.every)
 
     def locate(self, key: KeyPath) -> Location | None:
         """Where the value of a key of `[envlock]` was written; None if no layer has it, or it is no such key."""

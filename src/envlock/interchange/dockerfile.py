@@ -48,6 +48,8 @@ class BuildContext(NamedTuple):
     """Whether it names indexes or channels by URL, which may want credentials."""
     outside: tuple[str, ...] = ()
     """What the project needs and no build has: files outside of its folder."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """Variables of envlock, for settings that are not in the project's files."""
 
 
 def write(given: Given) -> Export:
@@ -76,6 +78,7 @@ def write(given: Given) -> Export:
     lines += [f"FROM {_ENVLOCK_PYTHON if base == _DEBIAN else base} AS environment"]
     extra = f"[{_EXTRAS[context.bucket]}]" if context.bucket else ""
     lines += [f"RUN pip install --no-cache-dir 'envlock{extra}=={__version__}'", "WORKDIR /project", *_copies(context)]
+    lines += [f"ENV {name}={_quoted(value)}" for name, value in context.settings]
     needs_gpu = any(name == "__cuda" for lock in given.locks for _, name, _ in lock.requirements.get("system", ()))
     command = f"envlock create {context.choice} --into {HOME}{' --force' if needs_gpu else ''}"
     run = " \\\n    ".join(["RUN", *(f"--mount={secret}" for secret in secrets), f'ln -s "$({command})" {PREFIX}'])

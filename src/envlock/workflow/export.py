@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from envlock.config.project import CONFIG_NAME
+from envlock.config.layers import variable_of
+from envlock.config.project import CONFIG_NAME, OF_METAFLOW
 from envlock.config.selection import Selection, choose_one, options_of
 from envlock.files import MEMO_BYTES, read_file
 from envlock.interchange.exported import FORMATS, Export, Given, export
@@ -20,7 +21,7 @@ from envlock.workflow.needed_locks import locks_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from envlock.config.project import Environment, Project
     from envlock.interchange.dockerfile import BuildContext
@@ -82,17 +83,22 @@ def _build_context(project: Project, environment: Environment, given: Given) -> 
 
     from envlock.interchange.dockerfile import BuildContext
 
-    needed = {project.path, project.lock_folder, *project.files}
+    needed = {project.path, project.lock_folder, *project.team_files, *project.files}
     needed |= {file for flow in project.flows for file in (flow.file, *flow.modules)}
     needed |= {project.folder / path for each in project.environments() for _, path in each.local}
     written, cache = project.written_cache, Path(project.written_cache)
+    saying = project.layers.that_have(("envlock", "cache")) if project.layers is not None else ()
+    is_own = all(layer.is_of_repository for layer in saying[-1:]) and project.settings.cache != OF_METAFLOW
+    if not is_own and "${" in written:  # of this machine, as what is in the variable is
+        written = ""
     bucket = written.partition("://")[0].lower() if "://" in written else "all" if "${" in written else ""
     if not bucket and cache.is_relative_to(project.folder) and cache.is_dir():
         needed.add(cache)
     paths = sorted(os.path.relpath(path, project.folder).replace(os.sep, "/") for path in needed)
     outside = tuple(path for path in paths if path.split("/")[0] == "..")
     inside = [path for path in paths if path not in outside]
-    texts = [project.text, *(file.read_text(encoding="utf-8", errors="replace") for file in project.files)]
+    texts = [project.text, *(file.read_text(encoding="utf-8", errors="replace") for file in project.team_files)]
+    texts += [*(file.read_text(encoding="utf-8", errors="replace") for file in project.files)]
     config = "" if project.path.name == CONFIG_NAME else f" --config {quote(project.path.name)}"
     own = [lock.requirements for lock in given.locks]
     return BuildContext(
@@ -110,7 +116,17 @@ def _build_context(project: Project, environment: Environment, given: Given) -> 
             for each in own
         ),
         outside=outside,
+        settings=() if is_own or not bucket else tuple(_told(project, written)),
     )
+
+
+def _told(project: Project, cache: str) -> Iterator[tuple[str, str]]:
+    """The variables that tell a build of the cache that only this machine knows of; no profile, which it has not."""
+    yield variable_of("cache"), cache
+    options = project.cache_options._replace(profile="")._asdict()
+    words = [f"{key}={str(value).lower() if value is True else value}" for key, value in options.items() if value]
+    if words:
+        yield variable_of("cache-options"), " ".join(words)
 
 
 def _licenses(project: Project, given: Given, fetching: Reporter | None) -> dict[str, str]:
