@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -112,6 +113,23 @@ def test_what_git_ignores_or_still_has_is_not_added(repository: ProjectFolder, e
     (repository.folder / ".gitignore").write_text("envlock.lock\n")
     (finding,) = envlock("check", "--staged", "--json", check=1).json["findings"]
     assert finding["path"] == "envlock.lock"
+
+
+def test_a_project_in_a_folder_is_added_from_where_one_is(
+    project: ProjectFolder, envlock: Envlock, tmp_path: Path
+) -> None:
+    inner = ProjectFolder.make(project.folder / "my flows", project.index_url)
+    inner.write_env("alpha", archs=["linux-64"])
+    git(project.folder, "init", "--quiet")
+    config = ("--config", "my flows/envlock.toml")
+    envlock("lock", *config)
+    for ignored in ("", "envlock.lock/\n"):
+        (project.folder / ".gitignore").write_text(ignored)
+        (finding,) = envlock("check", "--staged", "--json", *config, check=1).json["findings"]
+        assert finding["repair"] == "git add 'my flows/envlock.toml' 'my flows/envlock.lock'"
+    (project.folder / ".gitignore").unlink()
+    git(project.folder, *shlex.split(finding["repair"])[1:])
+    assert envlock("check", "--staged", *config).stdout == "fresh: 1 environment on 1 arch\n"
 
 
 def test_outside_of_git_there_is_nothing_to_add_to(project: ProjectFolder, envlock: Envlock) -> None:

@@ -89,6 +89,7 @@ def hold_to_schema(document: Any) -> None:
     for rule in rules:
         assert rule["help"]["text"]
         assert rule["shortDescription"]["text"]
+        assert "name" not in rule  # it would have to differ from the id
     for result in run["results"]:
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
         assert result["message"]["text"]

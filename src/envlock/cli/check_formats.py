@@ -301,7 +301,6 @@ def _rule(name: str, text: str, help_text: str) -> dict[str, object]:
     plain = text[:1].upper() + text[1:].rstrip(".") + "."
     return {
         "id": name,
-        "name": "".join(word.capitalize() for word in name.split("-")),
         "shortDescription": {"text": plain.replace("`", "")},
         "fullDescription": {"text": plain.replace("`", "")},
         "help": {"text": help_text.replace("`", ""), "markdown": help_text},

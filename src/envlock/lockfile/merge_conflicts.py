@@ -10,7 +10,7 @@ both branches, so that git would leave only one of the two.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -134,7 +134,17 @@ def not_added(folder: Path, *others: Path) -> tuple[str, ...] | None:
         return None
     entries = [entry.decode(errors="replace") for entry in answer.split(b"\0") if entry]
     paths = [entry[3:].rstrip("/") for entry in entries if not entry.startswith("##") and entry[1] != " "]
-    return tuple(path[max(0, path.rfind(f"{folder.name}/")) :] if folder.name in path else path for path in paths)
+    return tuple(_below(path, names) for path in paths)
+
+
+def _below(path: str, names: Sequence[str]) -> str:
+    """A path of git, which begins at the top of the work tree, from one of these names on.
+
+    >>> _below("flows/envlock.lock/linux-64/a", ["envlock.lock"]), _below("envlock.toml", ["envlock.toml"])
+    ('envlock.lock/linux-64/a', 'envlock.toml')
+    """
+    at = max(f"/{path}/".rfind(f"/{name}/") for name in names)
+    return path[max(0, at) :]
 
 
 def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:

@@ -50,6 +50,8 @@ def check(project: Project, selection: Selection | None = None) -> CheckResult:
 
 def check_index(project: Project) -> tuple[Finding, ...] | None:
     """Whether git's index, and so a commit, has the locks and envlock.toml as they are; None outside of a work tree."""
+    import shlex
+
     from envlock import words
     from envlock.lockfile.merge_conflicts import not_added
 
@@ -60,7 +62,8 @@ def check_index(project: Project) -> tuple[Finding, ...] | None:
     named = [name for name in names if any(path.split("/")[0] == name for path in found)]
     reasons = (f"git's index lacks {words.first_of(found, 3)}, or has it otherwise",)
     at = Location(project.shown(project.lock_folder if names[1] in named else project.path))
-    return (Finding("", "", Verdict.NOT_ADDED, reasons, at, f"git add {' '.join(named)}"),)
+    added = " ".join(shlex.quote(os.path.relpath(project.folder / name)) for name in named)
+    return (Finding("", "", Verdict.NOT_ADDED, reasons, at, f"git add {added}"),)
 
 
 def check_and_read(project: Project, selection: Selection) -> tuple[CheckResult, Mapping[Path, bytes]]:
