@@ -159,6 +159,7 @@ def _paragraphs(text: str) -> str:
 @cache
 def generated_files() -> dict[Path, str]:
     """Every file that is made, with its text."""
+    from scripts.man_pages import man_pages
     from scripts.settings_module import MODULE, settings_module
 
     return {
@@ -167,6 +168,7 @@ def generated_files() -> dict[Path, str]:
         COMMANDS: commands_page(),
         CONFIGURATION: configuration_page(CONFIGURATION.read_text(encoding="utf-8")),
         EXAMPLE: example_file(EXAMPLE.read_text(encoding="utf-8")),
+        **man_pages(),
     }
 
 
