@@ -289,6 +289,11 @@ def test_a_group_of_uv_may_need_other_pythons(tmp_path: Path) -> None:
     ("uv", "line", "said"),
     [
         ("[tool.uv]\noverride-dependencies = ['rich<10']\n", 23, "override-dependencies"),
+        ("[tool.uv]\nno-binary = true\n", 23, "no wheel"),
+        ("[tool.uv]\nno-binary-package = ['rich']\n", 23, "no wheel"),
+        ("[tool.uv]\nprerelease-package = { rich = 'allow' }\n", 23, "prerelease-package"),
+        ("[tool.uv]\nfind-links = ['./wheels']\n", 23, "on this machine only"),
+        ("[[tool.uv.index]]\nname = 'here'\nurl = 'file:///wheels'\nformat = 'flat'\n", 24, "on this machine only"),
         ("[tool.uv.sources]\ntorch = { index = 'cu12' }\n", 23, "cu12"),
         ("[tool.uv.sources]\ntorch = { idx = 'cu121' }\n", 23, "source"),
         ("[tool.uv.sources]\ntorch = 'cu121'\n", 23, "source"),

@@ -190,6 +190,7 @@ def read(folder: Path, text: str, **files: str) -> Environment:
         ("-r ${BASE}.txt", "another machine"),
         ("rich==${VERSION}", "another machine"),
         ("--find-links wheels", "on this machine only"),
+        ("-f file:///srv/wheels", "on this machine only"),
         ("git+https://code.example/team/tool", "name of the package is missing"),
         ("https://files.example/main.zip", "name of the package is missing"),
         ("rich\t--hash=sha256:00", ""),

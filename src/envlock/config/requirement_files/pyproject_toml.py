@@ -372,7 +372,7 @@ def _with_pdm(project: ProjectFile, contents: FileContents) -> FileContents:
     for item, path in project.items("tool", "pdm", "source"):
         if not isinstance(item, dict) or not isinstance(item.get("url"), str):
             raise project.fault("a source must be a table with a `url`", path, hint='add `url = "https://..."`')
-        found = index_at(project, item["url"], (*path, "url"))
+        found = index_at(project, item["url"], (*path, "url"), has_links=item.get("type") == "find_links")
         if item.get("type") == "find_links":
             contents = contents._replace(find_links=(*contents.find_links, found))
         elif item.get("name") == "pypi":

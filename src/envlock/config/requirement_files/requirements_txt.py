@@ -13,7 +13,7 @@ from pathlib import Path
 
 from envlock.config.errors import BadChannel, BadIndexUrl, BadSource
 from envlock.config.requirement_files.contents import FileContents, RequirementFile, joined
-from envlock.config.requirement_files.errors import BadRequirementsFile
+from envlock.config.requirement_files.errors import LINKS_OF_A_FOLDER, BadRequirementsFile
 from envlock.config.requirement_files.pip_requirement import URL, Found, NoName, pip_requirement
 from envlock.config.tables import Hashes, normalize_python
 from envlock.errors import ConfigError, EnvlockError, as_one
@@ -276,9 +276,8 @@ class _LineReader:
         return FileContents(pip_flags=(flags[name],) if name in flags else ())
 
     def no_web(self, name: str, value: str) -> ConfigError:
-        if name == "--find-links" and not URL.match(value):
-            hint = 'write `NAME = { path = "FOLDER/FILE.whl" }` in `pypi.packages` of envlock.toml for each wheel'
-            return self.fault("the links of a folder are on this machine only", hint)
+        if name == "--find-links" and (not URL.match(value) or value.startswith("file:")):
+            return self.fault(*LINKS_OF_A_FOLDER)
         return BadIndexUrl(value if self.file.is_quoted else "this line", *self.file.places(self.number))
 
     def included(self, written: str, *, is_constraint: bool) -> FileContents:

@@ -14,6 +14,7 @@ from pathlib import Path
 from envlock.config.errors import BadIndexUrl
 from envlock.config.project import LineOfFile
 from envlock.config.requirement_files.contents import FileContents
+from envlock.config.requirement_files.errors import LINKS_OF_A_FOLDER
 from envlock.files import REQUIREMENTS_BYTES, is_of, read_file, toml_of
 from envlock.model.marker import all_hold, negated
 from envlock.model.requirement import normalize_marker, normalized, parse_requirement
@@ -42,11 +43,17 @@ _OF_AN_INDEX = (
     *("name", "url", "explicit", "default", "format", "publish-url", "authenticate", "ignore-error-codes"),
     *("cache-control", "exclude-newer"),
 )
+_VERSIONS = "remove it, or write the versions as dependencies"
+_BUILD = "remove it, and write `build = [...]` with the package in `[envlock]`"
 _REFUSED = {
-    "override-dependencies": "a lock cannot hold a package against what another one requires",
-    "exclude-dependencies": "a lock cannot leave out what another package requires",
-    "no-sources": "",
+    "override-dependencies": ("a lock cannot hold a package against what another one requires", _VERSIONS),
+    "exclude-dependencies": ("a lock cannot leave out what another package requires", _VERSIONS),
+    "no-sources": ("", _VERSIONS),
+    "no-binary": ("a package is only built where it has no wheel", _BUILD),
+    "no-binary-package": ("a package is only built where it has no wheel", _BUILD),
+    "prerelease-package": ("", "remove it, and write a pre-release in the dependency, such as `>=2.0a0`"),
 }
+"""Settings that an environment cannot follow: the reason, and what to write instead."""
 _USELESS = {
     "exclude-newer": "write `exclude-newer` in `[envlock]`",
     "exclude-newer-package": "write `exclude-newer` in `[envlock]`",
@@ -54,6 +61,7 @@ _USELESS = {
     "index-strategy": "envlock takes a package from the first index that has it",
     "dependency-metadata": "envlock reads the metadata of the packages",
     "build-constraint-dependencies": "envlock locks what a build needs",
+    "no-build-package": "`build` in `[envlock]` says what is built",
 }
 """Settings that envlock does not follow, and what holds in their place."""
 _MOST_MEMBERS = 1000
@@ -189,7 +197,7 @@ def _indexes_of(owner: ProjectFile) -> list[tuple[Mapping[str, Any], Key, Projec
         if unknown := [key for key in item if key not in _OF_AN_INDEX]:
             hint = did_you_mean(unknown[0], _OF_AN_INDEX) or "remove it"
             raise owner.fault(f"`{shown(unknown[0])}` is not a key of an index", (*path, unknown[0]), hint=hint)
-        index_at(owner, item["url"], (*path, "url"))
+        index_at(owner, item["url"], (*path, "url"), has_links=item.get("format") == "flat")
         found.append((item, path, owner))
     return found
 
@@ -197,10 +205,10 @@ def _indexes_of(owner: ProjectFile) -> list[tuple[Mapping[str, Any], Key, Projec
 def _with_settings(owner: ProjectFile, contents: FileContents) -> FileContents:
     """The contents with what the settings of a file add."""
     table = owner.table("tool", "uv")
-    for key, why in _REFUSED.items():
+    for key, (why, hint) in _REFUSED.items():
         if table.get(key):
             reason = f"`{key}` is not supported" + (f": {why}" if why else "")
-            raise owner.fault(reason, ("tool", "uv", key), hint="remove it, or write the versions as dependencies")
+            raise owner.fault(reason, ("tool", "uv", key), hint=hint)
     notes = [
         (f"`{key}` of uv is not used: {why}", owner.line(("tool", "uv", key)))
         for key, why in _USELESS.items()
@@ -211,7 +219,7 @@ def _with_settings(owner: ProjectFile, contents: FileContents) -> FileContents:
         for text, path in owner.texts("tool", "uv", "constraint-dependencies")
     ]
     indexes = [index_at(owner, text, path) for text, path in owner.texts("tool", "uv", "extra-index-url")]
-    links = [index_at(owner, text, path) for text, path in owner.texts("tool", "uv", "find-links")]
+    links = [index_at(owner, text, path, has_links=True) for text, path in owner.texts("tool", "uv", "find-links")]
     default = owner.text("tool", "uv", "index-url")
     flags = [
         *(["pre"] if table.get("prerelease") == "allow" else []),
@@ -228,8 +236,14 @@ def _with_settings(owner: ProjectFile, contents: FileContents) -> FileContents:
     )
 
 
-def index_at(owner: ProjectFile, text: str, path: Key) -> tuple[str, LineOfFile]:
-    """The URL of an index that is written at a key, with its line. Raises BadIndexUrl."""
+def index_at(owner: ProjectFile, text: str, path: Key, *, has_links: bool = False) -> tuple[str, LineOfFile]:
+    """The URL of an index, or of a page of links, that is written at a key, with its line.
+
+    Raises BadIndexUrl, and BadPyproject for the links of a folder.
+    """
+    if has_links and not is_web(text) and (":" not in text or text.startswith("file:")):
+        reason, hint = LINKS_OF_A_FOLDER
+        raise owner.fault(reason, path, hint=hint)
     if not is_web(text):
         raise BadIndexUrl(text).at(*owner.file.places(owner.line(path).line))
     return text, owner.line(path)
