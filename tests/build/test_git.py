@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from envlock.build import git as of_build
-from envlock.build.errors import GitUnreachable, NoGit, NoSuchRef, UnusableRepository
+from envlock.build.errors import AmbiguousRef, GitUnreachable, NoGit, NoSuchRef, UnusableRepository
 from envlock.build.git import checkout, commit_of
 from envlock.build.port import Recipe
 from envlock.build.wheels import build
@@ -41,7 +41,7 @@ def fetched(url: str, which: str, tmp_path: Path, name: str = "fetched") -> Path
     return tmp_path / name
 
 
-def test_a_name_means_a_commit_and_a_tag_comes_before_a_branch(tmp_path: Path, host: Served) -> None:
+def test_a_name_means_a_commit_and_one_of_two_has_to_be_said(tmp_path: Path, host: Served) -> None:
     folder = repository(tmp_path)
     first = commit(folder, {"x": "1"})
     git(folder, "tag", "--annotate", "-m", "release", "v1")
@@ -50,8 +50,13 @@ def test_a_name_means_a_commit_and_a_tag_comes_before_a_branch(tmp_path: Path, h
     second = commit(folder, {"x": "2"})
     git(folder, "branch", "--force", "v1", second)
     url = f"{host.url}/demo/.git"
-    names = {"v1": first, "refs/heads/v1": second, "refs/tags/v1": first, "team/v1": first, "main": second, "": second}
+    names = {"refs/heads/v1": second, "refs/tags/v1": first, "team/v1": first, "main": second, "": second}
     assert {name: commit_of(url, name, "demo") for name in names} == names
+    with pytest.raises(AmbiguousRef) as raised:
+        commit_of(url, "v1", "demo")
+    assert "refs/heads/v1" in (raised.value.hint or "")
+    git(folder, "branch", "--force", "v1", first)
+    assert commit_of(url, "v1", "demo") == first, "both are one commit"
 
 
 def test_a_whole_commit_asks_nobody(host: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,14 @@ class NoSuchRef(OfOneSource):
     hint = "fix `rev`, `tag` or `branch`: `git ls-remote {url}` lists what there is"
 
 
+class AmbiguousRef(OfOneSource):
+    """A tag and a branch of a repository have one name, and are different commits."""
+
+    code = "ambiguous-git-ref"
+    message = "{url} has a tag and a branch `{ref}`, and they are different commits"
+    hint = 'say which: `rev = "refs/heads/{ref}"` is the branch, `rev = "refs/tags/{ref}"` the tag'
+
+
 class UnusableRepository(OfOneSource):
     """A commit needs more than a plain checkout: files of git LFS, or submodules that cannot be fetched."""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from envlock.addresses import Address, hide, remember
-from envlock.build.errors import GitUnreachable, NoGit, NoSuchRef, UnusableRepository
+from envlock.build.errors import AmbiguousRef, GitUnreachable, NoGit, NoSuchRef, UnusableRepository
 from envlock.config.local_sources import ssh_url
 from envlock.credentials import Credentials
 from envlock.files import CONFIG_BYTES, read_file, temporary_folder
@@ -92,10 +92,10 @@ class _Repository(NamedTuple):
 def commit_of(url: str, ref: str, source: str, *, kept: str = "") -> str:
     """The commit, in lower case, that a branch, a tag, or the repository's HEAD (an empty `ref`) means now.
 
-    A tag comes before a branch of its name, as git has it; `refs/heads/NAME` says which. A whole commit means itself,
-    and starts no process. Any other costs one question to the repository, and the first digits of a commit a list of
-    all its commits. `kept` is the URL for messages, if variables were filled into it. Raises NoGit, GitUnreachable,
-    NoSuchRef.
+    `refs/heads/NAME` and `refs/tags/NAME` say which of two of one name. A whole commit means itself, and starts no
+    process. Any other costs one question to the repository, and the first digits of a commit a list of all its
+    commits. `kept` is the URL for messages, if variables were filled into it. Raises NoGit, GitUnreachable, NoSuchRef,
+    AmbiguousRef.
     """
     repository = _Repository.of(url, kept, source)
     if is_commit(ref):
@@ -104,7 +104,10 @@ def commit_of(url: str, ref: str, source: str, *, kept: str = "") -> str:
     asked = [each for name in names for each in (f"{name}^{{}}", name)]
     answer = _ask(repository, ["ls-remote", "--", _place(url), *asked], is_short=True)
     found = {name: commit for commit, _, name in (line.partition("\t") for line in answer.splitlines())}
-    commit = next((found[name] for name in asked if name in found), "")
+    commits = [next((found[each] for each in (f"{name}^{{}}", name) if each in found), "") for name in names]
+    commit = next(filter(None, commits), "")
+    if len({*filter(None, commits)}) > 1:
+        raise AmbiguousRef(source, url=repository.said, ref=ref)
     if not commit and _is_short(ref):
         commit = _commit_that_begins(repository, ref)
     if not commit:
