@@ -16,6 +16,7 @@ from envlock.config.read import load_project
 from envlock.errors import EnvlockError
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.arch import Arch
+from envlock.model.lock import LockedPackage
 from envlock.workflow.check import check
 from envlock.workflow.export import export_environment
 from envlock.workflow.import_locks import ImportResult, Wanted, differences, import_lock
@@ -555,6 +556,73 @@ def test_an_sdist_is_built_where_the_project_allows_it(
         assert package == found.packages[0]
         assert package.is_of_index_sdist
         assert package.filename == "epsilon-1.0-py3-none-any.whl"
+    assert is_fresh(project)
+    assert not lock(load_project(project.config)).changed
+
+
+@pytest.mark.parametrize("key", ["wheels", "archive"])
+def test_a_wheel_at_a_path_is_imported_with_its_bytes(
+    project: ProjectFolder, index: Index, tmp_path: Path, key: str
+) -> None:
+    project.write("", archs=["linux-64"])
+    wheel = index.artifact("lam-1.0-py3-none-any.whl")
+    (project.folder / "dist").mkdir()
+    (project.folder / "dist" / wheel.filename).write_bytes(wheel.data)
+    path = project.folder / "pylock.toml"
+
+    def code_or_lock(sha256: str) -> object:
+        file = f'path = "dist/{wheel.filename}", hashes = {{sha256 = "{sha256}"}}'
+        found = f'wheels = [{{name = "{wheel.filename}", {file}}}]' if key == "wheels" else f"archive = {{{file}}}"
+        path.write_text('lock-version = "1.0"\ncreated-by = "x"\n[[packages]]\nname = "lam"\nversion = "1.0"\n' + found)
+        if sha256 != wheel.sha256:
+            return code_of(project, path, python="3.12")
+        return imported(project, path, python="3.12").locks[0][0].packages[0]
+
+    assert code_or_lock("0" * 64) == "import-hash-mismatch"
+    package = code_or_lock(wheel.sha256)
+    assert isinstance(package, LockedPackage)
+    assert package.source is not None
+    assert (package.sha256, package.source.kind) == (wheel.sha256, "wheel")
+    assert package.source.path == f"dist/{wheel.filename}"
+    assert is_fresh(project)
+
+
+@pytest.mark.parametrize("kind", ["poetry", "pdm"])
+def test_an_sdist_without_a_url_is_looked_up_in_its_index(
+    project: ProjectFolder, make_index: Callable[..., Index], tmp_path: Path, kind: str
+) -> None:
+    index = make_index(
+        Release("epsilon", "1.0", tags=(), sdist=True),
+        Release("setuptools", "80.0", files={"setuptools/build_meta.py": BACKEND}),
+    )
+    sdist = index.artifact("epsilon-1.0.tar.gz")
+
+    def lock_file(sha256: str) -> Path:
+        path = tmp_path / f"{kind}.lock"
+        files = f'files = [{{file = "{sdist.filename}", hash = "sha256:{sha256}"}}]\n'
+        path.write_text(
+            '[[package]]\nname = "epsilon"\nversion = "1.0"\n'
+            + (
+                f'optional = false\npython-versions = "*"\ngroups = ["main"]\n{files}\n[metadata]\n'
+                f'lock-version = "2.1"\npython-versions = ">=3.10"\ncontent-hash = "{"0" * 64}"\n'
+                if kind == "poetry"
+                else f'groups = ["default"]\n{files}\n[metadata]\nlock_version = "4.5.0"\n'
+                '[[metadata.targets]]\nrequires_python = ">=3.10"\n'
+            )
+        )
+        return path
+
+    python = "{}.{}".format(*sys.version_info)
+    settings = f'index-url = "{index.url}"\n'
+    project.write("", settings=settings, archs=["linux-64"])
+    assert code_of(project, lock_file(sdist.sha256), python=python) == "import-needs-build"
+    project.write("", settings=f'{settings}build = ["epsilon"]', archs=["linux-64"])
+    assert code_of(project, lock_file("0" * 64), python=python) == "import-incomplete"
+    ((found, _),) = imported(project, lock_file(sdist.sha256), python=python).locks
+    (package,) = found.packages
+    assert package.is_of_index_sdist
+    assert package.source is not None
+    assert (package.source.url, package.source.sha256) == (index.file_url(sdist.filename), sdist.sha256)
     assert is_fresh(project)
     assert not lock(load_project(project.config)).changed
 

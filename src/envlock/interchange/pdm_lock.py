@@ -17,6 +17,7 @@ from envlock.interchange.universal import (
     commit_of,
     either,
     imported,
+    sdist_named,
     sha256_in,
     wheel_named,
     wheel_of,
@@ -121,7 +122,12 @@ def _source(table: Mapping[str, Any]) -> Source | None:
     if "path" in table:
         return Source("folder", path=table["path"])
     below = table.get("subdirectory", "")
-    return commit_of(table["git"], table.get("revision", ""), below) if "git" in table else None
+    if "git" in table:
+        return commit_of(table["git"], table.get("revision", ""), below)
+    if "url" in table:
+        return None
+    files = [each for each in table.get("files", ()) if "file" in each]
+    return sdist_named((each["file"], sha256_in(each.get("hash", ""))) for each in files)
 
 
 def _wheel(table: Mapping[str, Any], place: str) -> Wheel | None:

@@ -18,6 +18,7 @@ from envlock.interchange.universal import (
     commit_of,
     either,
     imported,
+    sdist_named,
     sdist_of,
     sha256_in,
     wheel_named,
@@ -166,7 +167,7 @@ def _candidate(table: Mapping[str, Any]) -> Candidate:
 
 
 def _source(table: Mapping[str, Any], source: Mapping[str, Any]) -> Source | None:
-    """What a package is built from: a commit, a path, or an archive of the web. Of others, poetry keeps no URL."""
+    """What a package is built from: a commit, a path, an archive of the web, or an sdist whose URL is not there."""
     if source.get("type") in {"directory", "file"}:
         return Source("folder", path=source["url"])
     if source.get("type") == "git":
@@ -174,7 +175,7 @@ def _source(table: Mapping[str, Any], source: Mapping[str, Any]) -> Source | Non
     if source.get("type") == "url":
         digests = [sha256_in(each["hash"]) for each in table.get("files", ())]
         return sdist_of(source["url"], digests[0] if digests else "", source.get("subdirectory", ""))
-    return None
+    return sdist_named((each["file"], sha256_in(each["hash"])) for each in table.get("files", ()))
 
 
 def _file(table: Mapping[str, Any], source: Mapping[str, Any]) -> Wheel | None:

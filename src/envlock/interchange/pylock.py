@@ -200,7 +200,7 @@ def _universal(lock: Pylock, shown: str, choice: Choice) -> Universal:
 
 
 def _source(package: Package) -> Source | None:
-    """What a package is built from where it has no wheel: a commit, or an archive of the web."""
+    """What a package is built from where it has no wheel with a URL; or where its only local wheel is."""
     from envlock.interchange.universal import commit_of, sdist_of
     from envlock.model.lock import Source
 
@@ -208,6 +208,12 @@ def _source(package: Package) -> Source | None:
         return Source("folder", path=package.directory.path)
     if package.vcs is not None and package.vcs.type == "git":
         return commit_of(package.vcs.url or "", package.vcs.commit_id, package.vcs.subdirectory or "")
+    files = (*(package.wheels or ()), package.archive, package.sdist)
+    local = [each for each in files if each is not None and each.path]
+    if len(local) == 1:
+        name = filename_of(local[0].path or "")
+        kind = "wheel" if name.endswith(".whl") else "sdist"
+        return Source(kind, path=local[0].path or "", sha256=local[0].hashes.get("sha256", ""), filename=name)
     if package.archive is not None:
         archive = package.archive
         return sdist_of(archive.url or "", archive.hashes.get("sha256", ""), archive.subdirectory or "")

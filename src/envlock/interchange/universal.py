@@ -281,6 +281,16 @@ def sdist_of(url: str, sha256: str, subdirectory: str = "") -> Source | None:
     return Source("sdist", url=plain, sha256=sha256, filename=filename_of(plain), subdirectory=subdirectory)
 
 
+def sdist_named(files: Iterable[tuple[str, str]]) -> Source | None:
+    """The sdist among files, each with its SHA-256, of which the lock has no URL: its index has to be asked.
+
+    >>> sdist_named([("demo-1.0-py3-none-any.whl", "ab"), ("demo-1.0.tar.gz", "cd")]).filename
+    'demo-1.0.tar.gz'
+    """
+    found = [(name, sha256) for name, sha256 in files if name.endswith((".tar.gz", ".zip", ".tar.bz2")) and sha256]
+    return Source("sdist", filename=found[0][0], sha256=found[0][1]) if found else None
+
+
 def commit_of(url: str, commit: str, subdirectory: str = "") -> Source | None:
     """The commit of a repository; None where other machines cannot fetch it, or it is no whole commit.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 from envlock.addresses import revealed
 from envlock.files import temporary_folder
@@ -35,7 +36,7 @@ from envlock.resolve.provided_conflicts import contested, extras_unknown, refuse
 from envlock.resolve.python_releases import Graph, More, needed_by_releases, releases_differ
 from envlock.resolve.uv_compile import Compilation, addresses_of, refuse_files_of_mirrors
 from envlock.resolve.uv_failures import NO_WHEEL, culprit, explain, missing_extras, to_build, yanked
-from envlock.resolve.uv_output import NotAPylock, Selected, sdists_in, select, wheels_listed, with_edges
+from envlock.resolve.uv_output import NotAPylock, Selected, sdists_in, sdists_listed, select, wheels_listed, with_edges
 from envlock.resolve.wheel_fallback import Fallbacks, fallbacks
 
 _ROUNDS = 30
@@ -47,6 +48,7 @@ _SETTLING = 10
 """How often the needs of a release of Python may add packages; each round is a solve."""
 _FROM_INDEX = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==\S+\n\s+# from (\S+)", re.MULTILINE)
 _KNOWN_FLAGS = frozenset({"pre", "no-index"})
+_Listed = TypeVar("_Listed")
 
 
 class UvResolver:
@@ -139,6 +141,14 @@ class UvResolver:
         Requirements are `name==version`; nothing that they need is looked for. A wheel has no SHA-256 if its index
         publishes none. Costs one run of uv. Raises ResolveError.
         """
+        return self._listed(request, wheels_listed)
+
+    def sdist_files_of(self, request: Request) -> Mapping[str, LockedPackage]:
+        """Their sdists, with the index that each is from; as `files_of`."""
+        return self._listed(request, sdists_listed)
+
+    def _listed(self, request: Request, read: Callable[[str], _Listed]) -> _Listed:
+        """What uv lists of exactly the required versions."""
         target = target_of(request.requirements, request.arch, request.python)
         with temporary_folder() as folder:
             compilation = Compilation(folder, request, target, self._processes)
@@ -148,7 +158,11 @@ class UvResolver:
             if answer.status != 0:
                 raise explain(request, answer.error, lambda: missing_index(request))
             try:
+<<<<<<< HEAD
                 listed = wheels_listed(answer.output)
+=======
+                return read(answer.output)
+>>>>>>> 41e79429 (Import builds sdists that have no URL in the lock, and takes local wheels)
             except NotAPylock as error:
                 raise UnexpectedAnswer(request.name, request.arch, f"uv printed an invalid lock: {error}") from error
             refuse_files_of_mirrors(request, [each for wheels in listed.values() for each in wheels])

@@ -78,6 +78,18 @@ def wheels_listed(text: str) -> dict[str, tuple[LockedPackage, ...]]:
         raise NotAPylock(f"{type(error).__name__}: {error}") from error
 
 
+def sdists_listed(text: str) -> dict[str, LockedPackage]:
+    """The sdist of each package in uv's pylock, with the index that it is from. Raises NotAPylock."""
+    from packaging.pylock import Pylock, PylockValidationError
+
+    try:
+        indexes = {str(each.name): each.index for each in Pylock.from_dict(toml_of(text)).packages}
+    except (PylockValidationError, ValueError) as error:
+        raise NotAPylock(f"{type(error).__name__}: {error}") from error
+    found = sdists_in(text, indexes).packages
+    return {each.name: replace(each, index=strip_credentials(indexes[each.name] or "")) for each in found}
+
+
 def _select(
     text: str,
     target: Target,

@@ -13,12 +13,13 @@ from envlock.config.project import Project
 from envlock.config.read import project_of
 from envlock.errors import ConfigError, Location
 from envlock.interchange.conda_parts import asked_url
-from envlock.interchange.errors import ImportHashMismatch, ImportNeedsBuild
+from envlock.interchange.errors import ImportHashMismatch, ImportIncomplete, ImportNeedsBuild
 from envlock.interchange.imported import Imported
-from envlock.model.lock import LockedPackage
+from envlock.model.lock import LockedPackage, Source
 from envlock.model.requirement import PypiRequirement, parse_requirement
+from envlock.model.url import direct_url
 from envlock.reporter import Reporter
-from envlock.workflow.import_completion import request_of
+from envlock.workflow.import_completion import default_index, request_of
 
 if TYPE_CHECKING:
     from envlock.resolve.port import Request
@@ -41,11 +42,13 @@ def built_import(project: Project, file: Path, imported: Imported, reporter: Rep
     of_index = {
         each.name
         for each in _to_build(imported)
-        if each.source is not None and each.source.kind == "sdist" and (each.index or imported.has_index_sdists)
+        if each.source is not None and each.source.kind == "sdist"
+        if each.index or imported.has_index_sdists or not (each.source.url or each.source.path)
     }
     refused = [] if allowed is True else sorted(of_index - {*(allowed or ())})
     if refused:
         raise ImportNeedsBuild(file.name, [f"{name} (sdist)" for name in refused])
+    imported = _with_urls(project, file.name, imported, reporter, offline=offline)
     here, local = _of_paths(project, file, {name: each.path for name, each in sources.items() if each.path})
     if local:
         project = _naming(project, {name: path for name, (_, path) in local.items()})
@@ -61,6 +64,47 @@ def built_import(project: Project, file: Path, imported: Imported, reporter: Rep
         )
     imported = imported._replace(locks=locks, local=tuple(sorted(local.values())))
     return imported._replace(roots=_with_sources(imported)) if imported.states_requirements else imported
+
+
+def _with_urls(project: Project, shown: str, imported: Imported, reporter: Reporter, *, offline: bool) -> Imported:
+    """The same, in which each sdist has the URL of the file with its SHA-256, which its index tells.
+
+    Raises ImportIncomplete, and what asking an index raises.
+    """
+    asked = {
+        arch: [each for each in packages if each.source and each.source.kind == "sdist" and _is_nowhere(each.source)]
+        for arch, packages in imported.locks.items()
+    }
+    arch = next((arch for arch, packages in asked.items() if packages), None)
+    if arch is None:
+        return imported
+    from envlock.resolve.pypi_uv import UvResolver
+
+    packages = list({each.name: each for found in asked.values() for each in found}.values())
+    reporter.doing("looking up", "sdists")
+    listed = UvResolver().sdist_files_of(request_of(project, imported, arch, packages, offline=offline))
+    found: dict[str, LockedPackage] = {}
+    failures = []
+    for each in packages:
+        assert each.source is not None, "only packages with a source are asked for"
+        sdist = listed.get(each.name)
+        if sdist is None or sdist.filename != each.source.filename or sdist.sha256 not in {"", each.source.sha256}:
+            failures.append(f"{each.source.filename}: its index does not list it, with the SHA-256 that the file has")
+        else:
+            place = replace(each.source, url=sdist.url)
+            found[each.name] = replace(each, source=place, index=each.index or sdist.index or default_index(project))
+    if failures:
+        raise ImportIncomplete(shown, failures, offline=offline)
+    return imported._replace(
+        locks={
+            arch: tuple(found.get(each.name, each) if each in asked[arch] else each for each in packages)
+            for arch, packages in imported.locks.items()
+        }
+    )
+
+
+def _is_nowhere(source: Source) -> bool:
+    return not (source.url or source.path)
 
 
 def _to_build(imported: Imported) -> Iterator[LockedPackage]:
@@ -101,6 +145,10 @@ def _built(
     source = package.source
     assert source is not None, f"{package.name} has no source"
     if here is not None:
+        content = direct_url(here.url)
+        if source.kind != "folder" and content is not None and content.sha256 != source.sha256:
+            expected, got = f"sha256 {source.sha256}", f"sha256 {content.sha256}"
+            raise ImportHashMismatch(shown, source.path, expected, "the file", got)
         wheel = builds.of_requirement(here, request)
     elif source.kind == "git":
         wheel = builds.of_requirement(parse_requirement(f"{package.name} @ {asked_url(package)}"), request)

@@ -115,7 +115,7 @@ def with_files(project: Project, shown: str, imported: Imported, reporter: Repor
         raise
     finally:
         reporter.ended("looking up")
-    only_index = "" if imported.indexes or project.settings.extra_indices else _default_index(project)
+    only_index = "" if imported.indexes or project.settings.extra_indices else default_index(project)
     locks: dict[Arch, tuple[LockedPackage, ...]] = {}
     failures: dict[str, None] = {}
     for arch, packages in imported.locks.items():
@@ -175,11 +175,11 @@ def shown_name(imported: Imported) -> str:
     return f"the packages of {imported.kind}"
 
 
-def _default_index(project: Project) -> str:
+def default_index(project: Project) -> str:
     """The index that is asked where no other is named, without credentials."""
-    from envlock.uv_command import default_index
+    from envlock import uv_command
 
-    return strip_credentials(project.settings.index_url or default_index())
+    return strip_credentials(project.settings.index_url or uv_command.default_index())
 
 
 def _floors(project: Project, imported: Imported) -> tuple[tuple[Arch, str, str], ...]:
