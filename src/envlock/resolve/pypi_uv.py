@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeAlias
 
 from envlock.addresses import revealed
 from envlock.files import temporary_folder
@@ -48,7 +48,8 @@ _SETTLING = 10
 """How often the needs of a release of Python may add packages; each round is a solve."""
 _FROM_INDEX = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==\S+\n\s+# from (\S+)", re.MULTILINE)
 _KNOWN_FLAGS = frozenset({"pre", "no-index"})
-_Listed = TypeVar("_Listed")
+_Files: TypeAlias = Mapping[str, tuple[LockedPackage, ...]]
+"""Files of packages, by name."""
 
 
 class UvResolver:
@@ -135,7 +136,7 @@ class UvResolver:
             )
             return _hashed(request, replace(found, packages=tuple(located)))
 
-    def files_of(self, request: Request) -> Mapping[str, tuple[LockedPackage, ...]]:
+    def files_of(self, request: Request) -> _Files:
         """Every wheel that the indexes have of exactly the required versions, by the name of the package.
 
         Requirements are `name==version`; nothing that they need is looked for. A wheel has no SHA-256 if its index
@@ -143,11 +144,11 @@ class UvResolver:
         """
         return self._listed(request, wheels_listed)
 
-    def sdist_files_of(self, request: Request) -> Mapping[str, LockedPackage]:
+    def sdist_files_of(self, request: Request) -> _Files:
         """Their sdists, with the index that each is from; as `files_of`."""
         return self._listed(request, sdists_listed)
 
-    def _listed(self, request: Request, read: Callable[[str], _Listed]) -> _Listed:
+    def _listed(self, request: Request, read: Callable[[str], _Files]) -> _Files:
         """What uv lists of exactly the required versions."""
         target = target_of(request.requirements, request.arch, request.python)
         with temporary_folder() as folder:
@@ -158,14 +159,10 @@ class UvResolver:
             if answer.status != 0:
                 raise explain(request, answer.error, lambda: missing_index(request))
             try:
-<<<<<<< HEAD
-                listed = wheels_listed(answer.output)
-=======
-                return read(answer.output)
->>>>>>> 41e79429 (Import builds sdists that have no URL in the lock, and takes local wheels)
+                listed = read(answer.output)
             except NotAPylock as error:
                 raise UnexpectedAnswer(request.name, request.arch, f"uv printed an invalid lock: {error}") from error
-            refuse_files_of_mirrors(request, [each for wheels in listed.values() for each in wheels])
+            refuse_files_of_mirrors(request, [each for files in listed.values() for each in files])
             return listed
 
     def _for_all_releases(

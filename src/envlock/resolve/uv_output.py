@@ -78,7 +78,7 @@ def wheels_listed(text: str) -> dict[str, tuple[LockedPackage, ...]]:
         raise NotAPylock(f"{type(error).__name__}: {error}") from error
 
 
-def sdists_listed(text: str) -> dict[str, LockedPackage]:
+def sdists_listed(text: str) -> dict[str, tuple[LockedPackage, ...]]:
     """The sdist of each package in uv's pylock, with the index that it is from. Raises NotAPylock."""
     from packaging.pylock import Pylock, PylockValidationError
 
@@ -87,7 +87,7 @@ def sdists_listed(text: str) -> dict[str, LockedPackage]:
     except (PylockValidationError, ValueError) as error:
         raise NotAPylock(f"{type(error).__name__}: {error}") from error
     found = sdists_in(text, indexes).packages
-    return {each.name: replace(each, index=strip_credentials(indexes[each.name] or "")) for each in found}
+    return {each.name: (replace(each, index=strip_credentials(indexes[each.name] or "")),) for each in found}
 
 
 def _select(

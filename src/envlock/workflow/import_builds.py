@@ -87,7 +87,7 @@ def _with_urls(project: Project, shown: str, imported: Imported, reporter: Repor
     failures = []
     for each in packages:
         assert each.source is not None, "only packages with a source are asked for"
-        sdist = listed.get(each.name)
+        (sdist,) = listed.get(each.name) or (None,)
         if sdist is None or sdist.filename != each.source.filename or sdist.sha256 not in {"", each.source.sha256}:
             failures.append(f"{each.source.filename}: its index does not list it, with the SHA-256 that the file has")
         else:
