@@ -235,6 +235,11 @@ def test_a_package_that_is_not_locked_is_an_error_with_the_nearest_name(
     assert "did you mean `six`?" in said
 
 
+def test_a_python_that_is_no_package_is_said_to_be_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["why", "python", "start"]) == 2
+    assert "their Python is no package: `envlock show`" in capsys.readouterr().err
+
+
 def test_a_base_that_is_extended_is_the_reason_for_its_packages(folder: Path, told: Told) -> None:
     from envlock.named.pin import Pin, write_pin
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -132,6 +133,16 @@ def test_every_path_is_a_shortest_one_of_edges(tree: Tree, name: str) -> None:
         for arch in archs
         for way in shortest(tree.graphs[arch], began.node, target)
     }
+
+
+def test_of_very_many_paths_the_first_are_told_and_the_others_counted() -> None:
+    layers = [[f"{letter}{n}" for n in range(3)] for letter in "abcde"]
+    needs = {"root": layers[0], **{name: after for before, after in pairwise(layers) for name in before}}
+    needs |= {key: ["end"] for key in layers[-1]}
+    packages = [PackageRow(name, "1", "", "", "", dependencies=tuple(needs.get(name, ()))) for name in [*needs, "end"]]
+    asked = Requirements(pypi=(PypiRequirement("root"),))
+    (found,) = why([tree_of({LINUX_64: graph_of(LINUX_64, packages, asked)})], "end")
+    assert (len(found.reasons), found.hidden) == (100, 3**5 - 100)
 
 
 def shortest(graph: Graph, start: Node, end: Node) -> list[tuple[Node, ...]]:
