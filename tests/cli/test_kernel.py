@@ -366,6 +366,19 @@ def test_a_python_without_a_wheel_of_ipykernel_is_an_error(
     assert "psutil" in ran.stderr
 
 
+def test_a_kernel_has_what_only_the_notebook_needs(demo: ProjectFolder, envlock: Envlock, tmp_path: Path) -> None:
+    made = envlock("kernel", "install", "train", "--with", "lam>=1", "--with=xi", "--name=more", "--json").json
+    assert made["added"] == ["ipykernel 6.0", "lam 1.0", "nu-name-space 1.0", "xi 1.0"]
+    (kernel,) = envlock("kernel", "list", "--json").json["kernels"]
+    assert kernel["command"].endswith(" --name more --with 'lam>=1' --with xi")
+    shutil.rmtree(made["prefix"])
+    envlock("sync")
+    assert start(listed("more"), tmp_path)[0]["prefix"] == made["prefix"]
+    ran = envlock("kernel", "install", "train", "--with", "alpha>=2", check=4)
+    assert "error[ipykernel-does-not-fit]: ipykernel and alpha>=2 cannot be added to the locked" in ran.stderr
+    assert "error[bad-package-name]" in envlock("kernel", "install", "train", "--with", ">=2", check=2).stderr
+
+
 def test_an_environment_that_has_ipykernel_is_the_kernels_own(
     demo: ProjectFolder, envlock: Envlock, tmp_path: Path
 ) -> None:

@@ -25,12 +25,18 @@ _REFERENCE = Argument(
 _KERNEL = Argument("kernel", "KERNEL", "The kernel's name.", complete="kernels")
 _NAME = Value("--name", "N", "The kernel's name, for `jupyter`. Default: made from that of the environment.")
 _DISPLAY_NAME = Value("--display-name", "TEXT", "What notebooks show. Default: the environment's name.")
+_WITH = Value(
+    "--with",
+    "PACKAGE",
+    "A package that the kernel shall have beside the locked ones, such as `metaflow` or `ipywidgets`.",
+    repeatable=True,
+)
 _USER = Flag("--user", "Install it for this user, in Jupyter's own folder. This is the default.")
 _PREFIX = Value("--prefix", "FOLDER", "Install it for the Jupyter of this prefix, in `FOLDER/share/jupyter`.")
 
 
 @command(
-    *(_REFERENCE, PATHSPEC, _NAME, _DISPLAY_NAME, _USER, _PREFIX, FORCE, OFFLINE, DRY_RUN, JSON, CONFIG),
+    *(_REFERENCE, PATHSPEC, _WITH, _NAME, _DISPLAY_NAME, _USER, _PREFIX, FORCE, OFFLINE, DRY_RUN, JSON, CONFIG),
     epilog="Exit status: 0; 1 if the environment's lock is stale; 4 if ipykernel does not fit its packages.",
 )
 def install(line: CommandLine) -> int:
@@ -44,13 +50,16 @@ def install(line: CommandLine) -> int:
     - `envlock kernel install train`
     - `envlock kernel install base --name work --display-name "Python of the team"`
     - `envlock kernel install --pathspec TrainFlow/142/train`
+    - `envlock kernel install train --with metaflow --with ipywidgets`
     - `envlock kernel install train --prefix .venv`
     """
+    from dataclasses import replace
+
     from envlock.cli.console import say, write_err, write_json
     from envlock.cli.errors import BadUsage
     from envlock.cli.progress import LiveReporter
     from envlock.errors import one_line
-    from envlock.words import count
+    from envlock.words import count, listed
     from envlock.workflow.machine import kernels
 
     if line.has(_USER) and line.has(_PREFIX):
@@ -58,7 +67,7 @@ def install(line: CommandLine) -> int:
     if line.has(_REFERENCE) and line.has(PATHSPEC):
         raise BadUsage("give one environment: a reference, or --pathspec", "envlock kernel install")
     project = open_project(line)
-    subject = subject_of(project, line.value(_REFERENCE), line.value(PATHSPEC))
+    subject = replace(subject_of(project, line.value(_REFERENCE), line.value(PATHSPEC)), more=line.values(_WITH))
     prefix = _folder(line.value(_PREFIX)) if line.has(_PREFIX) else None
     with LiveReporter() as reporter:
         installed = kernels.install(
@@ -79,10 +88,9 @@ def install(line: CommandLine) -> int:
     done = "would install" if line.has(DRY_RUN) else "installed"
     say(one_line(f"{done} the kernel {made_from.name}, of {made_from.subject}, in {made_from.spec}"))
     if installed.added:
-        own = next(each for each in installed.added if each.startswith("ipykernel "))
-        more = len(installed.added) - 1
-        others = f" and {count(more, 'package')} that it needs" if more else ""
-        write_err(one_line(f"note: its environment has {own}{others}, beside the locked packages"))
+        own = [each for each in installed.added if each.startswith("ipykernel ")]
+        more = count(len(installed.added) - len(own), "other package" if own else "package")
+        write_err(one_line(f"note: its environment has {listed([*own, more])} beside the locked ones"))
     return 0
 
 

@@ -92,14 +92,14 @@ class JupyterFolderUnusable(HydrateError):
 
 
 class IpykernelDoesNotFit(ResolveError):
-    """ipykernel, or what it needs, does not go with the locked packages of an environment."""
+    """What a kernel needs does not go with the locked packages of an environment."""
 
     code = "ipykernel-does-not-fit"
-    message = "ipykernel does not fit the locked packages of {subject}: {reason}"
+    message = "{packages} cannot be added to the locked packages of {subject}: {reason}"
     hint = "add ipykernel to the environment in envlock.toml: `envlock lock` then chooses versions of both that fit"
 
-    def __init__(self, subject: str, reason: str, details: tuple[str, ...]) -> None:
-        super().__init__(subject=subject, reason=reason, details=details)
+    def __init__(self, packages: str, subject: str, reason: str, details: tuple[str, ...]) -> None:
+        super().__init__(packages=packages, subject=subject, reason=reason, details=details)
 
 
 class BadSize(ConfigError):

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from envlock.config.project import Base, Environment
 from envlock.model.arch import host_arch
-from envlock.model.conda_requirement import CondaRequirement
-from envlock.model.requirement import PypiRequirement
+from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
+from envlock.model.requirement import PypiRequirement, parse_requirement
 from envlock.model.requirements import Requirements
 from envlock.model.url import strip_channel_credentials, strip_credentials
 from envlock.named.bases import Bases
 from envlock.named.pin import Pin, with_pin
+from envlock.words import listed
 from envlock.workflow.hydrate import find_lock
 from envlock.workflow.machine.errors import IpykernelDoesNotFit
 from envlock.workflow.machine.local_names import Origin
@@ -41,22 +42,25 @@ class Subject:
     """How the project names it, so that a newer lock is noticed."""
     options: str = ""
     """How a command line names it, quoted for a shell."""
+    more: tuple[str, ...] = ()
+    """What the kernel shall have beside ipykernel: requirements of PyPI packages, or of conda packages where the
+    environment has no others."""
 
 
-def of_project(project: Project, chosen: Environment, options: str) -> Subject:
+def of_project(project: Project, chosen: Environment, options: str, more: tuple[str, ...] = ()) -> Subject:
     """An environment of a project, with its lock for this machine. Raises as `find_lock`."""
     kind, *names = chosen.key
     of_table = Origin(project.path, environment=names[0])
     origin = of_table if kind == "env" else Origin(project.path, flow=names[0], step=names[2])
-    return Subject(chosen.name, find_lock(project, chosen, host_arch()), chosen, origin, options)
+    return Subject(chosen.name, find_lock(project, chosen, host_arch()), chosen, origin, options, more)
 
 
 def resolve(project: Project, subject: Subject, folder: Path, reporter: Reporter, *, offline: bool = False) -> Lock:
-    """The lock of a kernel's environment: the locked one, extended by ipykernel.
+    """The lock of a kernel's environment: the locked one, extended by ipykernel and what else it shall have.
 
-    The same lock where that has ipykernel. `folder` has the locks that the kernel had: what still serves is kept, so
-    nothing is solved while the locked environment stays the same. Raises IpykernelDoesNotFit, and what else resolving
-    raises.
+    The same lock where that has ipykernel, and nothing else is asked for. `folder` has the locks that the kernel had:
+    what still serves is kept, so nothing is solved while the locked environment stays the same. Raises
+    IpykernelDoesNotFit, what else resolving raises, and ConfigError for what is no requirement.
     """
     from envlock.resolve.errors import (
         ConflictWithConda,
@@ -70,7 +74,7 @@ def resolve(project: Project, subject: Subject, folder: Path, reporter: Reporter
     from envlock.workflow.locking.previous_locks import PreviousLocks
     from envlock.workflow.locking.solve import Solver
 
-    if any(package.name == IPYKERNEL for package in subject.lock.packages):
+    if not subject.more and any(package.name == IPYKERNEL for package in subject.lock.packages):
         return subject.lock
     settings = project.settings._replace(use_remote_latest=":none:")
     alone = project._replace(flows=(), named=(), locks=folder, settings=settings)
@@ -89,7 +93,7 @@ def resolve(project: Project, subject: Subject, folder: Path, reporter: Reporter
         done = solver.run([job])[job]
     except (NoSolution, ConflictWithConda, NoWheel, NoSuchPackage, NoSuchCondaPackage, NoCondaBuild) as error:
         reason = error.message.removeprefix(f"{job.names[0]} on {job.arch}: ")
-        raise IpykernelDoesNotFit(subject.name, reason, error.details) from None
+        raise IpykernelDoesNotFit(listed([IPYKERNEL, *subject.more]), subject.name, reason, error.details) from None
     assert done.lock is not None
     return done.lock
 
@@ -107,11 +111,10 @@ def _with_ipykernel(project: Project, subject: Subject) -> Environment:
         exclude_newer=locked.exclude_newer,
     )
     if locked.type == "conda":
-        own = own._replace(
-            conda=(CondaRequirement(IPYKERNEL),), channels=locked.channels, channel_priority=locked.channel_priority
-        )
+        packages = (CondaRequirement(IPYKERNEL), *map(parse_conda_requirement, subject.more))
+        own = own._replace(conda=packages, channels=locked.channels, channel_priority=locked.channel_priority)
     else:
-        own = own._replace(pypi=(PypiRequirement(IPYKERNEL),))
+        own = own._replace(pypi=(PypiRequirement(IPYKERNEL), *map(parse_requirement, subject.more)))
     reference = subject.name
     pin = Pin("name", reference, locked, ((subject.lock.arch, subject.lock.full_id),))
     base = Base("name", reference, (), own, extends=True, reference=reference)

@@ -87,6 +87,8 @@ class MadeFrom:
     flow: str = ""
     step: str = ""
     environment: str = ""
+    more: str = ""
+    """What it was asked to have beside ipykernel, a requirement in each line."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """What is set in the kernel, beside what its prefix sets."""
 
@@ -197,6 +199,7 @@ def install(
         flow=origin.flow if origin else "",
         step=origin.step if origin else "",
         environment=origin.environment if origin else "",
+        more="\n".join(subject.more),
         variables=dict(variables),
     )
     return _make(project, subject, made_from, reporter, offline=offline, force=force, dry_run=dry_run)
@@ -254,7 +257,12 @@ def place_of(subject: Subject, name: str | None, prefix: Path | None = None) -> 
 
 def _command(subject: Subject, name: str, display_name: str, prefix: Path | None) -> str:
     """The command that makes a kernel again."""
-    options = (("--name", name), ("--display-name", display_name), ("--prefix", str(prefix or "")))
+    options: tuple[tuple[str, str], ...] = (
+        ("--name", name),
+        ("--display-name", display_name),
+        ("--prefix", str(prefix or "")),
+    )
+    options += tuple(("--with", each) for each in subject.more)
     own = " ".join(f"{option} {shlex.quote(value)}" for option, value in options if value)
     return f"envlock kernel install {subject.options} {own}"
 

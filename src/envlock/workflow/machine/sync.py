@@ -100,7 +100,7 @@ def _kernel(kernel: Kernel, reporter: Reporter, dry_run: bool, offline: bool) ->
     assert made_from.origin is not None
 
     def follow(project: Project, environment: Environment, before: Path) -> tuple[str, Path]:
-        subject = of_project(project, environment, "")
+        subject = of_project(project, environment, "", tuple(made_from.more.split("\n")) if made_from.more else ())
         if subject.lock.identity == made_from.base and kernel.state == "ready":
             return "current", before
         made = update(project, subject, made_from, reporter, offline=offline, dry_run=dry_run)
