@@ -204,7 +204,8 @@ def _lock(line: CommandLine, project: Project) -> int:
             say("\n".join(given_text(each, dry_run=dry_run) for each in given.results))
         for note in (*map(behind_text, given.behind), *aliases.left(result)):
             write_err(one_line(note))
-        if result.changed and not dry_run and (command := git_add(project, also=_edited(new))):
+        command = git_add(project, also=_edited(new)) if result.changed and not dry_run else ""
+        if command and not line.has(STAGED):  # which says what to add itself
             write_err(f"hint: {command}")
     return 0
 
