@@ -13,7 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from envlock.config.read import load_project
+from envlock.workflow.check import check_index
+from envlock.workflow.lock import lock
 from tests.conftest import Envlock
+from tests.index import Index
 from tests.support import ENVLOCK, ProjectFolder
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +96,29 @@ def test_the_hook_that_locks_fails_until_the_locks_are_added(
     git(repository.folder, "add", "--all")
     git(repository.folder, "commit", "--message=two")
     assert git(repository.folder, "ls-files", "envlock.lock").stdout != before
+
+
+def test_a_team_file_and_a_requirement_file_are_to_be_added_too_in_a_folder_of_the_repository(
+    tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = ProjectFolder.make(tmp_path / "flows", index.url)
+    monkeypatch.chdir(project.folder)
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "team.toml").write_text("[envlock]\n")
+    (project.folder / "more.txt").write_text("alpha\n")
+    project.write(
+        '[env.demo]\nrequirements = "more.txt"\npypi.python = "3.12"\n',
+        settings='extends = "../team.toml"',
+        archs=["linux-64"],
+    )
+    lock(load_project(project.config))
+    git(tmp_path, "add", ".")
+    assert check_index(load_project(project.config)) == ()
+    (tmp_path / "team.toml").write_text("[envlock]\n# more\n")
+    (project.folder / "more.txt").write_text("# more\nalpha\n")
+    found = check_index(load_project(project.config))
+    assert found is not None
+    assert [each.repair for each in found] == ["git add ../team.toml more.txt"]
 
 
 def test_what_git_ignores_or_still_has_is_not_added(repository: ProjectFolder, envlock: Envlock) -> None:

@@ -168,7 +168,7 @@ def _target(text: str, project: Project) -> Path:
     if not path.parent.is_dir():
         raise BadUsage(f"`--output`: there is no folder {path.parent}", "envlock export")
     sources = [project.folder / path for each in project.environments() for _, path in each.local]
-    own = [project.path, *project.files, *sources]
+    own = [project.path, *project.team_files, *project.files, *sources]
     own += [file for flow in project.flows for file in (flow.file, *flow.modules)]
     target, locks = os.path.realpath(path), os.path.realpath(project.lock_folder)
     if target in set(map(os.path.realpath, own)) or f"{target}/".startswith(f"{locks}/"):

@@ -9,8 +9,9 @@ both branches, so that git would leave only one of the two.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -123,28 +124,22 @@ def awaits_git_add(folder: Path) -> bool:
 
 
 def not_added(folder: Path, *others: Path) -> tuple[str, ...] | None:
-    """What git's index lacks, or has otherwise, of a lock folder and of files beside it; None outside of a work tree.
+    """What git's index lacks, or has otherwise, of a lock folder and of other files; None outside of a work tree.
 
-    Files that were deleted and are still in the index count too, and locks that git ignores. One process.
+    Files that were deleted and are still in the index count too, and locks that git ignores. The paths are relative to
+    the folder that the lock folder is in. One process.
     """
-    names = [folder.name, *(other.name for other in others)]
+    here = folder.parent.resolve()
+    root = next((each for each in (here, *here.parents) if (each / ".git").exists()), here)  # git's paths begin there
+    inside = (other for other in others if other.resolve().is_relative_to(root))
+    names = [folder.name, *(os.path.relpath(other, folder.parent) for other in inside)]
     options = ("-z", "--untracked-files=all", "--ignored=matching", "--no-renames")
     answer = _git(folder.parent, "--no-optional-locks", "status", "--porcelain", "--branch", *options, "--", *names)
     if not answer:
         return None
     entries = [entry.decode(errors="replace") for entry in answer.split(b"\0") if entry]
     paths = [entry[3:].rstrip("/") for entry in entries if not entry.startswith("##") and entry[1] != " "]
-    return tuple(_below(path, names) for path in paths)
-
-
-def _below(path: str, names: Sequence[str]) -> str:
-    """A path of git, which begins at the top of the work tree, from one of these names on.
-
-    >>> _below("flows/envlock.lock/linux-64/a", ["envlock.lock"]), _below("envlock.toml", ["envlock.toml"])
-    ('envlock.lock/linux-64/a', 'envlock.toml')
-    """
-    at = max(f"/{path}/".rfind(f"/{name}/") for name in names)
-    return path[max(0, at) :]
+    return tuple(os.path.relpath(root / path, here) for path in paths)
 
 
 def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:

@@ -49,20 +49,24 @@ def check(project: Project, selection: Selection | None = None) -> CheckResult:
 
 
 def check_index(project: Project) -> tuple[Finding, ...] | None:
-    """Whether git's index, and so a commit, has the locks and envlock.toml as they are; None outside of a work tree."""
+    """Whether git's index, and so a commit, has the locks, and what they were made from, as they are.
+
+    That is envlock.toml, with its team files and requirement files. None outside of a work tree.
+    """
     import shlex
 
     from envlock import words
     from envlock.lockfile.merge_conflicts import not_added
 
-    found = not_added(project.lock_folder, project.path)
+    others = (project.path, *project.team_files, *project.files)
+    found = not_added(project.lock_folder, *others)
     if not found:
         return None if found is None else ()
-    names = (project.path.name, project.lock_folder.name)
-    named = [name for name in names if any(path.split("/")[0] == name for path in found)]
+    names = [*map(project.shown, (project.path, project.lock_folder)), *map(project.shown, others[1:])]
+    named = [name for name in names if any(path == name or path.startswith(f"{name}/") for path in found)]
     reasons = (f"git's index lacks {words.first_of(found, 3)}, or has it otherwise",)
-    at = Location(project.shown(project.lock_folder if names[1] in named else project.path))
-    added = " ".join(shlex.quote(os.path.relpath(project.folder / name)) for name in named)
+    at = Location(names[1] if names[1] in named else named[0] if named else names[0])
+    added = " ".join(shlex.quote(os.path.relpath(project.folder / name)) for name in named or names)
     return (Finding("", "", Verdict.NOT_ADDED, reasons, at, f"git add {added}"),)
 
 

@@ -377,4 +377,6 @@ class _Places:
 
             self._lines[project.text] = Lines(project.text)
         place = self._lines[project.text].place_of(project.path.name, key)
+        if key[:1] == ("envlock",):  # of a team file, it may be
+            place = str(project.locate(key)._replace(key=None))
         return f"{referred.revision}:{place}" if referred.revision else place

@@ -169,6 +169,8 @@ class _Places:
     def _place(self, project: Project, key: KeyPath | None) -> str:
         if key is None:
             return ""
+        if key[:1] == ("envlock",):  # of a team file, it may be
+            return str(project.locate(key)._replace(key=None))
         if project.text not in self._lines:
             self._lines[project.text] = Lines(project.text)
         return self._lines[project.text].place_of(project.path.name, key)
