@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from envlock.__main__ import main
-from envlock.cli.options import DRY_RUN
+from envlock.cli.options import DRY_RUN, JSON
 from tests.cli.test_command import commands
 from tests.index import Index
 from tests.support import ProjectFolder, isolation
@@ -246,3 +247,42 @@ def test_what_writes_locks_names_the_one_git_add(
     capsys.readouterr()
     assert main(["lock"]) == 0
     assert "git add" not in capsys.readouterr().err
+
+
+def documented_keys() -> dict[str, set[str]]:
+    """The keys of each command's document, as the reference page has them."""
+    page = (Path(__file__).parents[2] / "docs/reference/output.md").read_text(encoding="utf-8")
+    table = page.partition("| Command | Keys |\n|---|---|\n")[2].partition("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()]
+    return {name: set(re.findall(r"`(\w+)`", keys)) for names, keys in rows for name in re.findall(r"`([^`]+)`", names)}
+
+
+_WITH_DOCUMENTS = (
+    *(["check"], ["list"], ["tree"], ["why", "alpha"], ["diff", "base", "other"], ["verify"], ["build"], ["lock"]),
+    *(["export", "--format", "requirements", "--env", "base"], ["config", "show"], ["push"], ["get", "team/base:v1"]),
+    *(["alias", "ls"], ["alias", "log", "team/base:stable"], ["alias", "diff", "team/base:v1", "team/base:stable"]),
+    *(
+        ["cache", "ls"],
+        ["cache", "verify"],
+        ["cache", "gc"],
+        ["sync"],
+        ["kernel", "list"],
+        ["env", "ls"],
+        ["env", "gc"],
+    ),
+    *(["alias", "give", "team/base:v9", "--env", "base"], ["alias", "rollback", "team/base:stable"]),
+    *(["alias", "promote", "team/base:candidate", "stable"], ["add", "beta", "--env", "base"]),
+    *(["remove", "beta", "--env", "base"], ["init"], ["migrate", "flows"]),
+)
+
+
+def test_the_reference_page_has_the_keys_of_each_document(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = documented_keys()
+    for words in _WITH_DOCUMENTS:
+        assert main([*words, "--json"]) == 0, words
+        assert set(json.loads(capsys.readouterr().out)) == keys.get(" ".join(words[:2]), keys.get(words[0])), words
+
+
+def test_every_command_with_json_is_on_the_reference_page() -> None:
+    with_json = {" ".join(name) for name, command in commands() if JSON in command.params}
+    assert with_json == documented_keys().keys()
