@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from envlock.lockfile.folder import lock_files, read_lock, write_lock
+from tests.build.repositories import commit
 from tests.conftest import Envlock, ProjectFolder
 
 HEAVY = {"click", "fsspec", "httpx", "packaging", "pydantic", "rich", "tomlkit", "typer"}
@@ -127,6 +130,19 @@ def test_what_looks_at_locks_starts_light(locked: Path, command: tuple[str, ...]
     status, modules = imported_by(*command, cwd=locked)
     assert status == 0
     assert "envlock.lockfile.rows" in modules
+    assert heavy(modules) == set()
+    assert modules.isdisjoint({"dataclasses", "typing", "envlock.lockfile.document", "envlock.model.lock", "rattler"})
+
+
+def test_diff_starts_light(locked: Path) -> None:
+    commit(locked)
+    path = lock_files(locked / "envlock.lock")[0]
+    lock = read_lock(path)
+    path.unlink()
+    write_lock(locked / "envlock.lock", replace(lock, packages=(replace(lock.packages[0], sha256="0" * 64),)))
+    status, modules = imported_by("diff", "--exit-code", cwd=locked)
+    assert status == 1
+    assert "envlock.lockfile.changes" in modules
     assert heavy(modules) == set()
     assert modules.isdisjoint({"dataclasses", "typing", "envlock.lockfile.document", "envlock.model.lock", "rattler"})
 

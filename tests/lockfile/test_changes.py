@@ -66,6 +66,13 @@ def test_another_file_of_a_version_and_another_python_are_changes() -> None:
     assert [change.verb for change in compare(before, after).changes] == ["upgraded", "rebuilt"]
 
 
+def test_whatever_full_id_counts_is_a_change() -> None:
+    whole = package("rich", "13.0", build="0")
+    for changed in (replace(whole, version="13.1"), replace(whole, filename="x"), replace(whole, build="1")):
+        assert lock(whole).full_id != lock(changed).full_id
+        assert len(compare(lock(whole), lock(changed)).changes) == 1
+
+
 def test_without_a_lock_before_everything_is_new() -> None:
     assert told(None, lock(package("rich", "13.0"))) == ["+rich 13.0"]
     assert [str(change) for change in removed(lock(package("rich", "13.0"))).changes] == ["-rich 13.0"]

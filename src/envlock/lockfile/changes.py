@@ -109,7 +109,7 @@ def compare(
     same = 0
     for name, kind in sorted({*old, *new}):
         one, other = old.get((name, kind)), new.get((name, kind))
-        if one and other and one.sha256 == other.sha256:
+        if one and other and _identity(one) == _identity(other):
             same += 1
             continue
         if asked is None:
@@ -189,6 +189,11 @@ def python_of(lock: AnyLock) -> str:
     if lock.python.source == "conda":
         return "of conda"
     return lock.python.series if lock.python.source == "machine" else f"{lock.python.version} ({lock.python.filename})"
+
+
+def _identity(package: AnyPackage) -> tuple[str, ...]:
+    """What `full_id` counts of a package, beside its kind and name."""
+    return package.version, package.build, package.filename, package.sha256
 
 
 def _by_name(packages: Iterable[AnyPackage]) -> list[AnyPackage]:
