@@ -295,8 +295,6 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, 64 hex digits. Reads the file once."""
     import hashlib
 
-    if str(path).startswith(REVISIONS):
-        return hashlib.sha256(read_file(path, PACKAGE_BYTES)).hexdigest()
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK))
     with path.open("rb", buffering=0) as file:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     import subprocess
 
 _MOST_LINKS = 40
+_SUBMODULE = 0o160000
+_COMMIT = "commit "
+"""Stands before the object of a submodule, which the repository itself does not have."""
+_MOST_OPEN = 4
 _AT_ONCE = 256
 """Names that are asked for at once: what a pipe surely takes, before git waits for its answers to be read."""
 _LOST = frozenset(
@@ -75,6 +79,7 @@ class Tree:
         self.root = f"{REVISIONS}{commit}"
         """The path of its top folder here."""
         self._objects = objects
+        self._of_submodules: dict[str, Objects] = {}
         self._folders: dict[str, Mapping[str, tuple[int, str]]] = {}
         self._top = (stat.S_IFDIR, folder)
 
@@ -106,29 +111,49 @@ class Tree:
                     raise NotPlain(f"{self.root}/{path}", "it is a link that leads out of the project")
                 waiting += [each for each in says.split("/") if each not in {"", "."}][::-1]
                 continue
+            if found[1].startswith(_COMMIT):
+                found = self._submodule("/".join([*(name for name, _ in above), part]), found[1])
             above.append((part, found))
         mode, name = above[-1][1] if above else self._top
         return mode, name, "/".join([self.root, *(part for part, _ in above)])
 
     def listed(self, folder: tuple[int, str]) -> Mapping[str, tuple[int, str]]:
-        """Mode and object of all that a folder has, by name; nothing of a submodule, whose files are elsewhere."""
+        """Mode and object of all that a folder has, by name; nothing of a submodule that is not checked out."""
         name = folder[1]
         if name not in self._folders:
-            self._folders[name] = dict(_entries(self.data(name), len(name) // 2)) if name else {}
+            where, inner, plain = name.rpartition("\0")
+            entries = _entries(self.data(name), len(plain) // 2) if name else ()
+            self._folders[name] = {
+                own: (mode, each if each.startswith(_COMMIT) else f"{where}{inner}{each}")
+                for own, (mode, each) in entries
+            }
         return self._folders[name]
+
+    def _submodule(self, path: str, name: str) -> tuple[int, str]:
+        """The top folder of a submodule's commit, from the submodule's own objects."""
+        place = f"{self.top}/{path}"
+        if path not in self._of_submodules and os.path.lexists(f"{place}/.git"):
+            self._of_submodules[path] = Objects(place)
+        objects = self._of_submodules.get(path)
+        found = objects.get(f"{name.removeprefix(_COMMIT)}^{{tree}}") if objects is not None else None
+        return stat.S_IFDIR, f"{path}\0{found[0]}" if found is not None else ""
 
     def read_ahead(self, paths: Iterable[str], *, depth: int = 0) -> None:
         """Read what is at some paths below `root` at once; `depth` is how many levels of folders come with them."""
         with suppress(OSError):
             found = [(mode, name) for mode, name, _ in map(self.entry, paths)]
-            self._objects.read_ahead(name for _, name in found if name not in self._folders)
+            self._read_ahead(name for _, name in found)
             for _ in range(depth):
                 found = [inner for each in found for inner in self.listed(each).values() if stat.S_ISDIR(inner[0])]
-                self._objects.read_ahead(name for _, name in found if name and name not in self._folders)
+                self._read_ahead(name for _, name in found)
+
+    def _read_ahead(self, names: Iterable[str]) -> None:
+        self._objects.read_ahead(name for name in names if name.isalnum() and name not in self._folders)
 
     def data(self, name: str) -> bytes:
-        """The bytes of an object of this commit."""
-        found = self._objects.get(name)
+        r"""The bytes of an object of this commit; `PATH\0OBJECT` is one of the submodule at a path."""
+        path, inner, plain = name.rpartition("\0")
+        found = (self._of_submodules[path] if inner else self._objects).get(plain)
         if found is None:
             raise FileNotFoundError(errno.ENOENT, f"git has no object {name}, which the commit {self.commit} needs")
         return found[2]
@@ -141,10 +166,8 @@ def _entries(data: bytes, length: int) -> Iterator[tuple[str, tuple[int, str]]]:
         space, end = data.index(b" ", at), data.index(b"\0", at)
         mode, name = int(data[at:space], 8), os.fsdecode(data[space + 1 : end])
         at = end + 1 + length
-        if mode == 0o160000:
-            yield name, (stat.S_IFDIR, "")
-        else:
-            yield name, (mode, data[end + 1 : at].hex())
+        said = data[end + 1 : at].hex()
+        yield name, (stat.S_IFDIR, f"{_COMMIT}{said}") if mode == _SUBMODULE else (mode, said)
 
 
 class Objects:
@@ -205,9 +228,16 @@ class Objects:
             return ""
         return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""
 
+    def names(self) -> list[str]:
+        """The branches, those of remotes included, and tags."""
+        refs = ("refs/heads", "refs/tags", "refs/remotes")
+        return self.run("for-each-ref", "--format=%(refname:short)", *refs).split()
+
     def end(self) -> None:
         """End git's process; it is started again if anything more is asked."""
         process, self._process = self._process, None
+        if self in _OPEN:
+            _OPEN.remove(self)
         if process is not None:
             process.communicate()  # closes its input, at which it ends
 
@@ -215,9 +245,9 @@ class Objects:
         import atexit
         import subprocess
 
-        for other in _OPEN:
-            other.end()
-        _OPEN[:] = [self]
+        while len(_OPEN) >= _MOST_OPEN:
+            _OPEN.pop(0).end()
+        _OPEN.append(self)
         atexit.unregister(_end_all)
         atexit.register(_end_all)
         try:
@@ -235,6 +265,8 @@ class Objects:
     def _reason(self) -> str:
         """Why git ended, in its own words."""
         process, self._process = self._process, None
+        if self in _OPEN:
+            _OPEN.remove(self)
         assert process is not None
         said = process.communicate()[1].decode("utf-8", "replace")
         first = next((line.strip() for line in said.splitlines() if line.strip()), "git ended")
@@ -242,11 +274,11 @@ class Objects:
 
 
 _OPEN: list[Objects] = []
-"""Who has a process of git: one at most, whatever repositories are read."""
+"""Who has a process of git: a few at most, whatever repositories are read."""
 
 
 def _end_all() -> None:
-    for each in _OPEN:
+    for each in [*_OPEN]:
         each.end()
 
 
@@ -282,8 +314,9 @@ def missing(objects: Objects, revision: str) -> ConfigError:
     """Why there is no such revision: ShallowClone, or NoSuchRevision with the names that are like it."""
     if objects.run("rev-parse", "--is-shallow-repository").strip() == "true":
         return ShallowClone(revision=revision)
-    names = objects.run("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes")
-    return NoSuchRevision(revision, objects.top, names.split())
+    names = objects.names()
+    why = NoSuchRevision(revision, objects.top, names)
+    return why if names else why.adding("it has no commit yet: make one with `git commit`")
 
 
 def merge_base(objects: Objects, one: Tree, other: Tree) -> Tree | None:

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from envlock.files import REVISIONS, NotPlain
+from envlock.files import REVISIONS, NotPlain, sha256_of
 from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
@@ -213,6 +213,19 @@ def read(path: str, limit: int) -> bytes:
     if len(data) > limit:
         raise NotPlain(path, f"it has more than {limit >> 20} MiB, the most that is read of such a file")
     return data
+
+
+def digest_of(path: str, limit: int) -> str:
+    """The SHA-256 of a file, 64 hex digits. Of what git LFS keeps outside of a revision, that of the file itself."""
+    import re
+    from hashlib import sha256
+
+    if not path.startswith(REVISIONS):
+        return sha256_of(Path(path))
+    data = read(path, limit)
+    lines = rb"version https://git-lfs[^\n]*\n(?:[a-z0-9.-]+ [^\n]*\n)*?oid sha256:([0-9a-f]{64})\n"
+    pointer = re.match(lines, data[:1024])
+    return pointer[1].decode() if pointer else sha256(data).hexdigest()
 
 
 def is_of(path: Path | str, project: str) -> bool:

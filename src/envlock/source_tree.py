@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from envlock.errors import ConfigError, Location
 from envlock.files import REVISIONS, NotPlain, is_of, read_file
-from envlock.revisions import DEEPEST_FOLDER, exists, is_file, link_at, listed, mode_of, real
+from envlock.revisions import DEEPEST_FOLDER, digest_of, exists, is_file, link_at, listed, mode_and_size, mode_of, real
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def _read(folder: str, file: SourceFile, copy: str | None, most: int) -> tuple[b
     from hashlib import sha256
 
     if file.place.startswith(REVISIONS):
-        data = read_file(file.place, most)
-        return sha256(data).digest(), len(data), bool(mode_of(file.place) & stat.S_IXUSR)
+        whole = bytes.fromhex(digest_of(file.place, most))
+        return whole, mode_and_size(file.place)[1], bool(mode_of(file.place) & stat.S_IXUSR)
     handle = os.open(file.place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         found = os.fstat(handle)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 
 import pytest
 
 from envlock.config.errors import NoSuchSelection, RevisionWithoutLocks
+from envlock.config.past import project_at
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.git_objects import NoSuchRevision, NotARepository, Objects, ShallowClone
@@ -360,6 +362,41 @@ class TestGit:
         assert compared(folder, "HEAD~1..HEAD").environments
         assert compared(folder, "HEAD~1...HEAD").environments
         assert not ran.exists()
+
+    def test_a_folder_of_a_submodule_and_a_file_of_lfs_are_those_of_the_revision(self, tmp_path: Path) -> None:
+        library, top = tmp_path / "library", tmp_path / "top"
+        commit(library, {"pyproject.toml": "[project]\nname = 'tool'\nversion = '1'\n", "pkg/tool.py": "x = 1\n"})
+        commit(library, {"pkg/tool.py": "x = 2\n"})
+        wheel = b"the bytes of a wheel"
+        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256(wheel).hexdigest()}\nsize 20\n"
+        named = "tool = { path = 'libs/tool' }\nbig = { path = 'big-1.0-py3-none-any.whl' }\n"
+        commit(
+            top,
+            {
+                "envlock.toml": f"[envlock]\narchs = ['linux-64']\n[env.base.pypi.packages]\n{named}",
+                "envlock.lock/.gitattributes": "",
+                "big-1.0-py3-none-any.whl": pointer,
+            },
+        )
+        git(top, "submodule", "add", "-q", str(library), "libs/tool")
+        commit(top)
+        (top / "big-1.0-py3-none-any.whl").write_bytes(wheel)  # as git LFS has it in a work tree
+        now = load_project(top / "envlock.toml")
+        assert project_at(now, "HEAD").named == now.named
+        git(top / "libs/tool", "checkout", "-q", "HEAD~1")
+        older = load_project(top / "envlock.toml")
+        assert older.named != now.named
+        assert project_at(older, "HEAD").named == now.named
+        (top / "big-1.0-py3-none-any.whl").write_text(pointer)
+        commit(top)
+        assert project_at(older, "HEAD").named == older.named
+
+    def test_a_repository_without_a_commit(self, folder: Path) -> None:
+        rmtree(folder / ".git")
+        git(folder, "init", "-q")
+        with pytest.raises(NoSuchRevision) as caught:
+            compared(folder)
+        assert "no commit yet" in caught.value.details[-1]
 
     def test_a_file_that_moved_to_another_folder_is_not_found_there(self, folder: Path) -> None:
         (folder / "sub").mkdir()

@@ -85,6 +85,18 @@ def shown(incomplete: str) -> list[str]:
     return own or aliases(incomplete)
 
 
+def compared(incomplete: str) -> list[str]:
+    """What `envlock diff` takes: what `show` does, revisions of git, and the project's names at a revision."""
+    from envlock.git_objects import objects_around
+
+    revision, colon, name = incomplete.rpartition(":")
+    if colon:
+        own = [*steps(name), *flows(name), *environments(name)]
+        return [f"{revision}:{each}" for each in own] or aliases(incomplete)
+    objects = objects_around(Path.cwd())
+    return [*shown(incomplete), *_starting(objects.names() if objects is not None else (), incomplete)]
+
+
 def extras_of_pyproject(incomplete: str, pyproject: Sequence[str] = ()) -> list[str]:
     """The extras of the pyproject.toml files of a command line, or else of that in the working folder."""
     return _starting(

@@ -22,7 +22,7 @@ _REFERENCES = Argument(
     "What to compare: a git revision (`main`, `main..HEAD`, `main...HEAD`), a step, FLOW/STEP, a flow or an "
     "`[env.NAME]`, also at a revision (`main:train`), ids, a name in the cache (`team/base:v1`), a pathspec, a lock "
     "file or a prefix. Default: `HEAD` and the working folder.",
-    complete="shown",
+    complete="compared",
 )
 _FORMAT = Value("--format", "FORMAT", "How to print it.", default="table", choices=("table", "markdown", "json"))
 _EXIT_CODE = Flag("--exit-code", "Exit with 1 if anything differs.")

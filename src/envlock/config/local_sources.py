@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from envlock.config.errors import BadSource
-from envlock.files import is_of, sha256_of
+from envlock.files import is_of
 from envlock.model.requirement import PypiRequirement, normalize_name, normalized, parse_requirement
-from envlock.revisions import is_file, mode_and_size, names_in, real
+from envlock.revisions import digest_of, is_file, mode_and_size, names_in, real
 from envlock.source_tree import UnusableSource, content_hash
 from envlock.words import nearest
 
@@ -132,7 +132,7 @@ def _local_url(name: str, table: Mapping[str, Any], folder: Path, project: Path)
         fault = _fault_of_file(name, filename, below)
         if fault:
             raise bad(fault)
-        return f"file+sha256:{sha256_of(Path(place))}/{filename}{below}", path
+        return f"file+sha256:{digest_of(place, _LARGEST)}/{filename}{below}", path
     except UnusableSource as error:
         raise bad(error.reason, hint=error.hint) from None
     except OSError as error:
