@@ -207,6 +207,25 @@ def test_settings_of_vscode_that_are_no_json_are_left_alone(tmp_path: Path, envl
     assert settings.read_text() == '{\n  "a": 1\n  "b": 2\n}\n'
 
 
+def test_a_link_to_settings_of_vscode_stays_and_none_is_followed_out_of_the_project(
+    tmp_path: Path, envlock: Envlock
+) -> None:
+    folder = tmp_path / "project"
+    (folder / ".vscode").mkdir(parents=True)
+    (folder / "envlock.toml").write_text('[env.base.pypi]\npython = "3.12"\n')
+    (folder / "shared.json").write_text("{}")
+    link = folder / ".vscode" / "settings.json"
+    link.symlink_to("../shared.json")
+    envlock("init", "--vscode")
+    assert SETTING in (folder / "shared.json").read_text()
+    assert link.is_symlink()
+    link.unlink()
+    (tmp_path / "mine.json").write_text("{}")
+    link.symlink_to(tmp_path / "mine.json")
+    assert "error[cannot-write]" in envlock("init", "--vscode", check=2).stderr
+    assert (tmp_path / "mine.json").read_text() == "{}"
+
+
 def test_a_first_envlock_toml_and_vscode_in_one_go(tmp_path: Path, envlock: Envlock) -> None:
     shutil.copy(FLOWS / "plain.py", tmp_path)
     ran = envlock("init", "--vscode", "--step", "start", "--json")

@@ -211,6 +211,20 @@ def test_a_kernel_whose_environment_was_removed_says_which_command_makes_it_agai
     assert start(kernel_json, tmp_path)[0]["prefix"] == made["prefix"]
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": 1, "command": "x", "variables": {}, "envlock": 2}'])
+def test_a_damaged_kernel_says_so_and_is_installed_again(
+    demo: ProjectFolder, envlock: Envlock, tmp_path: Path, text: str
+) -> None:
+    made = envlock("kernel", "install", "base", "--json").json
+    kernel_json = listed("base")
+    (home() / "kernels" / "base" / "made-from.json").write_text(text)
+    assert "is incomplete. Install it again" in start(kernel_json, tmp_path)[1]
+    (kernel,) = envlock("kernel", "list", "--json").json["kernels"]
+    assert (kernel["name"], kernel["state"]) == ("base", "damaged")
+    envlock("kernel", "install", "base")
+    assert start(kernel_json, tmp_path)[0]["prefix"] == made["prefix"]
+
+
 def test_a_kernel_works_without_the_envlock_that_installed_it(
     demo: ProjectFolder, envlock: Envlock, tmp_path: Path
 ) -> None:
@@ -335,6 +349,7 @@ def test_locked_packages_that_contradict_ipykernel_stay_and_the_error_names_them
     assert "error[ipykernel-does-not-fit]" in ran.stderr
     assert "ipykernel requires alpha>=2, but `base` has alpha 1.1" in ran.stderr
     assert not (Path(os.environ["XDG_DATA_HOME"]) / "jupyter").exists()
+    assert envlock("kernel", "list", "--json").json["kernels"] == []
 
 
 def test_no_password_of_an_index_is_kept_in_a_kernel(

@@ -7,12 +7,13 @@ one setting.
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from envlock.config.edit.errors import BadVscodeSettings, CannotWrite
-from envlock.files import CONFIG_BYTES, DEEPEST, read_file, write_atomically
+from envlock.files import CONFIG_BYTES, DEEPEST, leads_out, read_file, write_atomically
 
 PLACE = Path(".vscode", "settings.json")
 KEY = "python.defaultInterpreterPath"
@@ -53,6 +54,8 @@ class Vscode(NamedTuple):
         path = folder / PLACE
         before = ""
         try:
+            if leads_out(path, folder):
+                raise CannotWrite(PLACE.as_posix(), "it is a link that leads out of the project")
             if path.exists():
                 before = read_file(path, CONFIG_BYTES).decode()
             text = with_setting(before, KEY, value)
@@ -71,7 +74,7 @@ def write_settings(folder: Path, text: str) -> Path:
     path = folder / PLACE
     try:
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, text.encode())
+        write_atomically(Path(os.path.realpath(path)), text.encode())
     except OSError as error:
         raise CannotWrite(PLACE.as_posix(), error.strerror or str(error)) from None
     return path

@@ -37,7 +37,7 @@ def jupyter_folder(environ: Mapping[str, str], prefix: Path | None = None, *, pl
     if prefix is not None:
         return prefix / "share" / "jupyter"
     if environ.get("JUPYTER_DATA_DIR"):
-        return Path(environ["JUPYTER_DATA_DIR"])
+        return Path(environ["JUPYTER_DATA_DIR"]).absolute()
     own = Path(environ.get("HOME") or os.path.expanduser("~"))
     if platform == "darwin":
         is_as_platform = environ.get("JUPYTER_PLATFORM_DIRS", "").lower() not in {"", "0", "n", "no", "false", "off"}

@@ -15,7 +15,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
 MADE_FROM = "made-from.json"
 PREFIX = "prefix"
@@ -29,14 +29,14 @@ def main() -> NoReturn:
         with open(os.path.join(folder, MADE_FROM), encoding="utf-8") as file:
             kernel = json.load(file)
         prefix = os.readlink(os.path.join(folder, PREFIX))
-        name, command = kernel["name"], kernel["command"]
-    except (OSError, ValueError, KeyError, TypeError):
+        name, command, variables = kernel["name"], kernel["command"], kernel["variables"]
+        folders = kernel["envlock"].split(os.pathsep)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         sys.exit(f"envlock: the kernel in {folder} is incomplete. Install it again with `envlock kernel install`.")
     python = os.path.join(prefix, "bin", "python")
     if not (os.path.isfile(os.path.join(prefix, _RECEIPT)) and os.access(python, os.X_OK)):
         sys.exit(gone(name, prefix, command))
-    variables = _variables(folder, kernel, prefix)
-    variables.update(kernel.get("variables") or {})
+    variables = {**_variables(folder, folders, prefix, command), **variables}
     sys.stderr.flush()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which this interpreter ignores, and a new program would inherit
         signal.signal(number, signal.SIG_DFL)
@@ -54,22 +54,22 @@ def gone(name: str, prefix: str, command: str) -> str:
     )
 
 
-def _variables(folder: str, kernel: dict[str, Any], prefix: str) -> dict[str, str]:
+def _variables(folder: str, folders: list[str], prefix: str, command: str) -> dict[str, str]:
     """The variables of a process in the prefix, by the envlock that installed the kernel if it is still there."""
-    sys.path += kernel["envlock"].split(os.pathsep)
+    sys.path += folders
     try:
         from envlock.workflow.machine.kernels import enter
     except Exception:  # noqa: BLE001  it is gone, or of another Python: whatever that raises, the kernel starts
-        return _plainly_entered(kernel, prefix)
+        return _plainly_entered(prefix, command)
     return enter(folder)
 
 
-def _plainly_entered(kernel: dict[str, Any], prefix: str) -> dict[str, str]:
+def _plainly_entered(prefix: str, command: str) -> dict[str, str]:
     """As envlock enters an environment of wheels. No script of a conda package runs."""
     if os.path.isdir(os.path.join(prefix, "conda-meta")):
         sys.stderr.write(
             f"warning: the envlock that installed this kernel is gone, so the activation scripts of conda packages do "
-            f"not run. Install the kernel again: {kernel['command']}\n"
+            f"not run. Install the kernel again: {command}\n"
         )
     variables = {
         name: value

@@ -225,11 +225,6 @@ def _make(
     dry_run: bool,
 ) -> Installed:
     folder = home() / FOLDER / made_from.name
-    if not dry_run:
-        try:
-            folder_in_home(FOLDER, made_from.name)
-        except OSError as error:
-            raise storage_error(error, folder) from error
     lock = resolve(project, subject, folder / "lock", reporter, offline=offline)
     own = {(each.kind, each.name) for each in subject.lock.packages}
     added = tuple(f"{each.name} {each.version}" for each in lock.packages if (each.kind, each.name) not in own)
@@ -287,6 +282,7 @@ def _write(folder: Path, made_from: MadeFrom, lock: Lock, prefix: Path) -> None:
     once more.
     """
     try:
+        folder_in_home(FOLDER, folder.name)
         path = write_lock(folder / "lock", lock)
         write_atomically(folder / _START, Path(kernel_start.__file__).read_bytes())
         lead(folder / kernel_start.PREFIX, prefix)
@@ -347,6 +343,8 @@ def enter(folder: str) -> dict[str, str]:
         return activated(str(prefix), os.environ, warn=_warn)
     except EnvlockError as error:
         sys.exit(error.render())
+    except OSError as error:
+        sys.exit(f"envlock: the kernel `{place.name}` cannot be started: {error}")
 
 
 def _warn(message: str) -> None:
