@@ -164,5 +164,5 @@ def test_in_a_home_of_a_group_what_one_may_not_delete_stays(
     os.waitpid(pid, 0)
     going, kept = json.loads(text)
     assert sorted(going) == [mine.name, shared.name]
-    assert kept == [[closed.name, "owner"]]
+    assert kept == [[closed.name, "cannot-delete"]]
     assert closed.exists()

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from envlock.activation import RECEIPT
 from envlock.hydration.errors import DiskFull
+from envlock.workflow.machine.gc import collect
+from envlock.workflow.machine.gc_values import limits_of
 from tests.hydration.making import Making, missing_files, remains
 
 
@@ -51,3 +54,18 @@ def test_a_disk_with_room_for_nothing_at_all(tmp_path: Path, small_disk: Path) -
     assert remains(environments) == []
     (small_disk / "filler").unlink()
     assert missing_files(making.hydrate(home=small_disk)) == []
+
+
+def test_gc_makes_room_where_there_is_none(tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    making = Making(tmp_path)
+    making.write_artifacts()
+    prefix = making.hydrate(home=small_disk)
+    os.utime(prefix / RECEIPT, (1000, 1000))
+    fill(small_disk / "filler")
+    monkeypatch.setenv("ENVLOCK_HOME", str(small_disk))
+    small_disk.chmod(0o755)
+    swept = collect(limits_of(), delete=True)
+    assert [each.path for each in swept.going] == [str(prefix)]
+    status = os.statvfs(small_disk)
+    assert status.f_bavail * status.f_frsize >= swept.frees > 0
+    assert remains(small_disk / "environments") == []

@@ -251,7 +251,7 @@ _KEPT = {
     "project": "by projects",
     "unread-project": "by projects that cannot be read",
     "recent-run": "by recent runs",
-    "owner": "because another user owns them",
+    "cannot-delete": "because they cannot be deleted",
 }
 
 

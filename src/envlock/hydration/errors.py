@@ -67,7 +67,7 @@ class DiskFull(HydrateError):
 
     code = "disk-full"
     message = "no space is left for the environment"
-    hint = "make room there, or set ENVLOCK_HOME to a folder on a larger disk"
+    hint = "make room with `envlock env gc --packages --delete`, or set ENVLOCK_HOME to a folder on a larger disk"
 
     def __init__(self, path: Path, *, needed: int | None, available: int | None, details: tuple[str, ...] = ()) -> None:
         facts = []

@@ -78,11 +78,17 @@ def test_an_interpreter_stays_with_the_environments_made_from_it() -> None:
     put("pythons/cpython-3.11.2-linux-x86_64-gnu/bin/python3.11")
     for each in (home() / "pythons").glob("**/"):
         os.utime(each, (1000, 1000))
+    link = home() / "pythons" / "cpython-3.11-linux-x86_64-gnu"
+    link.symlink_to("cpython-3.11.2-linux-x86_64-gnu")
+    os.utime(link, (1000, 1000), follow_symlinks=False)
     assert going(swept()) == {
         f"pythons/{UNNEEDED}": "interpreter",
         "pythons/cpython-3.11.2-linux-x86_64-gnu": "interpreter",
+        "pythons/cpython-3.11-linux-x86_64-gnu": "interpreter",
     }
+    assert [each.name for each in (home() / "pythons").iterdir()] == [NEEDED]
     assert used.exists()
+    assert list((home() / "environments" / ".stages").iterdir()) == []
 
 
 def test_an_interpreter_that_runs_stays() -> None:

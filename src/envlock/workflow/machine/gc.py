@@ -25,10 +25,10 @@ from envlock.trust import make_folder
 from envlock.words import byte_size
 from envlock.workflow.machine.environments import ENVIRONMENTS, Environments, find_environments
 from envlock.workflow.machine.gc_values import (
+    BY_FAULT,
     BY_KERNEL,
     BY_MAKER,
     BY_NAME,
-    BY_OWNER,
     BY_PROJECT,
     BY_RUN,
     BY_UNREAD,
@@ -39,7 +39,7 @@ from envlock.workflow.machine.gc_values import (
     Limits,
     Sweep,
 )
-from envlock.workflow.machine.needs import KERNEL, NAME, PROJECT, UNREAD, used_by_processes
+from envlock.workflow.machine.needs import KERNEL, NAME, PROJECT, UNREAD, is_held, used_by_processes
 from envlock.workflow.machine.sizes import FOLDER as SIZES
 from envlock.workflow.machine.sizes import forget, freed, walk_all
 from metaflow_extensions.envlock.plugins.node import stage
@@ -95,6 +95,8 @@ class _Gc:
         self.reporter = reporter
         self.now = time.time()
         self.notes: list[str] = []
+        self.entered: set[str] = set()
+        """What processes entered after this began, though envlock did not start them."""
 
     def run(self, *, delete: bool) -> Sweep:
         kept, doomed, walked = self.choose()
@@ -133,7 +135,7 @@ class _Gc:
             self.limit(kept, doomed, walked, self.limits.size)
         for path in [path for path in doomed if walked[path].locked]:
             del doomed[path]
-            kept[path] = BY_OWNER
+            kept[path] = BY_FAULT
         return kept, doomed, walked
 
     @contextmanager
@@ -162,7 +164,8 @@ class _Gc:
         environments = [each for each in going if each.kind in {ENVIRONMENT, LEFTOVER}]
         rest = [each for each in going if each not in environments]
         gone = [each for each in environments if self.delete(each)]
-        used = {each.path: IN_USE for each in environments if each not in gone and each.kind == ENVIRONMENT}
+        left = [each.path for each in environments if each not in gone and each.kind == ENVIRONMENT]
+        used = {path: IN_USE if self.is_used_now(path) else BY_FAULT for path in left}
         if rest:
             from envlock.workflow.machine.rest_of_home import delete
 
@@ -245,10 +248,16 @@ class _Gc:
                 stage.remove_dead(os.path.dirname(each.path))
             return not os.path.lexists(each.path)
         name = os.path.basename(each.path)
-        if name in used_by_processes(thorough=True) or not evict(self.found.home, f"{ENVIRONMENTS}/{name}"):
+        if name in used_by_processes(thorough=True):
+            self.entered.add(each.path)
+            return False
+        if not evict(self.found.home, f"{ENVIRONMENTS}/{name}"):
             return False
         forget(each.path)
         return True
+
+    def is_used_now(self, path: str) -> bool:
+        return path in self.entered or is_held(path) or _is_being_made(path)
 
     def sweep_notes(self) -> None:
         """Remove what is noted of prefixes that are gone, and of projects that were deleted and have none here."""

@@ -18,11 +18,11 @@ ENVIRONMENT, INTERPRETER, PACKAGE, BUILD, MEMO, LEFTOVER = (
     *("environment", "interpreter", "package", "build", "memo", "leftover"),
 )
 KINDS = (ENVIRONMENT, INTERPRETER, PACKAGE, BUILD, MEMO, LEFTOVER)
-IN_USE, BY_NAME, BY_KERNEL, BY_PROJECT, BY_UNREAD, BY_RUN, BY_OWNER, BY_MAKER = (
-    *("in-use", "name", "kernel", "project", "unread-project", "recent-run", "owner", "being-made"),
+IN_USE, BY_NAME, BY_KERNEL, BY_PROJECT, BY_UNREAD, BY_RUN, BY_FAULT, BY_MAKER = (
+    *("in-use", "name", "kernel", "project", "unread-project", "recent-run", "cannot-delete", "being-made"),
 )
 """Why an environment stays: a process is in it; a local name, a kernel, a project needs it; a project that cannot be
-read may need it; it was used recently; it is another user's; it is being made."""
+read may need it; it was used recently; it cannot be deleted, as when it is another user's; it is being made."""
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(k|m|g|t)?(i)?b?\Z", re.IGNORECASE)
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 

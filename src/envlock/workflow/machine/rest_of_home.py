@@ -148,20 +148,14 @@ def delete(home: str, each: Going) -> bool:
 
 def _take_away(home: str, path: str, label: str) -> bool:
     """Remove a file or a folder at once: renamed to where the next builder or gc sweeps what a kill leaves."""
-    stages = os.path.join(home, "environments", stage.STAGES)
+    place = os.path.join(home, "environments", label)
     try:
         handle = claim(path) if not os.path.islink(path) else None
     except InUse:
         return False
     try:
-        make_folder(stages, home)
-        with stage.holding(os.path.join(stages, f"{label}.lock"), stage.raise_busy):
-            aside = os.path.join(stages, f"{label}.{os.urandom(4).hex()}")
-            os.mkdir(aside)
-            try:
-                os.rename(path, os.path.join(aside, "old"))
-            finally:
-                stage.remove(aside)
+        make_folder(os.path.join(home, "environments", stage.STAGES), home)
+        stage.set_aside(path, place)
         with suppress(OSError):
             os.rmdir(os.path.dirname(path))  # of packages by the beginning of their hash, if it is empty now
     except (stage.Busy, OSError):

@@ -108,12 +108,23 @@ def make_once(
 
 def discard(place: str) -> None:
     """Remove what is at a place, all at once. Raises Busy if somebody is making it, and OSError."""
+    set_aside(place, place)
+
+
+def set_aside(path: str, place: str) -> None:
+    """Remove a file or a folder at once, as `discard` does what is at a `place`: a kill leaves it in a stage of that.
+
+    Makes no folder: on a disk that is full there would be no room for one. Raises Busy, and OSError.
+    """
     stages = os.path.join(os.path.dirname(place), STAGES)
     with holding(lock_of(place), raise_busy):
+        if os.path.islink(path) or not os.path.isdir(path):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            return
         stage = os.path.join(stages, "%s.%s" % (os.path.basename(place), os.urandom(4).hex()))
-        os.mkdir(stage)
         try:
-            _set_aside(place, os.path.join(stage, "old"))
+            _set_aside(path, stage)
         finally:
             remove(stage)
 
