@@ -36,7 +36,7 @@ from tests.hydration.conda_making import CondaMaking, wheels
 from tests.remote.kits import conda_plan
 from tests.support import wait_until
 
-BUDGET = 1_000_000
+BUDGET = 1_050_000
 """Bytes of the kernel."""
 
 

@@ -18,8 +18,8 @@ OUTSIDE = ("packaging", "tomli", "tomli_w")
 """The packages of others that envlock's modules import, all of their Python."""
 MODULES = {
     "": (
-        "__init__ activation addresses credentials errors files interpreters places redaction reporter trust "
-        "uv_command words"
+        "__init__ activation addresses credentials errors files interpreters places redaction reporter revisions "
+        "settings_files trust uv_command values words"
     ),
     "cache": "__init__ errors layout plans",
     "conda": "__init__ channels client errors event_loop install match_specs records solve_request",
