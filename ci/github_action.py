@@ -99,13 +99,19 @@ def _event() -> dict[str, Any]:
 # Programs.
 
 
-def _run(command: Sequence[str], folder: Path, more: Mapping[str, str] | None = None) -> Any:
-    """A program with its output; it does not get the token."""
+def _run(command: Sequence[str], folder: Path, *settings: tuple[str, str]) -> Any:
+    """A program with its output; `settings` are more settings of git for it. It does not get the token."""
     variables = {name: value for name, value in os.environ.items() if name != "INPUT_TOKEN"}
+    checkout = Path(_variable("GITHUB_WORKSPACE", ".")).resolve()  # another user's, where the job is in a container
+    given = variables.get("GIT_CONFIG_COUNT", "")
+    first = int(given) if given.isdecimal() else 0
+    all_settings = (("safe.directory", str(checkout)), *settings)
+    for number, (key, value) in enumerate(all_settings, start=first):
+        variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return subprocess.run(
         command,
         cwd=folder,
-        env={**variables, **(more or {})},
+        env={**variables, "GIT_CONFIG_COUNT": str(first + len(all_settings)), "GIT_TERMINAL_PROMPT": "0"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -124,8 +130,9 @@ def _installed(requirement: str) -> str:
     place = Path(_variable("RUNNER_TEMP", "/tmp"), f"envlock-{secrets.token_hex(8)}")  # noqa: S108  GitHub sets the first
     python = str(place / "bin" / "python")
     what = requirement or str(Path(__file__).resolve().parent.parent)
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--", what]
-    for command in ([sys.executable, "-m", "venv", str(place)], install):
+    # `-I`: with `-m` alone, modules of the working folder, which is the pull request's, would come first.
+    install = [python, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--", what]
+    for command in ([sys.executable, "-I", "-m", "venv", str(place)], install):
         done = _run(command, Path.cwd())
         if done.returncode:
             _log(done.stdout, done.stderr)
@@ -134,10 +141,8 @@ def _installed(requirement: str) -> str:
     return str(place / "bin" / "envlock")
 
 
-def _git(folder: Path, *arguments: str, more: Mapping[str, str] | None = None) -> Any:
-    checkout = Path(_variable("GITHUB_WORKSPACE", ".")).resolve()  # another user's, where the job is in a container
-    command = ["git", "-c", f"safe.directory={checkout}", "-c", "core.fsmonitor=false", *arguments]
-    return _run(command, folder, {"GIT_TERMINAL_PROMPT": "0", **(more or {})})
+def _git(folder: Path, *arguments: str, settings: tuple[tuple[str, str], ...] = ()) -> Any:
+    return _run(["git", "-c", "core.fsmonitor=false", *arguments], folder, *settings)
 
 
 def _commit_of(folder: Path, name: str) -> str:
@@ -212,12 +217,8 @@ def _fetched(folder: Path, *arguments: str) -> str:
     if done.returncode and token:
         login = base64.b64encode(f"x-access-token:{token}".encode()).decode()
         server = _variable("GITHUB_SERVER_URL", "https://github.com")
-        settings = {
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader",
-            "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {login}",
-        }
-        done = _git(folder, *command, more=settings)
+        setting = (f"http.{server}/.extraheader", f"AUTHORIZATION: basic {login}")
+        done = _git(folder, *command, settings=(setting,))
     return str(done.stderr).strip() if done.returncode else ""
 
 

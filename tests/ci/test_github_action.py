@@ -354,6 +354,28 @@ def test_what_people_write_is_no_command(runner: Runner, host: CodeHost, tmp_pat
     assert not list(tmp_path.rglob("pwned"))
 
 
+def test_no_module_of_a_pull_request_is_run(runner: Runner, tmp_path: Path) -> None:
+    event = runner.request("words")
+    for name in ("json", "venv", "pip", "ensurepip", "urllib"):
+        (runner.workspace / f"{name}.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')")
+    runner.inputs["from"] = "not-there==0"
+    runner.variables["PIP_NO_INDEX"] = "1"
+    result = runner.run(event, status=2)
+    assert result.commands == ["error title=envlock"]
+    assert "No matching distribution" in result.log
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_checkout_of_another_user_is_read(runner: Runner, host: CodeHost) -> None:
+    event = runner.request("upgrade")
+    for path in (runner.workspace, *runner.workspace.rglob("*")):
+        os.chown(path, 65534, 65534)
+    result = runner.run(event)
+    assert result.commands == []
+    assert "alpha" in host.comments[0]["body"]
+
+
 def test_the_token_is_not_given_to_programs(runner: Runner, tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -83,8 +84,10 @@ class Runner:
         parent = TEMPLATE[chosen["extends"]]
         programs = self.folder / "programs"
         programs.mkdir(exist_ok=True)
-        (programs / "pip").write_text(f'#!/bin/sh\necho "$@" > "{self.folder}/installed"\n')
-        (programs / "pip").chmod(0o755)
+        python = programs / "python"  # which does not install, but notes what it would
+        note = f'case "$3" in pip) echo "$@" > "{self.folder}/installed"; exit;; esac'
+        python.write_text(f'#!/bin/sh\n{note}\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
         variables = {name: value["value"] for name, value in TEMPLATE["variables"].items()}
         done = subprocess.run(
             ["bash"],
@@ -157,6 +160,16 @@ def test_what_changes_is_a_comment_that_is_updated_in_place(runner: Runner, host
     host.comments.clear()
     runner.run("envlock-diff", base="upgrade")
     assert host.comments == []
+
+
+def test_no_module_of_a_merge_request_is_run(runner: Runner, tmp_path: Path) -> None:
+    runner.clone("upgrade")
+    for folder in (runner.checkout, runner.checkout / "my flows"):
+        for name in ("json", "hashlib", "pip", "urllib"):
+            (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')")
+    runner.run("envlock-check")
+    runner.run("envlock-diff")
+    assert not (tmp_path / "pwned").exists()
 
 
 def test_without_a_token_the_artifact_is_left(runner: Runner, host: CodeHost) -> None:
