@@ -396,8 +396,9 @@ def isolation(home: Path, uv_cache: Path) -> Iterator[None]:
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
     """The folder and what is below it cannot be changed, for root neither."""
+    every = [folder, *(path for path in folder.rglob("*") if not path.is_symlink())]
     if os.geteuid() != 0:
-        folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+        folders = [path for path in every if path.is_dir()]
         for path in folders:
             path.chmod(0o555)
         try:
@@ -408,7 +409,7 @@ def read_only(folder: Path) -> Iterator[None]:
         return
     if shutil.which("chattr") is None:
         pytest.skip("nothing can be made read-only for root here: there is no chattr")
-    done = subprocess.run(["chattr", "-R", "+i", folder], capture_output=True, text=True, check=False)
+    done = subprocess.run(["chattr", "+i", *every], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.skip(f"nothing can be made read-only for root here: {done.stderr.strip()}")
     try:
@@ -417,4 +418,4 @@ def read_only(folder: Path) -> Iterator[None]:
         assert caught.value.errno in {errno.EPERM, errno.EACCES}
         yield
     finally:
-        subprocess.run(["chattr", "-R", "-i", folder], check=True)
+        subprocess.run(["chattr", "-i", *every], check=True)

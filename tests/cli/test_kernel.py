@@ -28,7 +28,7 @@ from tests.index import Index
 from tests.index.catalogue import CATALOGUE
 from tests.index.recipe import Release
 from tests.notebooks import opened
-from tests.support import files_holding, isolation, run_envlock
+from tests.support import files_holding, isolation, read_only, run_envlock
 
 LAUNCHER = """
 import json, os, sys
@@ -325,17 +325,25 @@ def test_a_folder_of_jupyter_that_cannot_be_written_is_said_before_anything_is_r
     (tmp_path / "file").write_text("")
     ran = envlock("kernel", "install", "base", check=5, env={"JUPYTER_DATA_DIR": str(tmp_path / "file")})
     assert "error[jupyter-folder-unusable]" in ran.stderr
-    if os.geteuid() != 0:
-        (tmp_path / "closed").mkdir(mode=0o500)
-        ran = envlock("kernel", "install", "base", check=5, env={"JUPYTER_DATA_DIR": str(tmp_path / "closed")})
-        assert "you may not write into" in ran.stderr
     assert not (home() / "kernels").exists()
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    with read_only(closed):
+        ran = envlock("kernel", "install", "base", check=5, env={"JUPYTER_DATA_DIR": str(closed)})
+        assert f"you may not write into {closed}" in ran.stderr
 
 
 def test_a_home_that_cannot_be_written_is_said(demo: ProjectFolder, envlock: Envlock) -> None:
-    home().mkdir(mode=0o700, parents=True)
-    (home() / "kernels").write_text("")
-    assert "error[home-unusable]" in envlock("kernel", "install", "base", check=5).stderr
+    (home() / "kernels").mkdir(mode=0o700, parents=True)
+    home().chmod(0o700)
+    with read_only(home() / "kernels"):
+        assert "error[home-unusable]" in envlock("kernel", "install", "base", check=5).stderr
+        assert envlock("kernel", "list", "--json").json["kernels"] == []
+    assert not (Path(os.environ["XDG_DATA_HOME"]) / "jupyter").exists()
+    envlock("kernel", "install", "base")
+    with read_only(home() / "kernels"):
+        assert "error[home-unusable]" in envlock("kernel", "remove", "base", check=5).stderr
+    assert envlock("kernel", "list").stdout
 
 
 def test_locked_packages_that_contradict_ipykernel_stay_and_the_error_names_them(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from envlock.places import home
 from tests.conftest import Envlock, ProjectFolder
 from tests.hydration.making import SERIES
 from tests.index import Index
-from tests.support import isolation, run_envlock
+from tests.support import isolation, read_only, run_envlock
 
 
 def write(project: ProjectFolder, alpha: str = "1.1", *, others: str = "") -> None:
@@ -162,15 +161,17 @@ def test_only_names_of_the_project_are_touched(
     assert "nothing here follows this project" in envlock("sync", cwd=locked_twice[0]).stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_home_that_cannot_be_written_is_said_for_each_name(
     demo: ProjectFolder, locked_twice: tuple[Path, Path], envlock: Envlock
 ) -> None:
     envlock("create", "--env", "base", "--name", "mine")
     upgrade(demo, locked_twice)
-    (home() / "named").chmod(0o500)
-    (failed,) = envlock("sync", "--json", check=1).json["names"]
-    assert failed["error"]["code"] == "home-unusable"
+    with read_only(home() / "named"):
+        (failed,) = envlock("sync", "--json", check=1).json["names"]
+        assert failed["error"]["code"] == "home-unusable"
+        assert failed["after"] == failed["before"] == str((home() / "named" / "mine").readlink())
+    (updated,) = envlock("sync", "--json").json["names"]
+    assert updated["state"] == "updated"
 
 
 def test_a_link_in_the_project_is_only_for_its_own_environments(demo: ProjectFolder, envlock: Envlock) -> None:
