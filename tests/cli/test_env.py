@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from envlock.cli.env import environments_document, sweep_document, sweep_lines
+from envlock.in_use import note_of
 from envlock.model.arch import host_arch
 from envlock.places import home
+from envlock.workflow.machine import environments, gc
 from envlock.workflow.machine.environments import find_environments, with_sizes
 from envlock.workflow.machine.gc import collect
 from envlock.workflow.machine.gc_values import limits_of
 from tests.conftest import Envlock, ProjectFolder
 from tests.hydration.making import SERIES
-from tests.support import read_only
+from tests.support import ENVLOCK, read_only
 from tests.workflow.machine.homes import MadeUpProject, make_prefix, name_of
 
 
@@ -166,3 +169,43 @@ def test_in_a_home_of_a_group_what_one_may_not_delete_stays(
     assert sorted(going) == [mine.name, shared.name]
     assert kept == [[closed.name, "cannot-delete"]]
     assert closed.exists()
+
+
+@pytest.mark.parametrize("command", ["run", "shell"])
+def test_what_run_and_shell_started_is_in_use(
+    project: ProjectFolder, envlock: Envlock, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    project.write_env("alpha==1.1", python=SERIES, archs=[host_arch()])
+    envlock("lock")
+    prefix = envlock("path").stdout.strip()
+    # Only what they hold is to count here, not what is seen of their processes.
+    monkeypatch.setattr(environments, "used_by_processes", lambda *, thorough: frozenset())
+    monkeypatch.setattr(gc, "used_by_processes", lambda *, thorough: frozenset())
+    arguments = ("run", "--", "/bin/sh") if command == "run" else ("shell",)
+    running = subprocess.Popen(
+        [ENVLOCK, *arguments],
+        cwd=project.folder,
+        env={**os.environ, "SHELL": "/bin/sh"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdin is not None
+    assert running.stdout is not None
+    running.stdin.write("cd /; echo here\n")
+    running.stdin.flush()
+    assert running.stdout.readline() == "here\n"
+    os.utime(note_of(prefix), (1000, 1000))
+    limits = limits_of(keep="0", size="0")
+    assert [reason for _, reason in collect(limits, delete=True).kept] == ["in-use"]
+    running.communicate()
+    assert [each.path for each in collect(limits, delete=True).going] == [prefix]
+
+
+def test_without_a_home_the_commands_say_so(envlock: Envlock, tmp_path: Path) -> None:
+    nowhere = {"ENVLOCK_HOME": "~nobody-of-this-name/envlock"}
+    for command in (("env", "ls"), ("env", "gc")):
+        assert "error[no-home]" in envlock(*command, cwd=tmp_path, env=nowhere, check=2).stderr
+    findings = json.loads(envlock("doctor", "--json", cwd=tmp_path, env=nowhere, check=1).stdout)["findings"]
+    (of_home,) = (each for each in findings if each["check"] == "home")
+    assert (of_home["state"], "no-home" in of_home["found"]) == ("error", True)

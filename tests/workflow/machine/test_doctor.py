@@ -74,7 +74,11 @@ def test_an_envlock_toml_that_cannot_be_read_is_a_finding_with_its_line(project:
 
 def test_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def look() -> list[Finding]:
-        return [each for each in examine(no_project, checks=machine_checks.CHECKS[4:5]) if each.check == "home"]
+        return [
+            each
+            for each in examine(no_project, checks=[each for each in machine_checks.CHECKS if each.name == "home"])
+            if each.check == "home"
+        ]
 
     (found,) = look()
     assert (found.looked_at, found.state) == (str(home()), OK)
@@ -103,6 +107,26 @@ def test_the_disk_of_the_home_is_nearly_full(monkeypatch: pytest.MonkeyPatch) ->
     found = {each.check: each for each in machine_checks.home_folder(NOWHERE)}
     assert found["space"].state == WARNING
     assert found["space"].repair.startswith("envlock env gc")
+
+
+def test_settings_files_and_variables_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = "s3://bucket/s3cret"
+    monkeypatch.setenv("ENVLOCK_CACHE", secret)
+    monkeypatch.setenv("ENVLOCK_CACHEE", "x")
+    named, misspelt = machine_checks.settings(NOWHERE)
+    assert "ENVLOCK_CACHE" in named.found
+    assert "s3cret" not in str(named)
+    assert (misspelt.looked_at, misspelt.state, misspelt.repair) == (
+        "ENVLOCK_CACHEE",
+        WARNING,
+        "export ENVLOCK_CACHE=...",
+    )
+    monkeypatch.setenv("ENVLOCK_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").write_text("[envlock]\nchache = 1\n")
+    checks = [each for each in machine_checks.CHECKS if each.name == "settings"]
+    found = examine(no_project, checks=checks)[-1]
+    assert (found.check, found.state) == ("settings", ERROR)
+    assert "config.toml:2" in found.meaning
 
 
 def test_uv_and_the_disk_of_its_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

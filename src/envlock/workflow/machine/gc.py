@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 _GRACE = 60.0
 """How long what was used stays for sure, in seconds: a program takes its lock a moment after it was prepared."""
 _OLD_NOTE = 3600.0
+_YOUNG = 1.0
+"""How long what was seen of all processes is believed, in seconds: looking takes up to a tenth of that."""
 
 
 def collect(limits: Limits, *, delete: bool = False, reporter: Reporter | None = None) -> Sweep:
@@ -95,6 +97,8 @@ class _Gc:
         self.reporter = reporter
         self.now = time.time()
         self.notes: list[str] = []
+        self.running: frozenset[str] = frozenset()
+        self.looked = -_YOUNG
         self.entered: set[str] = set()
         """What processes entered after this began, though envlock did not start them."""
 
@@ -248,7 +252,9 @@ class _Gc:
                 stage.remove_dead(os.path.dirname(each.path))
             return not os.path.lexists(each.path)
         name = os.path.basename(each.path)
-        if name in used_by_processes(thorough=True):
+        if time.monotonic() - self.looked > _YOUNG:
+            self.running, self.looked = used_by_processes(thorough=True), time.monotonic()
+        if name in self.running:
             self.entered.add(each.path)
             return False
         if not evict(self.found.home, f"{ENVIRONMENTS}/{name}"):

@@ -46,6 +46,23 @@ def python(_: Given) -> Iterator[Finding]:
         yield Finding("python", place, found)
 
 
+def settings(given: Given) -> Iterator[Finding]:
+    """The settings files of the machine and the user, and the variables of envlock: their names, not what they say."""
+    from envlock.config.layers import without_project
+    from envlock.settings_files import misspelt, settings_files
+
+    if given.project is None:
+        without_project()  # raises what is wrong with them; where there is a project, reading it has
+    files = [path for _, path in settings_files() if os.path.exists(path)]
+    variables = sorted(name for name in os.environ if name.startswith("ENVLOCK_"))
+    looked_at = listed([path for _, path in settings_files()]) if settings_files() else "no settings file"
+    yield Finding("settings", looked_at, listed([*files, *variables]) if files or variables else "none")
+    for name, right in misspelt(os.environ):
+        yield Finding(
+            "settings", name, "envlock has no such variable", WARNING, "it has no effect", f"export {right}=..."
+        )
+
+
 def interpreters(given: Given) -> Iterator[Finding]:
     """The CPythons from which environments can be made, and those that locks ask for."""
     from envlock.interpreters import VARIABLE, NoInterpreter, find_interpreter, machine_series, only_chosen
@@ -53,7 +70,8 @@ def interpreters(given: Given) -> Iterator[Finding]:
     here: dict[str, str] = {}
     for series in machine_series():
         with suppress(NoInterpreter):
-            here[series] = find_interpreter(series, lambda _: True).version
+            interpreter = find_interpreter(series, lambda _: True)
+            here[series] = f"{interpreter.version} ({interpreter.path})"
     looked_at = f"CPython on PATH, of pyenv, of uv, in {VARIABLE}" if not only_chosen() else f"CPython in {VARIABLE}"
     found = listed(here.values()) if here else "none"
     missing = sorted(_series_of_locks(given) - here.keys(), key=lambda each: int(each.partition(".")[2]))
@@ -320,6 +338,7 @@ def git(_: Given) -> Iterator[Finding]:
 
 CHECKS = (
     Check("python", "the Python that runs envlock", python),
+    Check("settings", "settings files and variables", settings),
     Check("interpreters", "CPythons of this machine", interpreters),
     Check("uv", "uv", uv),
     Check("git", "git", git),
