@@ -223,6 +223,14 @@ def test_a_fault_that_other_places_have_too_has_the_same_code(text: str, code: s
     assert (error.code, lines(error)[0]) == (code, ("environment.yml", line))
 
 
+def test_a_value_that_conda_cannot_quote_is_told(tmp_path: Path) -> None:
+    read(tmp_path, 'dependencies: []\nvariables:\n  A: "it is"\n  B: "it\'s"\n')
+    (environment,) = load_project(tmp_path / "envlock.toml").named
+    ((said, key),) = environment.notes
+    assert "`B`" in said
+    assert load_project(tmp_path / "envlock.toml").locate(key).line == 4
+
+
 def test_a_key_that_is_there_twice_names_both_lines(tmp_path: Path) -> None:
     error = refused(tmp_path, "dependencies: []\nvariables:\n  A: x\n  B: x\n  A: y\n")
     assert lines(error)[:2] == [("environment.yml", 3), ("environment.yml", 5)]

@@ -269,6 +269,9 @@ class _Reading:
         if value.is_plain and _as_conda_says(value.text) != value.text:
             hint = f'write it with quotes: `{key.text}: "{shown(value.text)}"`'
             raise self.fault("conda would change this value, which is not a text for YAML", value.line, hint=hint)
+        if "'" in value.text:
+            said = f"`{shown(key.text)}` has a `'`, which conda's own `activate` does not quote: enter with envlock"
+            self.note(said, value.line)
         self.add(variables=((key.text, value.text, self.file.line(key.line)),))
 
     def archs_of(self, line: int) -> set[Arch]:
