@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -585,6 +588,52 @@ def test_a_wheel_at_a_path_is_imported_with_its_bytes(
     assert (package.sha256, package.source.kind) == (wheel.sha256, "wheel")
     assert package.source.path == f"dist/{wheel.filename}"
     assert is_fresh(project)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_kill_at_any_write_leaves_what_was_there_or_all(project: ProjectFolder, index: Index, is_there: bool) -> None:
+    wheel = index.artifact("lam-1.0-py3-none-any.whl")
+    (project.folder / wheel.filename).write_bytes(wheel.data)
+    path = project.folder / "pylock.toml"
+    path.write_text(
+        'lock-version = "1.0"\ncreated-by = "x"\n[[packages]]\nname = "lam"\nversion = "1.0"\n'
+        f'wheels = [{{name = "{wheel.filename}", path = "{wheel.filename}", hashes = {{sha256 = "{wheel.sha256}"}}}}]\n'
+    )
+    project.write("# mine\n", archs=["linux-64", "osx-arm64"])
+    text = project.config.read_text()
+    for number in range(20):
+        shutil.rmtree(project.lock_folder, ignore_errors=True)
+        project.config.write_text(text)
+        if not is_there:
+            project.config.unlink()
+        child = os.fork()
+        if not child:
+            kill_at(number)
+            imported(project, path, python="3.12")
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if project.config.exists() and project.config.read_text() != text:
+            assert is_fresh(project)
+        else:
+            assert project.config.exists() == is_there
+        if not status:
+            break
+        imported(project, path, python="3.12", is_forced=True)
+        assert is_fresh(project), "what was left is in nobody's way"
+    assert number >= 3, "a lock for each arch, the attributes, envlock.toml"
+
+
+def kill_at(number: int) -> None:
+    """End this process where it would put a file into its place for the time after `number` others."""
+    left, put_at = [number], Path.replace
+
+    def put(self: Path, target: Path) -> Path:
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        return put_at(self, target)
+
+    Path.replace = put  # type: ignore[assignment,method-assign]
 
 
 @pytest.mark.parametrize("kind", ["poetry", "pdm"])
