@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import subprocess
 
 _MOST_LINKS = 40
+_CAT_FILE = ("git", "-c", "core.fsmonitor=false", "cat-file", "--batch")
 _SUBMODULE = 0o160000
 _COMMIT = "commit "
 """Stands before the object of a submodule, which the repository itself does not have."""
@@ -210,7 +211,7 @@ class Objects:
         assert process.stdout is not None
         words = process.stdout.readline().split()
         if not words:
-            raise NotARepository(revision=name.partition("^{")[0], reason=self._reason())
+            raise NotARepository(revision=name.partition("^{")[0], reason=self._reason(name))
         if len(words) != 3 or words[1] == b"missing" or not words[2].isdigit():  # `missing`, or `ambiguous`
             return None
         size = int(words[2])
@@ -252,25 +253,26 @@ class Objects:
         atexit.register(_end_all)
         try:
             return subprocess.Popen(
-                ["git", "-c", "core.fsmonitor=false", "cat-file", "--batch"],
+                _CAT_FILE,
                 cwd=self.top,
                 env=_variables(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
             )
         except FileNotFoundError:
             raise NotARepository(revision=name.partition("^{")[0], reason="there is no `git` on PATH") from None
 
-    def _reason(self) -> str:
-        """Why git ended, in its own words."""
-        process, self._process = self._process, None
-        if self in _OPEN:
-            _OPEN.remove(self)
-        assert process is not None
-        said = process.communicate()[1].decode("utf-8", "replace")
-        first = next((line.strip() for line in said.splitlines() if line.strip()), "git ended")
-        return first.removeprefix("fatal: ")
+    def _reason(self, name: str) -> str:
+        """Why git ended when it was asked for an object, in its own words: it is asked once more, to hear them."""
+        import subprocess
+
+        self.end()
+        done = subprocess.run(
+            _CAT_FILE, cwd=self.top, env=_variables(), input=os.fsencode(name), capture_output=True, check=False
+        )
+        said = done.stderr.decode("utf-8", "replace").splitlines()
+        return next((line.strip().removeprefix("fatal: ") for line in said if line.strip()), "git ended")
 
 
 _OPEN: list[Objects] = []

@@ -8,11 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from envlock.__main__ import main
+from envlock.cli import completion
 from envlock.cli.diff import LONGEST, MARKER, as_markdown
 from envlock.config.read import load_project
-from envlock.workflow.diff import diff
+from envlock.lockfile.changes import ArchChanges, PackageChange, RequirementChange
+from envlock.model.arch import LINUX_64
+from envlock.workflow.diff import Asked, Diff, EnvironmentDiff, diff
+from envlock.workflow.references import LockFile, Referred
 from tests.build.repositories import commit
 from tests.workflow.test_diff import locked
 
@@ -99,9 +106,18 @@ def test_json_has_every_arch_and_every_environment(told: Told) -> None:
     assert gone["after"] is None
 
 
+def test_a_shell_completes_revisions_and_names_at_a_revision(folder: Path) -> None:
+    assert completion.compared("ma") == ["main"]
+    assert completion.compared("main:o") == ["main:one"]
+    assert completion.compared("on") == ["one"]
+
+
 def test_more_than_two_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", "one", "two", "came"]) == 2
     assert "error[usage]" in capsys.readouterr().err
+
+
+HOSTILE = st.text(st.sampled_from("`|<>*_[]()\\@#!-=\n\r\t&~:/ ab1\u2028\u202e"), min_size=1, max_size=16)
 
 
 class TestMarkdown:
@@ -147,6 +163,23 @@ class TestMarkdown:
         outside = re.sub(r"`[^`\n]*`| -> ", "", text.removesuffix(f"{MARKER}\n"))
         assert "<img src=x>" in text
         assert not set(outside) & set("<>@")
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(HOSTILE, min_size=7, max_size=7))
+    def test_whatever_a_file_holds_is_shown_as_text(self, texts: list[str]) -> None:
+        """A Markdown reader with tables and HTML finds no markup but our own."""
+        name, package, old, new, limit, file, revision = texts
+        change = PackageChange("pypi", package, "upgraded", old, new, direct=True)
+        asked = Asked(RequirementChange(package, limit, new, package), file)
+        referred = Referred("one", name, [LockFile(LINUX_64, "", "1", "", bytes)])
+        other = Referred("one", name, [LockFile(LINUX_64, "", "2", "", bytes)])
+        each = EnvironmentDiff(name, referred, other, (ArchChanges(LINUX_64, (change,), 1),), (asked,))
+        tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(as_markdown(Diff(revision, "", (each,))))
+        inner = [child for token in tokens for child in token.children or ()]
+        assert {token.type for token in inner} <= {"text", "code_inline", "strong_open", "strong_close"}
+        assert [token.content.strip() for token in tokens if token.type == "html_block"] == [MARKER]
+        assert sum(token.type == "tr_open" for token in tokens) == 2
+        assert sum(token.type == "td_open" for token in tokens) == 4
 
     def test_many_packages_are_folded(self, folder: Path, told: Told) -> None:
         names = [f"p{number} 1.0" for number in range(40)]

@@ -351,6 +351,22 @@ class TestGit:
         git(tmp_path / "clone", "checkout", "-q", "HEAD", "--", "envlock.toml", "envlock.lock")
         assert list(told(compared(tmp_path / "clone", "HEAD~1"))) == list(SINCE_MAIN)
 
+    def test_what_git_says_is_told_where_it_cannot_read(
+        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        git(folder, "config", "uploadpack.allowFilter", "true")
+        git(tmp_path, "clone", "-q", "--filter=blob:none", "--no-checkout", f"file://{folder}", "clone")
+        git(folder, "stash", "-q", "-u")
+        (tmp_path / "clone/envlock.toml").write_bytes((folder / "envlock.toml").read_bytes())
+        git(tmp_path / "clone", "remote", "set-url", "origin", f"file://{tmp_path}/nowhere")
+        with pytest.raises(NotARepository) as caught:
+            compared(tmp_path / "clone")
+        assert "nowhere" in caught.value.message
+        monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+        with pytest.raises(NotARepository) as caught:
+            compared(folder)
+        assert "dubious ownership" in caught.value.message
+
     def test_no_hook_and_no_filter_runs(self, folder: Path) -> None:
         ran = folder / "ran"
         (folder / ".gitattributes").write_text("*.toml filter=evil diff=evil\n")
