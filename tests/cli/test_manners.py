@@ -45,6 +45,22 @@ def test_quiet_leaves_errors_and_the_status(folder: Path, capsys: pytest.Capture
     assert capsys.readouterr().err.startswith("error[no-config]: ")
 
 
+def test_quiet_leaves_what_the_exit_status_is_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "-q"]) == 1
+    assert "base" in capsys.readouterr().out
+    (folder / "envlock.toml").write_text("[envlock]\nmetaflow-requirements = false\n")
+    assert main(["check", "-q"]) == 0
+    assert main(["verify", "-q"]) == 0
+    assert main(["build", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+    flow = "from metaflow import FlowSpec, conda, step\nclass F(FlowSpec):\n    @conda(libraries=WHAT)\n    @step\n"
+    (folder / "f.py").write_text(
+        f"{flow}    def start(self): self.next(self.end)\n    @step\n    def end(self): pass\n"
+    )
+    assert main(["migrate", "--dry-run", "-q"]) == 1
+    assert "f.py:3" in capsys.readouterr().err
+
+
 def test_quiet_ends_with_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sys.stderr
     assert main(["-q", "add", "rich", "--env", "base"]) == 0

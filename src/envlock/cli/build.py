@@ -40,7 +40,7 @@ def build(line: CommandLine) -> int:
     - `envlock build`
     - `envlock build --env base --push`
     """
-    from envlock.cli.console import write, write_json
+    from envlock.cli.console import say, write, write_json
     from envlock.cli.progress import LiveReporter
     from envlock.workflow.build import build_wheels
 
@@ -58,7 +58,7 @@ def build(line: CommandLine) -> int:
         write_json(as_document(result, status))
         return status
     for text in as_lines(result):
-        write(one_line(text))
+        (write if status else say)(one_line(text))
     return status
 
 

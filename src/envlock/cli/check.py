@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from envlock import words
-from envlock.cli.command import CommandLine, Flag, Value, command
+from envlock.cli.command import QUIET, CommandLine, Flag, Value, command
 from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STAGED, STEPS, config_given, index_findings, selection
 from envlock.errors import one_line, printable
 
@@ -66,7 +66,8 @@ def check(line: CommandLine) -> int:
 
         write_json(as_document(result))
     elif style == "text":
-        sys.stdout.write(as_text(result))
+        if result.findings or not line.has(QUIET):
+            sys.stdout.write(as_text(result))
     else:
         from envlock.cli.check_formats import write_result
 

@@ -229,6 +229,11 @@ def _colours() -> _Colours:
     return {"color_system": None} if _manners.color == "never" else {}
 
 
+def write_reason(text: str) -> None:
+    """Write to stderr why the exit status is not 0, also with `--quiet`."""
+    (_manners.stderr or sys.stderr).write(f"{printable(text)}\n")
+
+
 def show_error(error: EnvlockError) -> None:
     """Show an error on stderr, also with `--quiet`: `error.render()`, with colour on a terminal."""
     quiet, real = sys.stderr, _manners.stderr or sys.stderr

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from envlock.cli.command import CommandLine, Flag, Value, command
 from envlock.cli.options import (
     ARCHS,
@@ -143,8 +141,11 @@ def lock(line: CommandLine) -> int:
     project = open_project(line)
     status = _lock(line, project)
     findings = index_findings(line, project)
-    for each in findings:
-        sys.stderr.write(f"{one_line(f'{each.verdict.words}: {each.repair}')}\n")
+    if findings:
+        from envlock.cli.console import write_reason
+
+        for each in findings:
+            write_reason(one_line(f"{each.verdict.words}: {each.repair}"))
     return max(status, *(each.exit_status for each in findings), 0)
 
 

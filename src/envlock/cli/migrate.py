@@ -85,10 +85,10 @@ def _print(migration: Migration, base: Path, *, applied: bool, written: bool) ->
     """What was done and what is left: on stdout if the decorators were deleted, beside a patch on stderr."""
     from rich.table import Table
 
-    from envlock.cli.console import console, write_err
-    from envlock.cli.console import write as write_out
+    from envlock.cli.console import console, write_err, write_reason
+    from envlock.cli.console import say as say_out
 
-    say = write_out if applied else write_err
+    say = say_out if applied else write_err
     if not migration.configs:
         say("nothing to migrate: no flow here has @conda, @pypi, @named_env or @sys_packages")
     for config in migration.configs:
@@ -114,10 +114,11 @@ def _print(migration: Migration, base: Path, *, applied: bool, written: bool) ->
             if left.stays == stays
         ]
         listed += _unread_lines(migration) if stays else ()
+        tell = write_reason if stays else write_err
         if listed:
-            write_err(f"\n{title}")
+            tell(f"\n{title}")
         for line in listed:
-            write_err(f"  {line}")
+            tell(f"  {line}")
     if todo := [*_next_lines(migration, base, applied=applied)]:
         write_err("\nnext:")
     for line in todo:

@@ -37,9 +37,9 @@ def sync(line: CommandLine) -> int:
     - `envlock sync base`
     - `envlock sync --dry-run --json`
     """
-    from envlock.cli.console import say, write_err, write_json
+    from envlock.cli.console import say, write_err, write_json, write_reason
     from envlock.cli.progress import LiveReporter
-    from envlock.errors import one_line, printable
+    from envlock.errors import one_line
     from envlock.workflow.machine.sync import sync as sync_names
 
     project = open_project(line)
@@ -56,7 +56,7 @@ def sync(line: CommandLine) -> int:
         say(one_line(text))
     for each in failed:
         assert each.error is not None
-        write_err(printable(f"\n{each.name}: {each.error.render()}"))
+        write_reason(f"\n{each.name}: {each.error.render()}")
     if not synced:
         write_err(
             "note: nothing here follows this project; `envlock create --name NAME` gives a name to an environment"

@@ -41,7 +41,7 @@ def verify(line: CommandLine) -> int:
     - `envlock verify`
     - `envlock verify --flow TrainFlow --step train`
     """
-    from envlock.cli.console import write, write_err, write_json
+    from envlock.cli.console import say, write, write_err, write_json
     from envlock.cli.progress import LiveReporter
     from envlock.workflow.verify import verify as verify_environments
 
@@ -54,7 +54,7 @@ def verify(line: CommandLine) -> int:
         return status
     for environment in result.damaged:
         write("\n".join(map(one_line, damage_lines(environment))))
-    write(one_line(summary(result)))
+    (write if status else say)(one_line(summary(result)))
     for note in _notes(result):
         write_err(one_line(note))
     return status
