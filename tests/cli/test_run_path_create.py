@@ -330,7 +330,7 @@ def test_a_name_whose_environment_is_gone_is_reported(envlock: Envlock) -> None:
     (prefix / ".envlock.json").unlink()
     ran = envlock("path", "--name", "n", check=5)
     assert "error[named-environment-gone]" in ran.stderr
-    assert "envlock create --name n --force" in ran.stderr
+    assert "hint: envlock sync n --config" in ran.stderr
     envlock("create", "--name", "n", "--force")
     assert envlock("run", "--name", "n", "--", "lam").stdout == "lam 1.0\n"
 

@@ -138,11 +138,14 @@ def test_a_name_that_cannot_follow_stays_and_the_others_follow(
     assert "error[no-such-name]" in envlock("sync", "jop", check=2).stderr
 
 
-def test_a_name_whose_prefix_is_gone_is_made_again(demo: ProjectFolder, envlock: Envlock) -> None:
+def test_a_name_whose_prefix_is_gone_is_made_again(demo: ProjectFolder, envlock: Envlock, tmp_path: Path) -> None:
     prefix = Path(envlock("create", "--env", "base", "--name", "jup").stdout.strip())
     shutil.rmtree(prefix)
-    assert "error[named-environment-gone]" in envlock("path", "--name", "jup", check=5).stderr
-    envlock("sync")
+    said = envlock("path", "--name", "jup", check=5).stderr
+    assert "error[named-environment-gone]" in said
+    command = said.splitlines()[-1].removeprefix("hint: ")
+    assert command == f"envlock sync jup --config {demo.config}"
+    envlock(*command.split()[1:], cwd=tmp_path)
     assert alpha_at(prefix) == "1.1"
     envlock("path", "--name", "jup")
 

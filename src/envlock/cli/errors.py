@@ -109,10 +109,10 @@ class NamedEnvironmentGone(HydrateError):
 
     code = "named-environment-gone"
     message = "the environment called `{name}` cannot be used: {reason}"
-    hint = "run `envlock create --name {name} --force` in its project, with the same --flow, --step or --env"
+    hint = "create it again: envlock create --name {name} --force, with what it was created from"
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name=name, reason=reason)
+    def __init__(self, name: str, reason: str, repair: str = "") -> None:
+        super().__init__(name=name, reason=reason, hint=repair or None)
 
 
 class NoSuchCommand(ConfigError):

@@ -124,12 +124,13 @@ def _named(wanted: Wanted) -> str:
     home()  # refuses a home that others may write: they would decide what runs here
     prefix = trusted(link.readlink())
     receipt = read_receipt(prefix)
+    origin = read_origin(Path(origin_file(wanted.name)))
+    repair = _command(wanted.name, origin) if origin is not None else ""
     if receipt is None:
-        raise NamedEnvironmentGone(wanted.name, f"{prefix} is missing or incomplete")
+        raise NamedEnvironmentGone(wanted.name, f"{prefix} is missing or incomplete", repair)
     version = version_of(Path(receipt.python))
     if version is None or version.split(".")[:2] != receipt.python_version.split(".")[:2]:
-        raise NamedEnvironmentGone(wanted.name, f"its interpreter {receipt.python} is {version or 'gone'}")
-    origin = read_origin(Path(origin_file(wanted.name)))
+        raise NamedEnvironmentGone(wanted.name, f"its interpreter {receipt.python} is {version or 'gone'}", repair)
     if origin is None:
         remember(("prefix", str(prefix)), str(prefix), _of_prefix(prefix), began=wanted.began)
     else:
@@ -152,5 +153,10 @@ def _compare(wanted: Wanted, origin: Origin, prefix: Path) -> None:
 
 
 def _warn_of_older(name: str, origin: Origin, why: str) -> None:
-    command = f"envlock sync {name} --config {shlex.quote(str(origin.config))}"
+    command = _command(name, origin)
     sys.stderr.write(printable(f"warning: `{name}` is outdated: {why}\n  to update it: {command}\n"))
+
+
+def _command(name: str, origin: Origin) -> str:
+    """The command that lets a name lead to what its project has locked now."""
+    return f"envlock sync {name} --config {shlex.quote(str(origin.config))}"
