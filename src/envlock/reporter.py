@@ -40,7 +40,7 @@ class Reporter:
 
 
 _show: Callable[[str], None] | None = None
-_last = 0
+_NUMBERS = iter(range(1, 1 << 60))
 
 
 def show_details(show: Callable[[str], None] | None) -> None:
@@ -62,8 +62,7 @@ class Detail:
             return
         from time import monotonic
 
-        global _last  # noqa: PLW0603
-        self._number = _last = _last + 1
+        self._number = next(_NUMBERS)  # which threads share
         self._began = monotonic()
         _show(f"[{self._number}] {what}")
 
@@ -84,22 +83,26 @@ class Detail:
         self._number = 0
 
 
-def _word(word: object) -> str:
-    r"""A word of a command, as a shell reads it; what is long, or has several lines, is a program, and is cut.
+def _line(command: Iterable[object]) -> str:
+    r"""A command as a shell reads it. Programs are cut: what follows `-c`, is long, or has several lines.
 
-    >>> _word("a b"), _word("import x\nx.main()")
-    ("'a b'", "'import x...'")
+    >>> _line(["python", "-c", "import x; x.main()", "a b"]), _line(["sh", "cd x\nls"])
+    ("python -c ... 'a b'", "sh 'cd x...'")
     """
     from shlex import quote
 
-    text = str(word)
-    first = text.split("\n", 1)[0]
-    return quote(text if text == first and len(text) <= _LONGEST else f"{first[:_LONGEST]}...")
+    words, before = [], ""
+    for word in map(str, command):
+        first = word.split("\n", 1)[0]
+        shown = word if word == first and len(word) <= _LONGEST else f"{first[:_LONGEST]}..."
+        words.append("..." if before == "-c" else quote(shown))
+        before = word
+    return " ".join(words)
 
 
 def running(command: Iterable[object]) -> Detail:
     """Say that a program runs, with its arguments. A secret that is no part of a URL must not be among them."""
-    return Detail(f"run {' '.join(map(_word, command))}" if _show is not None else "")
+    return Detail(f"run {_line(command)}" if _show is not None else "")
 
 
 def asking(method: str, url: str) -> Detail:

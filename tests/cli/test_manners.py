@@ -118,7 +118,7 @@ def test_no_bars_are_drawn_into_what_is_quiet_or_detailed(
 def test_details_are_numbered_and_without_credentials(capsys: pytest.CaptureFixture[str]) -> None:
     reporter.detail("nobody wants to know")
     reporter.asking("GET", "https://index.example/").ended(200)
-    before = reporter._last
+    number = next(reporter._NUMBERS) + 1
     try:
         console.print_as(verbose=True)
         first = reporter.asking("GET", "https://me:pw@index.example/simple/x?token=1")
@@ -127,7 +127,6 @@ def test_details_are_numbered_and_without_credentials(capsys: pytest.CaptureFixt
         first.ended(200)
     finally:
         console.print_as()
-    number = before + 1
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(" after ")[0] for line in lines] == [
         f"debug: [{number}] request GET https://index.example/simple/x",
