@@ -351,7 +351,7 @@ def test_variables_that_are_none_are_reported_of_the_environments_mirrors_too(
     written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written('channels = ["main-channel"]\n[env.base.conda]\nlibraries = { upper = "" }\n')
-    for mirror, code in (("https://${", "bad-variable"), ("https://${MIRROR}/x", "unset-variable"), ("x", "bad-")):
+    for mirror, code in (("https://${", "bad-channel"), ("https://${MIRROR}/x", "unset-variable"), ("x", "bad")):
         monkeypatch.setenv("ENVLOCK_CHANNEL_MIRRORS", f"main-channel={mirror}")
         assert refused(path).code.startswith(code)
 
