@@ -207,7 +207,11 @@ def broken(path: Path, data: bytes) -> Path:
 
 
 @pytest.mark.parametrize("ending", ["tar.gz", "tar.bz2", "tar.xz", "tar", "zip", "whl", "rar"])
-@pytest.mark.parametrize("data", [b"", b"<html>404</html>", gzip.compress(b"no tar"), os.urandom(2000)])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"<html>404</html>", gzip.compress(b"no tar"), os.urandom(2000)],
+    ids=["nothing", "a page", "no tar in it", "noise"],  # the same in each process that collects the tests
+)
 def test_what_is_no_archive_is_refused(tmp_path: Path, ending: str, data: bytes) -> None:
     if ending == "tar" and not data:
         return  # an empty archive, which holds no project
