@@ -183,7 +183,7 @@ def _lock(line: CommandLine, project: Project) -> int:
                 raise
             raise error.adding("the locks are written, but the alias is not given: run `envlock alias`") from None
     from envlock.cli.console import say, say_styled, write_err, write_json
-    from envlock.cli.lock_text import as_document, as_lines, behind_document, behind_text, git_add
+    from envlock.cli.lock_text import as_document, as_lines, behind_document, behind_text, git_add, is_settled
 
     if line.has(JSON):
         document = as_document(project, result, given.results)
@@ -205,8 +205,8 @@ def _lock(line: CommandLine, project: Project) -> int:
             say("\n".join(given_text(each, dry_run=dry_run) for each in given.results))
         for note in (*map(behind_text, given.behind), *aliases.left(result)):
             write_err(one_line(note))
-        command = git_add(project, also=_edited(new)) if result.changed and not dry_run else ""
-        if command and not line.has(STAGED):  # which says what to add itself
+        is_told = dry_run or line.has(STAGED) or is_settled(result)  # which say what to add themselves
+        if result.changed and not is_told and (command := git_add(project, also=_edited(new))):
             write_err(f"hint: {command}")
     return 0
 

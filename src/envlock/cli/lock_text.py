@@ -171,9 +171,11 @@ def _table(groups: Sequence[Group]) -> Iterator[Sequence[tuple[str, str]]]:
 
 
 def git_add(project: Project, *, also: Sequence[str] = ()) -> str:
-    """The command that lets git know the locks, from the working folder; empty outside of a repository."""
+    """The command that lets git know the locks, from the working folder; empty if they are in no repository."""
     folder = project.folder
-    if not any(os.path.lexists(each / ".git") for each in (folder, *folder.parents)):
+    if folder not in project.lock_folder.parents or not any(
+        os.path.lexists(each / ".git") for each in (folder, *folder.parents)
+    ):
         return ""
     from shlex import quote
 
