@@ -198,3 +198,17 @@ def test_a_link_in_the_project_is_only_for_its_own_environments(demo: ProjectFol
         f'{{"config": "{demo.config}", "flow": "", "step": "", "environment": "base"}}'
     )
     assert envlock("sync", "--json").json["names"] == []
+
+
+def test_lock_says_which_names_it_leaves_behind(demo: ProjectFolder, envlock: Envlock) -> None:
+    envlock("create", "--env", "base", "--name", "jup")
+    envlock("create", "--env", "base", "--in-project")
+    envlock("create", "--step", "train", "--name", "other")
+    assert "envlock sync" not in envlock("lock").stderr
+    demo.edit('lam = ""', 'lam = "", iota = "1.0"')
+    said = envlock("lock").stderr
+    assert "note: base and jup lead to what was locked before: run `envlock sync`" in said
+    envlock("sync")
+    demo.edit('iota = "1.0"', 'xi = "1.0"')
+    envlock("create", "--step", "start", "--name", "jup", "--force")
+    assert "note: base leads to what was locked before" in envlock("lock").stderr

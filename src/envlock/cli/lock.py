@@ -17,7 +17,7 @@ from envlock.cli.options import (
     selection,
 )
 from envlock.errors import EnvlockError, one_line
-from envlock.words import did
+from envlock.words import did, listed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from envlock.config.selection import Selection
     from envlock.errors import Location
     from envlock.named.new_table import NewTable
+    from envlock.workflow.locking.jobs import LockResult
 
 _UPGRADE = Flag("--upgrade", "Upgrade all packages.", short="-U")
 _UPGRADE_PACKAGE = Value(
@@ -208,7 +209,18 @@ def _lock(line: CommandLine, project: Project) -> int:
         is_told = dry_run or line.has(STAGED) or is_settled(result)  # which say what to add themselves
         if result.changed and not is_told and (command := git_add(project, also=_edited(new))):
             write_err(f"hint: {command}")
+        if not dry_run and (behind := _left_behind(project, result)):
+            lead = "leads" if len(behind) == 1 else "lead"
+            write_err(one_line(f"note: {listed(behind)} {lead} to what was locked before: run `envlock sync`"))
     return 0
+
+
+def _left_behind(project: Project, result: LockResult) -> tuple[str, ...]:
+    """The names and kernels of this machine that `envlock sync` would update."""
+    from envlock.workflow.machine.sync import left_behind
+
+    changed = {name for each in result.locked if each.action != "kept" for name in each.environments}
+    return left_behind(project, changed) if changed else ()
 
 
 def _edited(new: NewTable | None) -> tuple[str, ...]:

@@ -125,7 +125,7 @@ def _named(wanted: Wanted) -> str:
     prefix = trusted(link.readlink())
     receipt = read_receipt(prefix)
     origin = read_origin(Path(origin_file(wanted.name)))
-    repair = _command(wanted.name, origin) if origin is not None else ""
+    repair = _command(wanted.name, origin) if origin is not None and origin.config.exists() else ""
     if receipt is None:
         raise NamedEnvironmentGone(wanted.name, f"{prefix} is missing or incomplete", repair)
     version = version_of(Path(receipt.python))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.errors import EnvlockError
+from envlock.config.selection import choose_one
+from envlock.errors import ConfigError, EnvlockError
 from envlock.hydration.errors import storage_error
 from envlock.hydration.prefix import find_prefix, prefix_of
 from envlock.model.arch import host_arch
@@ -19,7 +21,7 @@ from envlock.workflow.machine.kernels import Kernel, kernels, update
 from envlock.workflow.machine.local_names import LocalName, is_of, lead, names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from envlock.config.project import Environment, Project
     from envlock.reporter import Reporter
@@ -57,6 +59,19 @@ def kernels_of(project: Project) -> tuple[Kernel, ...]:
         and each.made_from.origin is not None
         and is_of(each.made_from.origin.config, project)
     )
+
+
+def left_behind(project: Project, environments: Collection[str]) -> tuple[str, ...]:
+    """The names and kernels of a project that are for some of its environments, which were locked again."""
+    found: list[str] = []
+    origins = [(each.name, each.origin) for each in names_of(project)]
+    origins += [(each.name, each.made_from.origin) for each in kernels_of(project) if each.made_from is not None]
+    for name, origin in origins:
+        assert origin is not None
+        with suppress(ConfigError):  # it is for an environment that the project has no more
+            chosen = choose_one(project, flow=origin.flow, step=origin.step, environment=origin.environment)
+            found += [name] if chosen.name in environments else []
+    return tuple(dict.fromkeys(found))
 
 
 def sync(
