@@ -179,6 +179,22 @@ class TestRevisions:
         assert found["same"] == ["unlocked", "zipp >=3.0 -> >=3.1 @envlock.toml:5"]
         assert "new" not in found
 
+    def test_two_locks_of_a_merge(self, folder: Path) -> None:
+        commit(folder)
+        project = load_project(folder / "envlock.toml")
+        for path in lock_files(project.lock_folder):
+            lock = read_lock(path)
+            if lock.arch == LINUX_64 and "zipp" in str(lock.packages):
+                write_lock(project.lock_folder, replace(lock, packages=(wheel("zipp 3.2"),)))
+        (same,) = [each for each in compared(folder).environments if each.state != "same"]
+        assert (same.name, same.state, same.archs_removed) == ("same", "changed", ())
+        assert same.after is not None
+        assert same.after.several == (LINUX_64,)
+
+    def test_an_arch_that_neither_has(self, folder: Path) -> None:
+        with pytest.raises(NoSuchSelection):
+            compared(folder, archs=[OSX_64])
+
     def test_a_project_below_the_top_of_the_repository_whose_lock_folder_is_a_link(self, tmp_path: Path) -> None:
         folder = tmp_path / "top" / "sub"
         (tmp_path / "top").mkdir()

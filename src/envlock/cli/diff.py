@@ -123,7 +123,7 @@ def _heading(each: EnvironmentDiff) -> str:
     assert of is not None
     where = f" on {listed(of.archs)}" if of.archs else ""
     state = {"added": "added", "removed": "removed", "renamed": "renamed, with the same packages"}.get(each.state, "")
-    if each.after and not each.after.files:
+    if each.after and not (each.after.files or each.after.several):
         state = f"{state}, not locked".removeprefix(", ")
     return f"{state}{where}" if state else where.removeprefix(" ")
 
@@ -155,9 +155,11 @@ def _notes(each: EnvironmentDiff) -> Iterator[str]:
         yield f"locked for {listed(each.archs_added)} too"
     if each.archs_removed and each.after and each.after.files:
         yield f"no longer locked for {listed(each.archs_removed)}"
+    if each.after and each.after.several:
+        yield f"several locks for {listed(each.after.several)}, as after a merge: run `envlock lock`"
     if each.state == "changed" and each.asked and not each.folded:
         yield "the packages are the same"
-    if each.after and not (each.after.files or each.after.revision):
+    if each.after and not (each.after.files or each.after.several or each.after.revision):
         yield "run `envlock lock`"
 
 

@@ -65,11 +65,9 @@ def satisfies(package: LockedPackage, requirement: str) -> bool:
 
 def is_newer(package: LockedPackage, other: LockedPackage) -> bool:
     """Whether a conda package has a later version than another in conda's order, or a later build of the same."""
-    from rattler import Version
-
-    versions = Version(package.version), Version(other.version)
-    if versions[0] != versions[1]:
-        return bool(versions[0] > versions[1])
+    order = version_order(package.version, other.version)
+    if order:
+        return order > 0
     builds = [each.conda.build_number if each.conda else 0 for each in (package, other)]
     return builds[0] > builds[1]
 

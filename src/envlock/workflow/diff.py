@@ -73,7 +73,7 @@ class EnvironmentDiff(NamedTuple):
 
     @staticmethod
     def _only(one: Referred | None, other: Referred | None) -> tuple[Arch, ...]:
-        return tuple(arch for arch in one.archs if arch not in other.files) if one and other else ()
+        return tuple(arch for arch in one.archs if arch not in {*other.files, *other.several}) if one and other else ()
 
     @property
     def state(self) -> str:
@@ -81,8 +81,10 @@ class EnvironmentDiff(NamedTuple):
         if self.before is None or self.after is None:
             return "added" if self.before is None else "removed"
         if not self.after.files or not self.before.files:
-            return "unlocked" if self.asked or self.archs_removed else "changed" if self.archs_added else "same"
-        if any(each.changes for each in self.changes) or self.archs_added or self.archs_removed or self.asked:
+            is_lost = self.asked or self.archs_removed or self.after.several
+            return "unlocked" if is_lost else "changed" if self.archs_added else "same"
+        is_moved = any(each.changes for each in self.changes) or self.archs_added or self.archs_removed
+        if is_moved or self.asked or self.after.several != self.before.several:
             return "changed"
         return "renamed" if self.is_renamed else "same"
 
@@ -152,8 +154,11 @@ def diff(
     `find.find_all` and `project_at` raise, NoSuchSelection, NothingToCompareWith, and what is wrong with a lock.
     """
     before, after = _sides(project, tuple(references), archs)
+    projects = [each.found.project for each in (before, after)]
+    if any(all(arch not in each.settings.archs for each in projects) for arch in archs):
+        Selection(archs=tuple(archs)).choose_archs(projects[-1])  # raises
     if selection is not None and not selection.is_everything:
-        names = _selected(selection, [each.found.project for each in (before, after)])
+        names = _selected(selection, projects)
         before, after = before.of(names), after.of(names)
     elif before.found.is_whole and not after.found.is_whole:  # `main train`
         before = before.of({_own_name(each) for each in after.environments})

@@ -58,6 +58,7 @@ class Referred:
         environment: Environment | None = None,
         project: Project | None = None,
         revision: str = "",
+        several: Sequence[Arch] = (),
     ) -> None:
         self.reference = reference
         """As it was written."""
@@ -71,6 +72,8 @@ class Referred:
         """The project of that environment."""
         self.revision = revision
         """The revision of git that the project is of; empty for the working folder."""
+        self.several = tuple(several)
+        """Archs for which there are several locks, as after a merge, so that none counts."""
         self._rows: dict[Arch, LockRows] = {}
         self._locks: dict[Arch, Lock] = {}
 
@@ -192,13 +195,17 @@ def of_environment(
 def _with_locks(
     project: Project, environment: Environment, reference: str, archs: Sequence[Arch], revision: str
 ) -> Referred:
-    files = []
+    files, several = [], []
     for arch in archs or project.settings.archs:
         paths = locks_of(project, environment, arch)
         if len(paths) == 1:
             files.append(_file(project, paths[0], arch))
+        elif paths:
+            several.append(arch)
     name = f"{revision}:{environment.name}" if revision else environment.name
-    return Referred(reference or name, name, files, environment=environment, project=project, revision=revision)
+    return Referred(
+        reference or name, name, files, environment=environment, project=project, revision=revision, several=several
+    )
 
 
 def _file(project: Project, path: Path, arch: Arch) -> LockFile:
