@@ -295,6 +295,19 @@ def test_an_error_says_the_line_that_allows_a_build(sdists: ProjectFolder, asked
     assert line in (caught.value.hint or "")
 
 
+def test_a_contradiction_about_what_may_be_built_is_told_as_one(
+    make_index: Callable[..., Index], tmp_path: Path
+) -> None:
+    index = make_index(*SDISTS, Release("antlr", "4.8", tags=(), sdist=True))
+    project = ProjectFolder.make(tmp_path / "project", index.url)
+    write(project, 'hydra = "==2.0"', 'antlr = "==4.8"', archs=(HERE,), settings='build = ["antlr"]')
+    with pytest.raises(EnvlockError) as caught:
+        locked(project)
+    assert caught.value.code == "no-solution"
+    assert "antlr==4.9" in caught.value.render()
+    assert "wheel" not in caught.value.render()
+
+
 def test_what_build_no_longer_allows_fails_check_and_is_locked_anew(sdists: ProjectFolder) -> None:
     write(sdists, 'newer = ""', archs=(HERE,), settings='build = ["newer"]')
     locked(sdists)

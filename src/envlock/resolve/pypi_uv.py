@@ -104,7 +104,8 @@ class UvResolver:
         """The newest sdists of packages with which the request may have a solution, if they need nothing.
 
         Those of others that may be built are among them, if without these there is none. `filename`, `url`, `sha256`
-        and `index` are the sdist's. Empty if there is no such solution.
+        and `index` are the sdist's. Empty if there is no such solution. Raises NoSolution for requirements that contradict
+        each other whatever is built.
         """
         target = target_of(request.requirements, request.arch, request.python)
         with temporary_folder() as folder:
@@ -119,6 +120,8 @@ class UvResolver:
                 if answer.status == 0:
                     break
                 other = culprit(answer.error) if NO_WHEEL.search(answer.error) else None
+                if not NO_WHEEL.search(answer.error) and not request.provided:  # wheels would not help
+                    raise explain(request, answer.error, lambda: missing_index(request))
                 if other is None or other in names or not may_build(request, other):
                     return ()
                 names.add(other)
