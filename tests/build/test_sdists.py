@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from envlock.build.errors import BadSdist, SourceHashMismatch, UnsafeArchive
-from envlock.build.sdists import Named, check_sha256, named_in, unpack
+from envlock.build.sdists import ENDINGS, Named, check_sha256, named_in, unpack
+from envlock.model.url import SDISTS
 from envlock.source_tree import EPOCH, content_hash
 from tests.build.sources import tar_gz, zipped
 
@@ -249,3 +250,7 @@ def test_what_pkg_info_says(tmp_path: Path) -> None:
     assert named_in(tmp_path) == Named("demo-package", "1.0")
     (tmp_path / "PKG-INFO").write_bytes(b"\xff\xfe\x00")
     assert named_in(tmp_path) == Named("", "")
+
+
+def test_every_kind_of_sdist_that_may_be_named_can_be_unpacked() -> None:
+    assert set(SDISTS) <= set(ENDINGS)

@@ -115,10 +115,12 @@ def edit(line: CommandLine, packages: Sequence[str], *, channel: str = "", index
 
 def _paths(packages: Sequence[str], project: Project) -> dict[str, tuple[str, dict[str, Any]]]:
     """The entries of packages that are paths, `name @ path` too: those that begin with a dot, and wheels and sdists."""
+    from envlock.model.url import SDISTS
+
     found = {}
     for each in packages:
         path = each.rpartition("@")[2].partition(" ;")[0].strip()
-        if "://" not in each and (path.startswith(("./", "../")) or path.endswith((".whl", ".tar.gz", ".zip"))):
+        if "://" not in each and (path.startswith(("./", "../")) or path.endswith((".whl", *SDISTS))):
             from pathlib import Path
 
             from envlock.config.requirement_files.pip_requirement import path_entry

@@ -15,6 +15,7 @@ from pathlib import Path
 from envlock.config.errors import BadSource
 from envlock.files import is_of
 from envlock.model.requirement import PypiRequirement, normalize_name, normalized, parse_requirement
+from envlock.model.url import SDISTS
 from envlock.revisions import digest_of, is_file, mode_and_size, names_in, real
 from envlock.source_tree import UnusableSource, content_hash
 from envlock.words import nearest
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 REFERENCES = ("rev", "tag", "branch")
-_SDISTS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 _LARGEST = 8 << 30
 _SCP = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]{2,}):(?!//)(?P<path>[^\s:@]+)", re.ASCII)
 """How ssh and git write a place: `git@code.example:team/tool.git`."""
@@ -155,8 +155,8 @@ def _fault_of_file(name: str, filename: str, below: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,199}", filename) is None:
         return "no lock can hold a file of this name"
     if not filename.endswith(".whl"):
-        right = ", ".join(f"`{each}`" for each in _SDISTS)
-        return "" if filename.endswith(_SDISTS) else f"a file is a wheel (`.whl`) or an sdist ({right})"
+        right = ", ".join(f"`{each}`" for each in SDISTS)
+        return "" if filename.endswith(SDISTS) else f"a file is a wheel (`.whl`) or an sdist ({right})"
     of = normalized(filename.partition("-")[0])
     if of != normalize_name(name.strip()):
         return f"it is a wheel of {of}"

@@ -21,7 +21,7 @@ from envlock.model.lock import LockedPackage, LockedPython, Source
 from envlock.model.python_range import releases_of
 from envlock.model.requirement import PypiRequirement, normalize_specifier
 from envlock.model.requirements import Requirements
-from envlock.model.url import COMMIT, direct_url, is_web, strip_credentials
+from envlock.model.url import COMMIT, SDISTS, direct_url, is_web, strip_credentials
 from envlock.resolve.platform_tags import Target, target_of, truths
 from envlock.resolve.python_releases import Edge, Graph
 from envlock.resolve.uv_compile import PROJECT
@@ -287,7 +287,7 @@ def sdist_named(files: Iterable[tuple[str, str]]) -> Source | None:
     >>> sdist_named([("demo-1.0-py3-none-any.whl", "ab"), ("demo-1.0.tar.gz", "cd")]).filename
     'demo-1.0.tar.gz'
     """
-    found = [(name, sha256) for name, sha256 in files if name.endswith((".tar.gz", ".zip", ".tar.bz2")) and sha256]
+    found = [(name, sha256) for name, sha256 in files if name.endswith(SDISTS) and sha256]
     return Source("sdist", filename=found[0][0], sha256=found[0][1]) if found else None
 
 

@@ -21,6 +21,8 @@ _REF = r"[A-Za-z0-9_.][A-Za-z0-9_./+-]*"
 """A commit, a tag or a branch: none that git would take for an option."""
 COMMIT = r"[0-9a-f]{40}(?:[0-9a-f]{24})?"
 """A whole commit of git, by SHA-1 or SHA-256."""
+SDISTS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+"""How the names of sdists end, old ones too."""
 _GIT = rf"git\+(?P<place>(?:https?://|ssh://(?:[\w.-]+@)?)[^\s/@?#\\]+/[^\s@?#\\]+)(?:@(?P<ref>{_REF}))?"
 _HERE = r"(?P<kind>folder|file)\+sha256:(?P<sha256>[0-9a-f]{64})(?:/(?P<filename>\w[\w.+!~@=,%-]*))?"
 
