@@ -104,8 +104,7 @@ class UvResolver:
         """The newest sdists of packages with which the request may have a solution, if they need nothing.
 
         Those of others that may be built are among them, if without these there is none. `filename`, `url`, `sha256`
-        and `index` are the sdist's. Empty if there is no such solution. Raises NoSolution for requirements that contradict
-        each other whatever is built.
+        and `index` are the sdist's. Empty if there is no such solution; raises NoSolution if wheels would not help.
         """
         target = target_of(request.requirements, request.arch, request.python)
         with temporary_folder() as folder:
