@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from envlock.places import home
 from envlock.workflow.machine.known_projects import known_projects
 from tests.conftest import Envlock, ProjectFolder
 from tests.hydration.making import SERIES
+from tests.workflow.machine.homes import MadeUpProject
 
 
 def test_lock_and_run_make_a_project_known(project: ProjectFolder, envlock: Envlock) -> None:
@@ -53,3 +55,12 @@ def test_a_note_that_is_damaged_is_no_project(tmp_path: Path, text: str) -> None
     (folder / ("0" * 16)).write_text(text)
     (folder / ".part").write_text(json.dumps({}))
     assert known_projects() == ()
+
+
+def test_what_many_make_at_once_is_all_noted(tmp_path: Path) -> None:
+    project = MadeUpProject(tmp_path / "flows")
+    project.is_known()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: project.is_known(number, f"Train/s{number}"), range(24)))
+    (known,) = known_projects()
+    assert set(known.environments.values()) == {(f"Train/s{number}",) for number in range(24)}

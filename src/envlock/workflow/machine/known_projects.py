@@ -6,9 +6,11 @@ that is not mounted, or in a folder that cannot be read, still keeps its environ
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,10 +59,23 @@ def know(project: Project, lock: Lock | None = None) -> None:
         path = _note_of(str(project.lock_folder))
     except ConfigError:  # there is no home, or not one to be trusted: who needs it says so
         return
-    found = _read(path)
-    made = dict(found.environments) if found is not None else {}
-    if found is not None and (lock is None or made.get(lock.identity) == lock.asked_by):
+    if _has(_read(path), lock):
         return
+    try:
+        with Closed(), _locked(folder_in_home(FOLDER)):  # a flow makes several environments at once
+            found = _read(path)
+            if not _has(found, lock):
+                _write(path, project, found, lock)
+    except (OSError, UnicodeEncodeError):  # `env gc` then sees only that it was used
+        return
+
+
+def _has(found: KnownProject | None, lock: Lock | None) -> bool:
+    return found is not None and (lock is None or found.environments.get(lock.identity) == lock.asked_by)
+
+
+def _write(path: str, project: Project, found: KnownProject | None, lock: Lock | None) -> None:
+    made = dict(found.environments) if found is not None else {}
     if lock is not None:
         made.pop(lock.identity, None)
         made[lock.identity] = lock.asked_by
@@ -70,12 +85,18 @@ def know(project: Project, lock: Lock | None = None) -> None:
         "mount": _mount_of(str(project.path)),
         "environments": dict(list(made.items())[-_MOST_ENVIRONMENTS:]),
     }
+    write_atomically(Path(path), json.dumps(document, indent=1).encode())
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with Closed():
-            folder_in_home(FOLDER)
-            write_atomically(Path(path), json.dumps(document, indent=1).encode())
-    except (OSError, UnicodeEncodeError):  # `env gc` then sees only that it was used
-        return
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def known_projects() -> tuple[KnownProject, ...]:

@@ -67,22 +67,25 @@ def interpreters(given: Given) -> Iterator[Finding]:
     """The CPythons from which environments can be made, and those that locks ask for."""
     from envlock.interpreters import VARIABLE, NoInterpreter, find_interpreter, machine_series, only_chosen
 
-    here: dict[str, str] = {}
+    here: set[str] = set()
     for series in machine_series():
         with suppress(NoInterpreter):
             interpreter = find_interpreter(series, lambda _: True)
-            here[series] = f"{interpreter.version} ({interpreter.path})"
+            here.add(series)
+            yield Finding("interpreters", str(interpreter.path), f"CPython {interpreter.version}")
     looked_at = f"CPython on PATH, of pyenv, of uv, in {VARIABLE}" if not only_chosen() else f"CPython in {VARIABLE}"
-    found = listed(here.values()) if here else "none"
-    missing = sorted(_series_of_locks(given) - here.keys(), key=lambda each: int(each.partition(".")[2]))
+    missing = sorted(_series_of_locks(given) - here, key=lambda each: int(each.partition(".")[2]))
     if missing and only_chosen():
-        said = f"locks of this project need {listed(missing)}, and {VARIABLE} forbids all others"
-        yield Finding("interpreters", looked_at, found, ERROR, said, f"add a folder with CPython {missing[0]} to it")
+        said = f"locks of this project need it, and {VARIABLE} forbids all others"
+        repair = f"add a folder with CPython {missing[0]} to {VARIABLE}"
+        yield Finding("interpreters", looked_at, f"no CPython {listed(missing, 'or')}", ERROR, said, repair)
     elif missing:
-        said = f"locks of this project need {listed(missing)}: uv downloads it when an environment is created"
-        yield Finding("interpreters", looked_at, found, NOTE, said, f"uv python install {missing[0]}")
-    else:
-        yield Finding("interpreters", looked_at, found)
+        said = "locks of this project need it: uv downloads it when an environment is created"
+        repair = f"uv python install {missing[0]}"
+        yield Finding("interpreters", looked_at, f"no CPython {listed(missing, 'or')}", NOTE, said, repair)
+    elif not here:
+        said = "uv downloads one when an environment is created"
+        yield Finding("interpreters", looked_at, "no CPython", WARNING if only_chosen() else NOTE, said)
 
 
 def _series_of_locks(given: Given) -> set[str]:
