@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envlock.config.edit.toml_edit import value_text
-from envlock.config.json_schema import json_schema, json_schema_text, settings_schema, settings_text
+from envlock.config.json_schema import (
+    json_schema,
+    json_schema_text,
+    settings_schema,
+    settings_schema_text,
+    settings_text,
+)
 from envlock.config.layers import variable_of
 from envlock.config.settings import PLACES
 from envlock.settings_files import VARIABLES
@@ -165,6 +171,8 @@ def generated_files() -> dict[Path, str]:
     return {
         MODULE: settings_module(),
         SCHEMA: json_schema_text(),
+        SCHEMA.with_name("team.schema.json"): settings_schema_text(is_machine=False),
+        SCHEMA.with_name("user.schema.json"): settings_schema_text(is_machine=True),
         COMMANDS: commands_page(),
         CONFIGURATION: configuration_page(CONFIGURATION.read_text(encoding="utf-8")),
         EXAMPLE: example_file(EXAMPLE.read_text(encoding="utf-8")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -107,6 +108,15 @@ def test_check_starts_light(locked: Path) -> None:
     config.write_text(config.read_text().replace(f"{table}{packages}", '[env.demo]\nrequirements = "r.txt"\n'))
     status, modules = imported_by("check", cwd=locked)
     assert status == 0, "the same requirements, of another file"
+    assert heavy(modules) == set()
+    assert modules.isdisjoint({"dataclasses", "typing", "ast", "envlock.config.toml_scan"})
+    user = Path(os.environ["XDG_CONFIG_HOME"]) / "envlock" / "config.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text('[envlock]\ncache = "s3://team/envlock"\nhome = "/data"\n')
+    (locked / "team.toml").write_text('[envlock]\nkeep-on-node = "1 GB"\n')
+    config.write_text(config.read_text().replace("[envlock]\n", '[envlock]\nextends = "team.toml"\n'))
+    status, modules = imported_by("check", cwd=locked)
+    assert status == 0, "settings of a machine and a team, which are in no id"
     assert heavy(modules) == set()
     assert modules.isdisjoint({"dataclasses", "typing", "ast", "envlock.config.toml_scan"})
 

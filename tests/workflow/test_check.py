@@ -23,6 +23,7 @@ from envlock.workflow.check import check, check_and_read
 from envlock.workflow.errors import HostNotAllowed
 from envlock.workflow.hydrate import hydrate
 from envlock.workflow.lock import lock
+from tests.config.test_layers import PLACE_VALUES
 from tests.conftest import Envlock
 from tests.index import Index
 from tests.support import ProjectFolder, isolation, run_envlock
@@ -502,6 +503,20 @@ def packages_of(project: ProjectFolder) -> dict[str, LockedPackage]:
 def found(project: ProjectFolder) -> list[tuple[str, str]]:
     """CheckResult and reason of each finding."""
     return [(each.verdict, each.reasons[0]) for each in check(load_project(project.config)).findings[:1]]
+
+
+@pytest.mark.parametrize("drift", [each for each in (*NINETEEN, *MORE) if each.status != 2], ids=str)
+def test_whatever_a_machine_says_the_verdict_is_the_same(
+    copy: ProjectFolder, drift: Drift, isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drift.happen(copy)
+    expected = check(load_project(copy.config))
+    user = isolated / "config" / "envlock" / "config.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text("[envlock]\n" + "".join(f"{key} = {value}\n" for key, value in PLACE_VALUES.items()))
+    for variable, value in {"ENVLOCK_CACHE": "metaflow", "METAFLOW_PROFILE": "gone"}.items():
+        monkeypatch.setenv(variable, value)
+    assert check(load_project(copy.config)) == expected
 
 
 def test_a_lock_without_a_requirement_is_damage(copy: ProjectFolder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -175,6 +176,29 @@ def test_the_manifest_says_how_to_reach_the_cache_and_has_no_secret(
     assert not [secret for secret in clouds("moto").environment.values() if secret in text and len(secret) > 8]
     project.edit("[envlock]", '[envlock]\nkeep-on-node = "1 GB"\nremote-python = "kit"\ncompile-bytecode = true')
     assert manifest(project)["node"] == {"keep": 10**9, "python": "kit", "compile-bytecode": True}
+
+
+def test_a_cache_in_metaflows_datastore_is_in_the_manifest_as_what_it_was_at_the_start(
+    project: ProjectFolder, clouds: Callable[[str], Cloud], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = clouds("moto")
+    root = cloud.url(f"{tmp_path.name}/metaflow")
+    text = re.sub(r"(?m)^cache = .*\n^cache-options = .*$", 'cache = "metaflow"', project.config.read_text())
+    project.config.write_text(text)
+    profile = {
+        "METAFLOW_DEFAULT_DATASTORE": "s3",
+        "METAFLOW_DATASTORE_SYSROOT_S3": root,
+        "METAFLOW_S3_ENDPOINT_URL": cloud.options.endpoint,
+    }
+    (tmp_path / "config_team.json").write_text(json.dumps(profile))
+    monkeypatch.setenv("METAFLOW_HOME", str(tmp_path))
+    monkeypatch.setenv("METAFLOW_PROFILE", "team")
+    plans = Plans(store_of(project))
+    for path in project.locks:
+        plans.write(plan_of(path))
+    document = manifest(project)
+    assert document["cache"] == f"{root}/envlock"
+    assert document["options"] == {"endpoint": cloud.options.endpoint}
 
 
 def test_a_command_that_deploys_sends_every_step_to_nodes(project: ProjectFolder) -> None:
