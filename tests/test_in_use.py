@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from envlock.activation import RECEIPT
-from envlock.in_use import hold, last_used, note_of, used
+from envlock.in_use import hold, last_used, note_of, stays, used
 from metaflow_extensions.envlock.plugins.node.home import InUse, claim
 from metaflow_extensions.envlock.plugins.node.kept import Kept, evict
 
@@ -69,16 +70,19 @@ def test_the_descriptor_is_none_that_scripts_use(prefix: Path) -> None:
 def test_what_is_gone_or_not_whole_is_not_held(prefix: Path) -> None:
     (prefix / RECEIPT).unlink()
     assert not hold(str(prefix))
+    assert not stays(str(prefix))
     assert is_free(prefix)
     prefix.rmdir()
     assert not hold(str(prefix))
+    assert not stays(str(prefix))
 
 
-def test_who_waits_for_a_removal_is_told_that_it_is_gone(prefix: Path) -> None:
+@pytest.mark.parametrize("begin", [hold, stays])
+def test_who_waits_for_a_removal_is_told_that_it_is_gone(begin: Callable[[str], bool], prefix: Path) -> None:
     handle = claim(str(prefix))
     assert handle is not None
     told: list[bool] = []
-    waiting = threading.Thread(target=lambda: told.append(hold(str(prefix))))
+    waiting = threading.Thread(target=lambda: told.append(begin(str(prefix))))
     waiting.start()
     time.sleep(0.05)
     assert told == []

@@ -30,17 +30,7 @@ def hold(prefix: str) -> bool:
         return False
     import fcntl
 
-    from envlock.activation import RECEIPT
-
-    try:  # noqa: SIM105  contextlib would cost as much as all of this
-        fcntl.flock(handle, fcntl.LOCK_SH)
-    except OSError:
-        pass
-    try:
-        is_there = os.path.samestat(os.fstat(handle), os.stat(prefix))
-        os.stat(os.path.join(prefix, RECEIPT))
-    except OSError:
-        is_there = False
+    is_there = _is_there(handle, prefix)
     if is_there:
         try:
             fcntl.fcntl(handle, fcntl.F_DUPFD, _OUT_OF_THE_WAY)
@@ -49,6 +39,42 @@ def hold(prefix: str) -> bool:
             return True
     os.close(handle)
     return is_there
+
+
+def stays(prefix: str) -> bool:
+    """Note that a prefix is used now, and whether it is still there: `env gc` then leaves it as what was just used.
+
+    For who holds nothing, because the path is what is wanted. False if it is gone: then it has to be found again.
+    Waits while somebody removes it.
+    """
+    used(prefix)
+    try:
+        handle = os.open(prefix, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    try:
+        return _is_there(handle, prefix)
+    finally:
+        os.close(handle)
+
+
+def _is_there(handle: int, prefix: str) -> bool:
+    """Lock the open folder of a prefix, shared. Whether it is whole, and at its place."""
+    import fcntl
+
+    from envlock.activation import RECEIPT
+
+    try:  # noqa: SIM105  contextlib would cost as much as all of this
+        fcntl.flock(handle, fcntl.LOCK_SH)
+    except OSError:
+        pass
+    try:
+        os.stat(os.path.join(prefix, RECEIPT))
+        return os.path.samestat(os.fstat(handle), os.stat(prefix))
+    except OSError:
+        return False
 
 
 def note_of(prefix: str) -> str:

@@ -8,7 +8,7 @@ import time
 from envlock.cli.command import Value
 from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, config_given
 from envlock.cli.prefix_memo import home, recall
-from envlock.in_use import hold, used
+from envlock.in_use import hold, stays, used
 from envlock.settings_files import settings_files
 
 TYPE_CHECKING = False
@@ -89,8 +89,18 @@ class Wanted:
 def ready_prefix(wanted: Wanted) -> str:
     """The prefix of this environment, hydrated first if it is not on this machine; where it would be, by a dry run.
 
-    Notes that it is used. Costs a few `stat` calls where it was found before. Raises EnvlockError.
+    Notes that it is used, so `env gc` leaves it for now. Costs a few `stat` calls where it was found before. Raises
+    EnvlockError.
     """
+    prefix = _found(wanted)
+    for _ in range(0 if wanted.dry_run else _ATTEMPTS):
+        if stays(prefix):
+            break
+        prefix = _found(wanted)  # it was removed a moment ago
+    return prefix
+
+
+def _found(wanted: Wanted) -> str:
     prefix = None
     if wanted.name:
         prefix = _named(wanted.name)
@@ -100,18 +110,17 @@ def ready_prefix(wanted: Wanted) -> str:
         from envlock.cli.prefix import find_or_hydrate
 
         prefix = find_or_hydrate(wanted)
-    if not wanted.dry_run:
-        used(prefix)
     return prefix
 
 
 def held_prefix(wanted: Wanted) -> str:
     """As `ready_prefix`; `env gc` leaves it as long as this process lives, and what it becomes or starts."""
-    prefix = ready_prefix(wanted)
+    prefix = _found(wanted)
     for _ in range(_ATTEMPTS):
+        used(prefix)
         if hold(prefix):
             break
-        prefix = ready_prefix(wanted)  # it was removed a moment ago
+        prefix = _found(wanted)
     return prefix
 
 

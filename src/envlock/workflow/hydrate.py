@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envlock.hydration.prefix import find_prefix
+from envlock.in_use import stays, used
 from envlock.places import home
 from envlock.reporter import Reporter
 from envlock.workflow.machine.known_projects import know
@@ -30,7 +31,8 @@ def hydrate(
     """The prefix of a lock in this machine's home, with artifacts from the project's cache, else from upstream.
 
     `into` is another home for the prefix and its Python build; all else stays in this machine's. `offline` uses the
-    cache alone. This machine knows the project from then on. Costs half a millisecond if the prefix is there.
+    cache alone. This machine knows the project from then on, and that the prefix was used. Costs half a millisecond if
+    the prefix is there.
     Everything else is as in `envlock.hydration.hydrate`.
     Raises HostNotAllowed too.
     """
@@ -38,7 +40,7 @@ def hydrate(
     if into is None:
         know(project, lock)
     found = None if rebuild else find_prefix(lock, place)
-    if found is not None:
+    if found is not None and (into is not None or stays(str(found))):
         return found
     from envlock.cache.local import LocalPackages
     from envlock.hydration import hydrate as kernel
@@ -57,7 +59,7 @@ def hydrate(
     options = InstallOptions(settings.compile_bytecode, settings.link_scripts, unpack_again=rebuild)
     pythons = LockedPythons(source, place, reporter, mirror=lambda: project.python_mirror, offline=offline)
     with LocalPackages(home()).in_use():
-        return kernel.hydrate(
+        made = kernel.hydrate(
             lock,
             source,
             place,
@@ -67,6 +69,9 @@ def hydrate(
             force=force,
             rebuild=rebuild,
         )
+    if into is None:
+        used(str(made))
+    return made
 
 
 def where_to_hydrate(lock: Lock, place: Path, reporter: Reporter, *, force: bool = False) -> Path:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pytest
 
 from envlock.activation import RECEIPT
 from envlock.errors import EnvlockError
-from envlock.in_use import hold, note_of
+from envlock.in_use import hold, note_of, stays
 from envlock.places import home
 from envlock.workflow.machine import gc
 from envlock.workflow.machine.gc import collect
@@ -213,13 +213,17 @@ def test_what_envlock_started_is_in_use_without_an_open_file(tmp_path: Path) -> 
     assert going(collect(limits_of(), delete=True)).keys() == {prefix.name}
 
 
-def test_what_is_begun_after_gc_has_looked_is_not_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("begin", [hold, stays])
+def test_what_is_begun_after_gc_has_looked_is_not_removed(
+    begin: Callable[[str], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a command that ends at once, such as `path` and `create --name`."""
     prefix = make_prefix(1)
     looked = gc.find_environments
 
     def look_and_be_overtaken(*, thorough: bool = False) -> object:
         found = looked(thorough=thorough)
-        assert hold(str(prefix))
+        assert begin(str(prefix))
         return found
 
     monkeypatch.setattr(gc, "find_environments", look_and_be_overtaken)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from envlock.cache.local import LocalPackages
 from envlock.hydration.errors import storage_error
-from envlock.in_use import KEPT
+from envlock.in_use import KEPT, last_used
 from envlock.places import home
 from envlock.reporter import Reporter
 from envlock.trust import make_folder
@@ -257,7 +257,7 @@ class _Gc:
         if name in self.running:
             self.entered.add(each.path)
             return False
-        if not evict(self.found.home, f"{ENVIRONMENTS}/{name}"):
+        if not evict(self.found.home, f"{ENVIRONMENTS}/{name}", is_wanted=lambda: last_used(each.path) > each.used):
             return False
         forget(each.path)
         return True

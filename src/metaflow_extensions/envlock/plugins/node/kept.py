@@ -28,6 +28,10 @@ _OLD_SECONDS = 86400.0
 _FAILED, _PART = ".failed", ".part"
 
 
+def _never() -> bool:
+    return False
+
+
 class Kept:
     """The note of one folder of a home: its size, its files, and, as the time of the note, when it was used last."""
 
@@ -218,14 +222,19 @@ def _sweep_notes(home: str) -> None:
                     os.unlink(path)
 
 
-def evict(home: str, place: str) -> bool:
-    """Remove one folder of a home at once, unless somebody uses or makes it. Whether it is gone."""
+def evict(home: str, place: str, *, is_wanted: Callable[[], bool] = _never) -> bool:
+    """Remove one folder of a home at once, unless somebody uses or makes it. Whether it is gone.
+
+    `is_wanted` is asked once nobody else can begin to use it: whoever noted a use before that keeps it.
+    """
     folder = os.path.join(home, place)
     try:
         handle = claim(folder)
     except InUse:
         return False
     try:
+        if is_wanted():
+            return False
         stage.discard(folder)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(Kept(home, place).path)
