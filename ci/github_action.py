@@ -306,7 +306,7 @@ def _ask(method: str, path: str, document: object = None) -> Any:
     request.add_unredirected_header("Authorization", f"Bearer {_variable('INPUT_TOKEN')}")
     opener = urllib.request.build_opener(_SameServer)
     for attempt in range(ATTEMPTS if method == "GET" else 1):
-        time.sleep(attempt / 2)
+        time.sleep(attempt / 4)
         try:
             with opener.open(request, timeout=30) as answer:
                 return json.load(answer)

@@ -354,15 +354,19 @@ def test_what_people_write_is_no_command(runner: Runner, host: CodeHost, tmp_pat
     assert not list(tmp_path.rglob("pwned"))
 
 
+def bring_modules(runner: Runner, pwned: Path) -> None:
+    """Have the pull request bring modules of the names that Python's own have, which leave a file if they are run."""
+    for name in ("json", "venv", "pip", "ensurepip", "urllib"):
+        (runner.workspace / f"{name}.py").write_text(f"open({str(pwned)!r}, 'w')")
+
+
 def test_no_module_of_a_pull_request_is_run(runner: Runner, tmp_path: Path) -> None:
     event = runner.request("words")
-    for name in ("json", "venv", "pip", "ensurepip", "urllib"):
-        (runner.workspace / f"{name}.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')")
+    bring_modules(runner, tmp_path / "pwned")
+    runner.run(event)
     runner.inputs["from"] = "not-there==0"
-    runner.variables["PIP_NO_INDEX"] = "1"
-    result = runner.run(event, status=2)
-    assert result.commands == ["error title=envlock"]
-    assert "No matching distribution" in result.log
+    runner.variables["RUNNER_TEMP"] = str(tmp_path / "event.json")  # where no environment can be made
+    assert runner.run(event, status=2).commands == ["error title=envlock"]
     assert not (tmp_path / "pwned").exists()
 
 
@@ -417,8 +421,11 @@ def test_the_action_and_the_workflow_are_what_their_schemas_say() -> None:
 @pytest.mark.index
 def test_the_action_installs_envlock_of_its_own_revision(runner: Runner, host: CodeHost) -> None:
     runner.inputs["from"] = ""
-    runner.run(runner.request("upgrade"))
+    event = runner.request("upgrade")
+    bring_modules(runner, runner.folder / "pwned")
+    runner.run(event)
     assert "alpha" in host.comments[0]["body"]
+    assert not (runner.folder / "pwned").exists()
     assert list((runner.folder / "temp").glob("envlock-*/bin/envlock"))
 
 

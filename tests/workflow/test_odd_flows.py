@@ -15,7 +15,7 @@ from textwrap import indent
 import pytest
 
 from envlock.cli.check import as_document, as_text
-from envlock.cli.check_formats import as_github
+from envlock.cli.check_formats import as_github, notice_of
 from envlock.config.flows.errors import FlowFileSyntax
 from envlock.config.flows.flow_reader import read_flows
 from envlock.config.read import load_project
@@ -404,7 +404,7 @@ def test_what_cannot_be_read_is_reported_with_its_line(projects: dict[str, Path]
     assert "the module `installed` is no file of the project" in text
     assert "steps that it has, and that cannot be read: middle" in text
     assert 'write `steps = ["start", "end", "middle"]` in `[flow.Odd]`' in text
-    assert "file=" in as_github(found.findings[0], projects["plain"])
+    assert "file=" in as_github(notice_of(found.findings[:1]), projects["plain"])
     assert json.loads(json.dumps(as_document(found)))["findings"][0]["line"] == 2
 
 

@@ -65,10 +65,14 @@ class Notice(NamedTuple):
     """Of an error: what is true of all with this code, and what helps."""
 
     @property
+    def where(self) -> str:
+        """The environment, and the archs."""
+        return " on ".join(filter(None, (self.environment, ", ".join(self.archs))))
+
+    @property
     def message(self) -> str:
         """All that it says, but its place, in one line."""
-        where = " on ".join(filter(None, (self.environment, ", ".join(self.archs))))
-        return one_line(": ".join(filter(None, (where, self.title, "; ".join(self.lines)))))
+        return one_line(": ".join(filter(None, (self.where, self.title, "; ".join(self.lines)))))
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -90,15 +94,16 @@ def folded(findings: Sequence[Finding]) -> list[tuple[Finding, ...]]:
 
 def write_result(style: str, result: CheckResult, folder: Path) -> str:
     """What `check` found in the project of a folder, for `--format style`."""
-    if style == "github":
-        return "".join(as_github(finding, folder) for finding in result.findings)
     if style == "junit":
         return _as_junit(result, folder)
-    notices = [_notice(group) for group in folded(result.findings)]
+    notices = [notice_of(group) for group in folded(result.findings)]
+    if style == "github":  # which shows ten of a step: one for each arch would soon be too many
+        return "".join(as_github(notice, folder) for notice in notices)
     return _as_sarif(notices, folder, result.exit_status) if style == "sarif" else _as_gitlab(notices, folder)
 
 
-def _notice(group: Sequence[Finding]) -> Notice:
+def notice_of(group: Sequence[Finding]) -> Notice:
+    """The notice of findings that differ only in their arch."""
     first = group[0]
     return Notice(
         first.verdict.value,
@@ -201,14 +206,10 @@ def _fingerprints(notices: Sequence[Notice], folder: Path) -> Iterator[str]:
         yield hashlib.sha256("\0".join(whole).encode(errors="surrogatepass")).hexdigest()
 
 
-# GitHub: workflow commands.
-
-
-def as_github(finding: Finding, folder: Path) -> str:
+def as_github(notice: Notice, folder: Path) -> str:
     """A finding as a GitHub workflow command, which is shown beside its line of the checkout."""
-    text = "; ".join((*finding.reasons, f"repair: {finding.repair}"))
-    where = " on ".join(part for part in (finding.environment, finding.arch) if part)
-    return _annotation(finding.verdict.words, [f"{where}: {text}" if where else text], finding.location, folder)
+    text = ": ".join(filter(None, (notice.where, "; ".join(notice.lines))))
+    return _annotation(notice.title, [text], notice.at, folder)
 
 
 def _annotation(title: str, lines: Sequence[str], at: Location | None, folder: Path) -> str:
@@ -337,7 +338,7 @@ def _as_junit(result: CheckResult, folder: Path) -> str:
     cases = []
     for (environment, arch), findings in found.items():
         gravest = sorted(findings, key=lambda each: -each.exit_status)
-        cases.append(_case(environment, arch, [_notice([each]) for each in gravest], folder))
+        cases.append(_case(environment, arch, [notice_of([each]) for each in gravest], folder))
     skipped = [f"{_opening(name, 'fetched')}><skipped/></testcase>" for name in result.fetched_names]
     return _junit([*cases, *skipped])
 
