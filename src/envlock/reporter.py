@@ -110,6 +110,11 @@ def asking(method: str, url: str) -> Detail:
     return Detail(f"request {method} {url}")
 
 
+def working(what: str) -> Detail:
+    """Say what a library does in this process, such as to solve."""
+    return Detail(what)
+
+
 def waiting(what: str) -> Detail:
     """Say what is waited for, such as another process."""
     return Detail(f"wait for {what}")

@@ -111,6 +111,9 @@ def test_a_channel_of_one_package_alone_from_config_to_run(
     envlock("remove", "--conda", "lower")
     envlock("add", "--conda", "lower")
     said = envlock("lock", "-v", env=variables).text + envlock("push", "-v", env=variables).text
+    assert re.search(
+        rf"^debug: \[\d+\] solve \d+ conda requirements? for linux-64, with .*{re.escape(url)}", said, re.MULTILINE
+    )
     assert re.search(rf"^debug: \[\d+\] request GET {re.escape(url)}/\S+/secret-", said, re.MULTILINE)
     places = {package.name: package.url for package in read_lock(conda_project.lock_of("linux-64")).packages}
     assert places["secret"].startswith(f"{url}/")

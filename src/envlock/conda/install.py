@@ -21,6 +21,8 @@ from envlock.conda.event_loop import run
 from envlock.conda.records import record_of
 from envlock.files import RECORD_BYTES, json_of, read_file
 from envlock.model.lock import LockedPackage
+from envlock.reporter import working
+from envlock.words import count
 
 _META = "conda-meta"
 _LOSERS = "__clobbers__"
@@ -80,15 +82,16 @@ def install(archives: Sequence[tuple[LockedPackage, Path]], *, stage: Path, plac
         # An unpacked package is known by its archive's path too, which holds the SHA-256: two channels may have
         # different archives of one name, version and build.
         cache = PackageCache.new_layered([unpacked], True, ValidationMode.full())
-        await link(
-            records,
-            stage,
-            package_cache=cache,
-            installed_packages=[],
-            execute_link_scripts=False,
-            show_progress=False,
-            alternative_target_prefix=place,
-        )
+        with working(f"link {count(len(records), 'conda package')} into {stage}"):
+            await link(
+                records,
+                stage,
+                package_cache=cache,
+                installed_packages=[],
+                execute_link_scripts=False,
+                show_progress=False,
+                alternative_target_prefix=place,
+            )
 
     try:
         run(linked())

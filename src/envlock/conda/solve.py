@@ -31,6 +31,8 @@ from envlock.conda.solve_request import (
     virtual_packages,
 )
 from envlock.model.lock import LockedPackage, Newer
+from envlock.reporter import working
+from envlock.words import count
 
 if TYPE_CHECKING:
     from rattler import Channel, Gateway, MatchSpec, PackageName, RepoDataRecord, Subdir
@@ -151,22 +153,26 @@ class Solving:
         from rattler import ChannelPriority, Subdir, solve
         from rattler.exceptions import SolverError
 
+        channels = " ".join(place.base for place in request.places)
         try:
-            return await solve(
-                self._sources(request),
-                specs,
-                gateway=self._gateways.of(request.places),
-                platforms=[Subdir(each) for each in request.subdirs],
-                virtual_packages=virtual_packages(request.arch, request.system),
-                channel_priority=ChannelPriority.Strict if request.is_strict else ChannelPriority.Disabled,
-                exclude_newer=_utc(request.exclude_newer) if request.exclude_newer else None,
-                timestamp_policy="allow-missing",
-                locked_packages=kept,
-                pinned_packages=fixed,
-                constraints=constraints,
-                timeout=timedelta(seconds=self._seconds),
-                channel_relations="disabled",
-            )
+            with working(f"solve {count(len(specs), 'conda requirement')} for {request.arch}, with {channels}") as told:
+                found = await solve(
+                    self._sources(request),
+                    specs,
+                    gateway=self._gateways.of(request.places),
+                    platforms=[Subdir(each) for each in request.subdirs],
+                    virtual_packages=virtual_packages(request.arch, request.system),
+                    channel_priority=ChannelPriority.Strict if request.is_strict else ChannelPriority.Disabled,
+                    exclude_newer=_utc(request.exclude_newer) if request.exclude_newer else None,
+                    timestamp_policy="allow-missing",
+                    locked_packages=kept,
+                    pinned_packages=fixed,
+                    constraints=constraints,
+                    timeout=timedelta(seconds=self._seconds),
+                    channel_relations="disabled",
+                )
+                told.ended(count(len(found), "package"))
+            return found
         except SolverError as error:
             if "has been cancelled" in str(error):
                 raise TookTooLong(self._seconds) from None
