@@ -109,6 +109,8 @@ def test_json_has_every_arch_and_every_environment(told: Told) -> None:
 def test_a_shell_completes_revisions_and_names_at_a_revision(folder: Path) -> None:
     assert completion.compared("ma") == ["main"]
     assert completion.compared("main:o") == ["main:one"]
+    assert completion.shown("HEAD:c") == ["HEAD:came"]
+    assert completion.shown("team/base:c") == completion.shown("-x:c") == []
     assert completion.compared("on") == ["one"]
 
 

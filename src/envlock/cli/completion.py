@@ -80,19 +80,25 @@ def aliases(incomplete: str) -> list[str]:
 
 
 def shown(incomplete: str) -> list[str]:
-    """What `envlock show` takes: the project's steps, flows and environments; else names in its cache."""
-    own = [*steps(incomplete), *flows(incomplete), *environments(incomplete)]
-    return own or aliases(incomplete)
+    """What `envlock show` takes: steps, flows and environments of the project, or of a revision; names in its cache."""
+    from envlock.git_objects import objects_around, tree_of
+
+    revision, colon, name = incomplete.rpartition(":")
+    own = [*steps(name), *flows(name), *environments(name)]
+    if not colon:
+        return own or aliases(incomplete)
+    objects = objects_around(Path.cwd())
+    try:
+        is_revision = objects is not None and tree_of(objects, revision) is not None
+    except EnvlockError:
+        is_revision = False
+    return [*([f"{revision}:{each}" for each in own] if is_revision else ()), *aliases(incomplete)]
 
 
 def compared(incomplete: str) -> list[str]:
-    """What `envlock diff` takes: what `show` does, revisions of git, and the project's names at a revision."""
+    """What `envlock diff` takes: what `show` does, and revisions of git."""
     from envlock.git_objects import objects_around
 
-    revision, colon, name = incomplete.rpartition(":")
-    if colon:
-        own = [*steps(name), *flows(name), *environments(name)]
-        return [f"{revision}:{each}" for each in own] or aliases(incomplete)
     objects = objects_around(Path.cwd())
     return [*shown(incomplete), *_starting(objects.names() if objects is not None else (), incomplete)]
 
