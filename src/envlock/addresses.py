@@ -141,6 +141,11 @@ def mirrored(written: str, mirrors: Sequence[tuple[str, str]]) -> str:
     return MirroredUrl(written, (*own[-1:], *(row for row in mirrors if row not in own))) if own and place else written
 
 
+def written_as_asked(url: str) -> str:
+    """The URL that is asked, as it is written: that of the mirror, if there is one."""
+    return url.mirrors[0][1] if isinstance(url, MirroredUrl) else url
+
+
 def mirrors_of(indexes: Iterable[str], written: Iterable[str]) -> tuple[str, ...]:
     """A sentence for each of these indexes, as locks name them, that is asked by a mirror."""
     known = {_plain(url): strip_credentials(url.mirrors[0][1]) for url in written if isinstance(url, MirroredUrl)}

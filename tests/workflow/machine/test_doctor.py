@@ -239,6 +239,11 @@ def test_an_index_that_answers_denies_or_is_silent(
     project.config.write_text(text.replace(project.index_url, "http://127.0.0.1:9/simple"))
     (found,) = look().values()
     assert (found.state, found.looked_at) == (ERROR, "http://127.0.0.1:9/simple")
+    monkeypatch.delenv("NETRC")
+    mirror = private_index.url_with("reader", "s3cr3t-t0ken")
+    monkeypatch.setenv("ENVLOCK_INDEX_MIRRORS", f"http://127.0.0.1:9/simple={mirror}")
+    (found,) = look().values()
+    assert (found.state, found.looked_at) == (OK, f"http://127.0.0.1:9/simple by its mirror {private_index.url}")
 
 
 def test_credentials_are_named_and_never_shown(

@@ -87,7 +87,7 @@ def indexes(given: Given) -> Iterator[Finding]:
     if not any(kind == "index" for kind, _ in urls) or not all(
         each.default_index_url for each in given.project.environments()
     ):
-        urls.append(("index", default_index()))
+        urls.append(("index", given.project.mirrored(default_index())))
     asked = []
     for kind, written in dict.fromkeys(urls):
         try:
@@ -122,10 +122,11 @@ def _answer(kind: str, written: str, asked: str, url: str) -> Finding:
     """What an index or a channel answers to one request. Raises what credentials raise."""
     import httpx
 
+    from envlock.addresses import written_as_asked
     from envlock.credentials import Credentials
 
     place = asked.rstrip("/") + ("/" if kind == "index" else "/noarch/repodata.json")
-    header = Credentials([written]).authorization(url)
+    header = Credentials([written_as_asked(written)]).authorization(url)
     headers = {"Authorization": header} if header else {}
     try:
         # Only the status is read: the root page of a large index is tens of megabytes.
@@ -154,16 +155,22 @@ def _silent(kind: str, written: str, found: str) -> Finding:
 
 
 def _shown(written: str) -> str:
-    return strip_channel_credentials(strip_credentials(written)) or "?"
+    from envlock.addresses import written_as_asked
+
+    shown = strip_channel_credentials(strip_credentials(str(written))) or "?"
+    mirror = written_as_asked(written)
+    return shown if mirror == written else f"{shown} by its mirror {strip_credentials(mirror)}"
 
 
 def credentials(given: Given) -> Iterator[Finding]:
     """Which credentials there are for the hosts of the project, by their names."""
     if given.project is None:
         return
+    from envlock.addresses import written_as_asked
     from envlock.credentials import Credentials, has_password
 
-    for kind, written in dict.fromkeys((kind, url) for kind, url in _urls(given.project) if "://" in url):
+    urls = ((kind, written_as_asked(url)) for kind, url in _urls(given.project))
+    for kind, written in dict.fromkeys((kind, url) for kind, url in urls if "://" in url):
         try:
             found = Credentials([written]).sources(written)
         except ConfigError as error:
