@@ -23,9 +23,9 @@ from envlock.hydration.prefix import Receipt, write_receipt
 from envlock.lockfile.errors import ArchNotLocked, ConflictMarkersInLock, DamagedLock, NotLocked
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.arch import LINUX_64, OSX_64, OSX_ARM64
-from envlock.named.errors import AliasLacksArch, LockNotFound
+from envlock.named.errors import AliasLacksArch, EnvironmentNotInCache, LockNotFound
 from envlock.named.lookup import Lookup
-from envlock.named.run_record import RunRecords
+from envlock.named.run_record import RunRecord, RunRecords
 from envlock.workflow.errors import PrefixGone, StaleLock
 from envlock.workflow.references import Referred, all_referred, referred
 from envlock.workflow.show import Description, describe
@@ -204,6 +204,11 @@ class TestSeveral:
             referred(flow, "end")
 
 
+def lock_of_revision(project: Project, name: str) -> str:
+    """The path of a lock of `main`, relative to the project."""
+    return referred(project, f"main:{name}").files[LINUX_64].shown.removeprefix("main:")
+
+
 class TestRevisions:
     @pytest.fixture
     def committed(self, project: Project) -> Project:
@@ -331,6 +336,29 @@ class TestRevisions:
         with pytest.raises(MergeConflict) as broken:
             referred(committed, "HEAD:one")
         assert broken.value.locations[0].path == "HEAD:envlock.toml"
+
+    def test_what_neither_the_project_nor_the_cache_has_is_read_from_the_history(
+        self, committed: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "metaflow.client.core", None)
+        lock = read_lock(Path(project_at(committed, "main").folder) / lock_of_revision(committed, "two"))
+        prefix = tmp_path / "environments" / lock.prefix_name
+        prefix.mkdir(parents=True)
+        write_receipt(prefix, Receipt(lock.req_id, lock.full_id, lock.arch, "/usr/bin/python3", "3.12.0", ()))
+        lookup = Lookup(committed)
+        RunRecords(lookup.store).write(RunRecord("TrainFlow", "9", "fit", lock.arch, lock.req_id, lock.full_id))
+        for entry in list(lookup.store.entries("envs")):
+            lookup.store.delete(entry.path)
+        for text in (str(prefix), "TrainFlow/9/fit"):
+            assert names(referred(committed, text)) == ["alpha", "lam"]
+        commit(committed.folder)  # which deletes it
+        assert names(referred(committed, str(prefix))) == ["alpha", "lam"]
+        git(committed.folder, "checkout", "-q", "--orphan", "other")
+        commit(committed.folder)
+        assert names(referred(committed, str(prefix))) == ["alpha", "lam"]
+        git(committed.folder, "branch", "-q", "-D", "main")
+        with pytest.raises(EnvironmentNotInCache):
+            referred(committed, str(prefix)).rows(LINUX_64)
 
     def test_show_shows_it_too(self, committed: Project) -> None:
         (found,) = describe(committed, "main:two", [LINUX_64])

@@ -36,6 +36,27 @@ def tree_at(project: Project, revision: str) -> Tree:
     return tree
 
 
+def committed(project: Project, path: Path) -> bytes | None:
+    """What a file of a project last held in the history of git, on any branch; None if it was never committed.
+
+    Costs a walk through the history if the last commit does not have the file.
+    """
+    objects = objects_around(project.folder)
+    if objects is None:
+        return None
+    below = os.path.relpath(os.path.realpath(project.folder), objects.top)
+    place = os.path.normpath(f"{below}/{project.shown(path)}")
+    try:
+        found = objects.get(f"HEAD:{place}")
+        if found is None:
+            last = objects.run("rev-list", "-1", "--all", "--", f":(top,literal){place}").strip()
+            # The last commit that changed it may be the one that deleted it.
+            found = (objects.get(f"{last}:{place}") or objects.get(f"{last}^:{place}")) if last else None
+    except NotARepository:
+        return None
+    return found[2] if found is not None and found[1] == "blob" else None
+
+
 def project_of_tree(project: Project, tree: Tree) -> Project:
     """As `project_at`, of a commit that is open. Raises RevisionWithoutLocks, and what is wrong with envlock.toml."""
     below = os.path.relpath(os.path.realpath(project.folder), tree.top)

@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from envlock.config.past import errors_told_of, shown_path
+from envlock.config.past import committed, errors_told_of, shown_path
 from envlock.config.project import Environment, Project
-from envlock.lockfile.folder import full_id_of, lock_bytes
+from envlock.errors import EnvlockError
+from envlock.lockfile.folder import full_id_of, lock_bytes, path_of
 from envlock.model.arch import Arch
 from envlock.revisions import read_ahead
 from envlock.values import NamedTuple
@@ -243,6 +244,14 @@ def of_named(lookup: Lookup, named: NamedEnvironment, reference: str = "", archs
 
 
 def _looked_up(lookup: Lookup, named: NamedEnvironment, arch: Arch) -> bytes:
+    """The lock of the project, of its cache, or of its history in git."""
     from envlock.lockfile.document import render
 
-    return render(lookup.lock(named, arch)).encode()
+    try:
+        return render(lookup.lock(named, arch)).encode()
+    except EnvlockError:
+        project, place = lookup.project, named.place(arch)
+        data = committed(project, path_of(project.lock_folder, place.arch, place.req_id, place.full_id))
+        if data is None:
+            raise
+        return data
