@@ -78,6 +78,8 @@ def main() -> int:
     except NoComment as error:
         kind = "notice" if error.is_refused else "warning"
         _command(kind, "envlock", f"no comment on the pull request: {error}; the job summary has its text")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # of another host, which says it otherwise
+        _command("warning", "envlock", f"the event or an answer is not as GitHub describes it: {error!r}")
     _append("GITHUB_STEP_SUMMARY", "\n".join(summary) + "\n")
     _append("GITHUB_OUTPUT", "".join(f"{name}={value}\n" for name, value in outputs.items()))
     return checked.returncode

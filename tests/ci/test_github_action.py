@@ -5,6 +5,7 @@ The repository is cloned as actions/checkout does it: the merge of the request i
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -352,6 +353,33 @@ def test_what_people_write_is_no_command(runner: Runner, host: CodeHost, tmp_pat
     assert all(each.startswith("error file=envlock.toml") for each in result.commands)
     assert "````\n" in result.summary  # a fence that the name does not end
     assert not list(tmp_path.rglob("pwned"))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"pull_request": {"number": 7}},
+        {"pull_request": {"number": 7, "base": None, "head": {"sha": "x"}}},
+        {"before": 3},
+        {"merge_group": ["x"]},
+    ],
+    ids=str,
+)
+def test_an_event_of_another_kind_is_no_traceback(runner: Runner, host: CodeHost, event: dict[str, Any]) -> None:
+    runner.request("words")
+    result = runner.run(event)
+    assert result.commands in (["warning title=envlock"], ["notice title=envlock diff"])
+    assert "fresh" in result.summary
+    assert host.asked == []
+
+
+def test_an_old_python_is_told_by_its_version(tmp_path: Path) -> None:
+    script = ROOT / "ci" / "github_action.py"
+    ast.parse(script.read_text(encoding="utf-8"), feature_version=(3, 7))
+    code = f"import runpy, sys; sys.version_info = (3, 9); runpy.run_path({str(script)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout.startswith("::error title=envlock::it needs Python 3.10")
 
 
 def bring_modules(runner: Runner, pwned: Path) -> None:
