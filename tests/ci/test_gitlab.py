@@ -96,7 +96,7 @@ class Runner:
             env={
                 **os.environ,
                 **variables,
-                "ENVLOCK_TOML_FOLDER": "my flows",
+                "FOLDER_OF_ENVLOCK_TOML": "my flows",
                 "PATH": os.pathsep.join([str(programs), str(ENVLOCK.parent), os.environ["PATH"]]),
                 "CI_API_V4_URL": f"{self.host.url}/api/v4",
                 "CI_MERGE_REQUEST_DIFF_BASE_SHA": git(self.upstream, "rev-parse", base),
@@ -110,6 +110,7 @@ class Runner:
             check=False,
         )
         assert done.returncode == status, done.stdout + done.stderr
+        assert "warning" not in done.stderr  # of a variable that envlock takes for one of its own
         assert (self.folder / "installed").read_text().endswith("-- envlock\n")
         return done.stdout + done.stderr
 

