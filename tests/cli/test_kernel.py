@@ -20,6 +20,7 @@ import pytest
 
 from envlock.model.arch import host_arch
 from envlock.places import home
+from envlock.workflow.machine.jupyter import jupyter_folder, search_path
 from tests.channel import Channel
 from tests.channel.recipe import File, python_package
 from tests.conftest import Envlock, ProjectFolder
@@ -110,6 +111,20 @@ def start(kernel_json: Path, tmp_path: Path, **variables: str) -> tuple[dict[str
 
 def files_of(prefix: Path) -> set[str]:
     return {path.name for path in prefix.glob("lib/python*/site-packages/*.dist-info")}
+
+
+@pytest.mark.parametrize(
+    "variables", [{}, {"XDG_DATA_HOME": ""}, {"JUPYTER_DATA_DIR": "/data"}, {"JUPYTER_PATH": "/a:/b"}]
+)
+def test_kernels_are_where_jupyter_looks_for_them(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    from jupyter_core.paths import jupyter_data_dir, jupyter_path
+
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert str(jupyter_folder(os.environ)) == jupyter_data_dir()
+    assert {*map(str, search_path(os.environ))} <= {*jupyter_path()}
 
 
 def test_a_kernel_has_every_locked_package_and_ipykernel_in_a_prefix_of_its_own(
@@ -259,6 +274,14 @@ def test_a_kernel_is_named_listed_and_removed(demo: ProjectFolder, envlock: Envl
     assert "error[no-such-kernel]" in envlock("kernel", "remove", "work", check=2).stderr
 
 
+def test_a_kernel_moves_to_another_jupyter(demo: ProjectFolder, envlock: Envlock, tmp_path: Path) -> None:
+    first = Path(envlock("kernel", "install", "base", "--json").json["kernel_json"])
+    second = Path(envlock("kernel", "install", "base", "--prefix", str(tmp_path), "--json").json["kernel_json"])
+    assert (first.parent.exists(), second.exists()) == (False, True)
+    envlock("kernel", "remove", "base")
+    assert not second.parent.exists()
+
+
 def test_a_dry_run_writes_no_kernel(demo: ProjectFolder, envlock: Envlock) -> None:
     planned = envlock("kernel", "install", "base", "--dry-run", "--json").json
     assert planned.pop("dry_run") is True
@@ -281,6 +304,10 @@ def test_a_name_of_another_kernel_is_not_taken_over(demo: ProjectFolder, envlock
     assert "error[kernel-taken]: `ours` is the name of another kernel: it is the kernel of base" in ran.stderr
     ran = envlock("kernel", "install", "base", "--name", "ours", check=2, env={"ENVLOCK_HOME": str(tmp_path / "h2")})
     assert "it is of another home of envlock" in ran.stderr
+    team = tmp_path / "team"
+    (team / "kernels" / "theirs").mkdir(parents=True)
+    ran = envlock("kernel", "install", "base", "--name", "theirs", check=2, env={"JUPYTER_PATH": str(team)})
+    assert f"at {team / 'kernels' / 'theirs'}" in ran.stderr
     for name in ("python3", "a b", "../x", ""):
         assert "error[bad-kernel-name]" in envlock("kernel", "install", "base", f"--name={name}", check=2).stderr, name
 

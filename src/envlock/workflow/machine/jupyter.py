@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FOLDER = "kernels"
+_OF_ALL_USERS = ("/usr/local/share/jupyter", "/usr/share/jupyter")
 _RESERVED = ("python", "python2", "python3")
 """Names of the kernels that Jupyter and ipykernel install themselves: one of that name would hide theirs."""
 
@@ -43,6 +44,16 @@ def jupyter_folder(environ: Mapping[str, str], prefix: Path | None = None, *, pl
         is_as_platform = environ.get("JUPYTER_PLATFORM_DIRS", "").lower() not in {"", "0", "n", "no", "false", "off"}
         return own / "Library" / ("Application Support/jupyter" if is_as_platform else "Jupyter")
     return Path(environ.get("XDG_DATA_HOME") or own / ".local" / "share") / "jupyter"
+
+
+def search_path(environ: Mapping[str, str], *, platform: str = sys.platform) -> list[Path]:
+    """Where every Jupyter of this user looks for kernels, beside its own prefix; the first that has a name counts.
+
+    >>> [path.as_posix() for path in search_path({"HOME": "/home/ada", "JUPYTER_PATH": "/team"}, platform="linux")]
+    ['/team', '/home/ada/.local/share/jupyter', '/usr/local/share/jupyter', '/usr/share/jupyter']
+    """
+    more = [Path(each).absolute() for each in environ.get("JUPYTER_PATH", "").split(os.pathsep) if each]
+    return [*more, jupyter_folder(environ, platform=platform), *map(Path, _OF_ALL_USERS)]
 
 
 def kernel_name(subject: str) -> str:

@@ -48,6 +48,7 @@ from envlock.workflow.machine.jupyter import (
     owner_of,
     refuse_unwritable,
     remove_spec,
+    search_path,
     write_spec,
 )
 from envlock.workflow.machine.kernel_environment import resolve
@@ -232,8 +233,11 @@ def _make(
     if dry_run:
         return Installed(made_from, lock, prefix_of(lock, home()), added)
     prefix = hydrate(project, lock, reporter, offline=offline, force=force)
+    before = _made_from(folder)
     _write(folder, made_from, lock, prefix)
     write_spec(Path(made_from.spec), folder / _START, made_from.display_name, made_from.subject)
+    if before is not None and before.spec != made_from.spec and owner_of(Path(before.spec)) == str(folder):
+        remove_spec(Path(before.spec))  # it was another Jupyter's
     return Installed(made_from, lock, prefix, added)
 
 
@@ -263,12 +267,13 @@ def _command(subject: Subject, name: str, display_name: str, prefix: Path | None
 
 
 def _refuse_taken(name: str, folder: Path, spec: Path, subject: Subject) -> None:
-    """Raise KernelTaken for a name that another kernel has, of envlock or of anybody."""
-    owner = owner_of(spec)
-    if owner == "":
-        raise KernelTaken(name, str(spec), "it is not envlock's", f"`jupyter kernelspec remove {name}` removes it")
-    if owner is not None and owner != str(folder):
-        raise KernelTaken(name, str(spec), f"it is of another home of envlock, {Path(owner).parent.parent}", "")
+    """Raise KernelTaken for a name that another kernel has, of envlock or of anybody: Jupyter shows one of them."""
+    for place in dict.fromkeys([spec, *(each / FOLDER / name for each in search_path(os.environ))]):
+        owner = owner_of(place)
+        if owner == "":
+            raise KernelTaken(name, str(place), "it is not envlock's", f"`jupyter kernelspec remove {name}` removes it")
+        if owner is not None and owner != str(folder):
+            raise KernelTaken(name, str(place), f"it is of another home of envlock, {Path(owner).parent.parent}", "")
     known = _made_from(folder)
     if known is not None and (known.subject, known.origin) != (subject.name, subject.origin):
         remove = f"`envlock kernel remove {name}` removes it"
