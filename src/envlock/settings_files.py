@@ -68,17 +68,20 @@ def settings_files() -> tuple[tuple[str, str], ...]:
 def read_settings(kind: str, path: str) -> bytes | None:
     """The bytes of a settings file; None if it is not there. Costs one `stat` then.
 
-    Raises UntrustedSettings if somebody else may have written it, and UnreadableConfig.
+    In a folder that this user may not look into, there is none: in containers, HOME is often root's. Raises
+    UntrustedSettings if somebody else may have written it, and UnreadableConfig.
     """
     from envlock.trust import distrust
 
     try:
         folder = os.stat(os.path.dirname(path))
         os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         if kind != CONFIG_VARIABLE:
             return None
-        raise _unreadable(path, f"{CONFIG_VARIABLE} names it, and it is not there") from None
+        is_there = isinstance(error, PermissionError)
+        why = error.strerror or "" if is_there else f"{CONFIG_VARIABLE} names it, and it is not there"
+        raise _unreadable(path, why) from None
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from None
     is_sticky = folder.st_mode & 0o1000  # as /tmp: others may write there, but replace no file of another user

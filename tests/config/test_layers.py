@@ -16,7 +16,7 @@ from envlock.config.read import load_project
 from envlock.config.schema import PLACE, ProjectTable
 from envlock.config.settings import MACHINE, PLACES, PROJECT
 from envlock.errors import EnvlockError, Location, ManyErrors
-from envlock.places import home
+from envlock.places import UnreadableConfig, home
 from tests.config.projects import load
 
 PLACE_VALUES = {
@@ -325,6 +325,19 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, user_file: Path) ->
     user_file.write_text("[envlock]\n")
     user_file.chmod(0)
     assert failure(tmp_path).code == "unreadable-config"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_in_a_folder_that_nobody_else_may_look_into_there_is_no_file(user_file: Path) -> None:
+    user_file.write_text("[envlock]\n")
+    user_file.parent.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        assert settings_files.read_settings("user file", str(user_file)) is None
+        with pytest.raises(UnreadableConfig):
+            settings_files.read_settings("ENVLOCK_CONFIG", str(user_file))
+    finally:
+        os.seteuid(0)
 
 
 def test_no_settings_file_counts_where_envlock_config_is_dev_null(
