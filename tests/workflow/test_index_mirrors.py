@@ -89,6 +89,33 @@ def test_a_lock_of_a_mirror_is_that_of_upstream_to_the_byte(
     assert TOKEN not in json.dumps(shown)
 
 
+def test_the_index_of_one_package_an_extra_one_and_a_page_of_links_have_mirrors_too(
+    project: ProjectFolder, make_index: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = [make_index(Release(name, "1.0")) for name in ("one", "two", "three")]
+    mirrors = [make_index(Release(name, "1.0")) for name in ("one", "two", "three")]
+    page = f"{upstream[2].url}three/"
+    (project.folder / "links.txt").write_text(f"--find-links {page}\nthree\n")
+    settings = (
+        f'index-url = "{make_index().url}"\nextra-indices = ["{upstream[0].url}"]\nindexes.own = "{upstream[1].url}"'
+    )
+    project.write(
+        '[env.demo]\nrequirements = "links.txt"\n'
+        'pypi = { python = "3.12", packages = { one = "", two = { index = "own" } } }\n',
+        settings=settings,
+        archs=["linux-64"],
+    )
+    lock(load_project(project.config))
+    before = files_of(project)
+    remove(project)
+    words = [f"{key}={value}" for at, to in zip(upstream, mirrors, strict=True) for key, value in rows(at, to).items()]
+    monkeypatch.setenv("ENVLOCK_INDEX_MIRRORS", " ".join([*words, f"{page}={mirrors[2].url}three/"]))
+    for each in upstream:
+        each.close()
+    lock(load_project(project.config))
+    assert files_of(project) == before
+
+
 def test_a_mirror_with_paths_of_its_own_serves_a_lock_and_makes_none(
     project: ProjectFolder,
     locked: dict[str, bytes],
