@@ -77,6 +77,25 @@ def _is_there(handle: int, prefix: str) -> bool:
         return False
 
 
+def is_held(prefix: str) -> bool:
+    """Whether a process holds a prefix, here or, on a file system that shares locks, on another machine."""
+    import fcntl
+
+    try:
+        handle = os.open(prefix, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return False
+
+
 def note_of(prefix: str) -> str:
     """The note of a prefix in its home, whose time says when it was used last."""
     environments, name = os.path.split(prefix)

@@ -24,12 +24,14 @@ from envlock.hydration.hydrate import hydrate
 from envlock.hydration.port import Installer, InstallOptions
 from envlock.hydration.prefix import find_prefix, prefix_of, read_receipt
 from envlock.hydration.pypi_uv import UvInstaller
+from envlock.in_use import hold
 from envlock.interpreters import Interpreter, find_interpreter
 from envlock.model.arch import ARCHS, host_arch
 from envlock.model.lock import Lock
 from envlock.places import home
 from metaflow_extensions.envlock.plugins.node.home import is_reserved
 from tests.hydration.making import SERIES, CountingInstaller, Heard, MachinePythons, Making, missing_files, remains
+from tests.workflow.machine.homes import releasing
 
 
 class Never(Installer):
@@ -78,8 +80,14 @@ def test_a_lock_a_source_and_a_home_are_enough(making: Making, tmp_path: Path) -
     module.unlink()
     assert hydrate(making.lock, making, elsewhere) == prefix
     assert not module.exists(), "what is whole is not looked through"
-    assert hydrate(making.lock, making, elsewhere, rebuild=True) == prefix
+    heard = Heard()
+    assert hydrate(making.lock, making, elsewhere, rebuild=True, reporter=heard) == prefix
     assert module.exists()
+    assert heard.warnings == []
+    with releasing():
+        assert hold(str(prefix))
+        hydrate(making.lock, making, elsewhere, rebuild=True, reporter=heard)
+    assert len(heard.warnings) == 1, "something runs in it"
 
 
 def test_unpacking_again_says_where_uv_keeps_what_it_unpacked(

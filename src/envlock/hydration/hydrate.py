@@ -81,6 +81,10 @@ def hydrate(
     """
     reporter = reporter or Reporter()
     if rebuild:
+        from envlock.in_use import is_held
+
+        if is_held(str(prefix_of(lock, home))):
+            reporter.warned(f"{name_of(lock)} is in use, and its environment is replaced: start again what runs in it")
         _discard_receipt(prefix_of(lock, home))
     else:
         found = find_prefix(lock, home)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.hydration.prefix import read_receipt
-from envlock.in_use import last_used
+from envlock.in_use import is_held, last_used
 from envlock.places import home
 from envlock.trust import user_name
-from envlock.workflow.machine.needs import Need, Needs, is_held, read_needs, used_by_processes
+from envlock.workflow.machine.needs import Need, Needs, read_needs, used_by_processes
 from envlock.workflow.machine.sizes import sizes_of
 
 if TYPE_CHECKING:

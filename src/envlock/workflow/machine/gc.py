@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from envlock.cache.local import LocalPackages
 from envlock.hydration.errors import storage_error
-from envlock.in_use import KEPT, last_used
+from envlock.in_use import KEPT, is_held, last_used
 from envlock.places import home
 from envlock.reporter import Reporter
 from envlock.trust import make_folder
@@ -39,7 +39,7 @@ from envlock.workflow.machine.gc_values import (
     Limits,
     Sweep,
 )
-from envlock.workflow.machine.needs import KERNEL, NAME, PROJECT, UNREAD, is_held, used_by_processes
+from envlock.workflow.machine.needs import KERNEL, NAME, PROJECT, UNREAD, used_by_processes
 from envlock.workflow.machine.sizes import FOLDER as SIZES
 from envlock.workflow.machine.sizes import forget, freed, walk_all
 from metaflow_extensions.envlock.plugins.node import stage

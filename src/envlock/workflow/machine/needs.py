@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -228,23 +227,6 @@ def _asked_by(locks: list[str]) -> tuple[str, ...]:
         except (OSError, ValueError, IndexError, TypeError, RecursionError):  # noqa: PERF203
             continue
     return tuple(asked)
-
-
-def is_held(prefix: str) -> bool:
-    """Whether a process holds a prefix, here or, on a file system that shares locks, on another machine."""
-    try:
-        handle = os.open(prefix, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-    return False
 
 
 def used_by_processes(*, thorough: bool = False) -> frozenset[str]:
