@@ -36,14 +36,22 @@ class Heard(Reporter):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.warnings: list[str] = []
-        self.totals: list[int] = []
-        self.done: list[tuple[str, int]] = []
+        self.totals: dict[str, int] = {}
+        self.done: list[tuple[str, str, int]] = []
 
     def began(self, phase: str, total: int, unit: str) -> None:
-        self.totals.append(total)
+        self.totals[phase.split()[0]] = total
 
     def advanced(self, phase: str, item: str, amount: int = 1) -> None:
-        self.done.append((item, amount))
+        self.done.append((phase.split()[0], item, amount))
+
+    def done_of(self, phase: str) -> dict[str, int]:
+        """How much of a phase was done, by what it was done to."""
+        found: dict[str, int] = {}
+        for of, item, amount in self.done:
+            if of == phase:
+                found[item] = found.get(item, 0) + amount
+        return found
 
     def noted(self, message: str) -> None:
         self.notes.append(message)

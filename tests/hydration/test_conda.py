@@ -103,9 +103,9 @@ def test_wheels_go_on_top_and_their_scripts_start_the_right_python(tmp_path: Pat
     assert installers["wheel_0-1.0.dist-info"] == "uv"
     assert not list(making.site_packages.glob("*.dist-info/direct_url.json"))
     assert making.reporter.warnings == []
-    told = dict(making.reporter.done)
+    told = making.reporter.done_of("hydrating")
     assert {"speak 1.1", "wheel-0 1.0", "wheel-1 1.0", "wheel-2 1.0"} <= told.keys()
-    assert [sum(told.values())] == making.reporter.totals == [len(making.lock.packages)]
+    assert sum(told.values()) == making.reporter.totals["hydrating"] == len(making.lock.packages)
 
 
 @pytest.mark.parametrize("folder", ["with space", "a%20b#c", "ü", "(x) & y;z", "~"])

@@ -53,13 +53,17 @@ def run(prefix: Path, *command: str) -> str:
     return done.stdout.strip()
 
 
-def test_a_prefix_is_made_whole_and_found_again(making: Making) -> None:
+def test_a_prefix_is_made_whole_and_found_again(
+    making: Making, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert making.find() is None
     heard = Heard()
-    prefix = making.hydrate(reporter=heard)
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    prefix = making.hydrate(reporter=heard, installer=UvInstaller(heard))
     names = {f"{package.name} {package.version}" for package in making.lock.packages}
-    assert names <= {item for item, _ in heard.done}
-    assert sum(amount for _, amount in heard.done) == heard.totals[0] == len(names)
+    for phase in ("hydrating", "unpacking"):
+        assert sum(heard.done_of(phase).values()) == heard.totals[phase] == len(names)
+    assert names <= heard.done_of("hydrating").keys()
     assert prefix == making.prefix
     assert prefix.is_absolute()
     assert missing_files(prefix) == []

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import threading
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tomli_w
@@ -17,16 +21,16 @@ from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
 from envlock.hydration.prefix import name_of
 from envlock.hydration.wheels import check_metadata, paths_in
 from envlock.reporter import Reporter
-from envlock.uv_command import run_uv, uv_reason
+from envlock.uv_command import run_uv, uv_cache, uv_environment, uv_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from envlock.model.lock import Lock, LockedPackage
 
 PATIENCE = "30"
 """How many seconds to wait for other runs of uv before its cache can be cleaned."""
+_LOOK_SECONDS = 0.1
 _PYLOCK = "pylock.toml"
 _RESERVED = re.compile(r"Failed to install: (?P<wheel>\S+).*\n.*must not use the reserved name `(?P<name>[^`]+)`")
 
@@ -141,7 +145,8 @@ class WheelsByUv:
         options = ("--preview-features", "pylock", "--offline", "--no-index", "--no-build", *options, *self._options)
         python = ("--python", str(self._stage / "bin" / "python"))
         requirements = [str(pylock)] if command == "sync" else ["--requirements", str(pylock)]
-        self.run("pip", command, *options, *python, *requirements)
+        with _unpacking(len(wheels), self._reporter):
+            self.run("pip", command, *options, *python, *requirements)
         pylock.unlink()
 
     def _pylock(self, wheels: Sequence[LockedPackage]) -> str:
@@ -172,3 +177,48 @@ def _text(file: Path) -> str:
 
 def _site_packages(lock: Lock, prefix: Path) -> Path:
     return prefix / "lib" / f"python{lock.python.series}" / "site-packages"
+
+
+@contextmanager
+def _unpacking(total: int, reporter: Reporter) -> Iterator[None]:
+    """Tell how many wheels uv has unpacked, while it does, as uv is silent: it unpacks all before it installs any.
+
+    Each is a folder in its cache once it is whole. What other runs of uv unpack meanwhile is counted, too.
+    """
+    folder = Path(uv_environment().get("UV_CACHE_DIR") or uv_cache(), "archive-v0")
+    phase = "unpacking"
+    before, told = _entries(folder), 0
+    is_over = threading.Event()
+
+    def look() -> None:
+        nonlocal told
+        new = min(_entries(folder) - before, total) - told
+        if new > 0:
+            if not told:
+                reporter.began(phase, total, "packages")
+            told += new
+            reporter.advanced(phase, "", new)
+            if told == total:
+                reporter.ended(phase)
+
+    def watch() -> None:
+        while not is_over.wait(_LOOK_SECONDS):
+            look()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        watcher.join()
+        look()
+        if told < total:  # the others were unpacked before
+            reporter.ended(phase)
+
+
+def _entries(folder: Path) -> int:
+    try:
+        return len(os.listdir(folder))  # noqa: PTH208  only their number, and called often
+    except OSError:  # uv makes it later
+        return 0
