@@ -25,7 +25,7 @@ from envlock.revisions import (
     real,
     tree_with,
 )
-from tests.build.repositories import commit
+from tests.build.repositories import commit, git
 
 FILES = {
     "plain.txt": "plain\n",
@@ -152,3 +152,40 @@ def test_a_revision_that_nobody_opened_has_nothing(both: tuple[Path, Path]) -> N
     read_ahead([unknown / "plain.txt", both[0], both[1] / "no", both[1] / "folder"], depth=3)
     with pytest.raises(FileNotFoundError):
         read_file(unknown / "plain.txt", 100)
+
+
+def test_a_large_file_is_hashed_and_never_kept(tmp_path: Path) -> None:
+    commit(tmp_path, {"large": "x" * (3 << 20), "small": "y"})
+    objects = objects_around(tmp_path)
+    assert objects is not None
+    tree = tree_of(objects, "HEAD")
+    assert tree is not None
+    for name in ("large", "small"):
+        assert digest_of(f"{tree.root}/{name}", 4 << 20) == digest_of(str(tmp_path / name), 4 << 20)
+    with pytest.raises(NotPlain):
+        digest_of(f"{tree.root}/large", 1 << 20)
+    read_ahead([Path(tree.root, "small")])
+    assert digest_of(f"{tree.root}/small", 1) == digest_of(str(tmp_path / "small"), 1)
+    large = objects.get("HEAD:large", 1 << 20)
+    assert large is not None
+    assert (large.size, large.data) == (3 << 20, b"")
+    assert objects.get("HEAD:small", 1 << 20) is not None, "what is too large is read past"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"100644 plain", b"x y\0" + b"1" * 20, b"100644 a\0" + b"1" * 20, b"40000 a\0" + b"\0" * 20]
+)
+def test_a_folder_that_is_none_has_nothing(tmp_path: Path, data: bytes) -> None:
+    commit(tmp_path, {"a": "x"})
+    (tmp_path / "tree").write_bytes(data)
+    made = git(tmp_path, "hash-object", "-t", "tree", "-w", "--literally", "tree")
+    text = git(tmp_path, "cat-file", "commit", "HEAD").replace(git(tmp_path, "rev-parse", "HEAD^{tree}"), made)
+    (tmp_path / "commit").write_text(f"{text}\n")
+    head = git(tmp_path, "hash-object", "-t", "commit", "-w", "--literally", "commit")
+    objects = objects_around(tmp_path)
+    assert objects is not None
+    tree = tree_of(objects, head)
+    assert tree is not None
+    for path in ("a", "a/b", "b"):
+        with pytest.raises(OSError, match=r"."):
+            read_file(f"{tree.root}/{path}", 100)

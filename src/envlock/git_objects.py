@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from envlock.errors import ConfigError
 from envlock.files import REVISIONS, NotPlain
 from envlock.revisions import show
+from envlock.values import NamedTuple
 from envlock.words import did_you_mean
 
 TYPE_CHECKING = False
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     import subprocess
 
 _MOST_LINKS = 40
+LARGEST = 64 << 20
+"""The most that is kept of an object, unless somebody asks for more: no folder, link, envlock.toml or lock has more."""
+_PART = 1 << 20
 _CAT_FILE = ("git", "-c", "core.fsmonitor=false", "cat-file", "--batch")
 _SUBMODULE = 0o160000
 _COMMIT = "commit "
@@ -123,10 +127,13 @@ class Tree:
         name = folder[1]
         if name not in self._folders:
             where, inner, plain = name.rpartition("\0")
-            entries = _entries(self.data(name), len(plain) // 2) if name else ()
+            try:
+                entries = dict(_entries(self.data(name), len(plain) // 2)) if name else {}
+            except ValueError:
+                raise NotPlain(self.root, f"git's object {plain} is no folder, as another says") from None
             self._folders[name] = {
                 own: (mode, each if each.startswith(_COMMIT) else f"{where}{inner}{each}")
-                for own, (mode, each) in entries
+                for own, (mode, each) in entries.items()
             }
         return self._folders[name]
 
@@ -137,7 +144,7 @@ class Tree:
             self._of_submodules[path] = Objects(place)
         objects = self._of_submodules.get(path)
         found = objects.get(f"{name.removeprefix(_COMMIT)}^{{tree}}") if objects is not None else None
-        return stat.S_IFDIR, f"{path}\0{found[0]}" if found is not None else ""
+        return stat.S_IFDIR, f"{path}\0{found.id}" if found is not None else ""
 
     def read_ahead(self, paths: Iterable[str], *, depth: int = 0) -> None:
         """Read what is at some paths below `root` at once; `depth` is how many levels of folders come with them."""
@@ -151,13 +158,17 @@ class Tree:
     def _read_ahead(self, names: Iterable[str]) -> None:
         self._objects.read_ahead(name for name in names if name.isalnum() and name not in self._folders)
 
-    def data(self, name: str) -> bytes:
-        r"""The bytes of an object of this commit; `PATH\0OBJECT` is one of the submodule at a path."""
+    def object(self, name: str, limit: int, seen: Callable[[bytes], object] | None = None) -> Object:
+        r"""An object of this commit, as `Objects.get` gives it; `PATH\0OBJECT` is one of the submodule at a path."""
         path, inner, plain = name.rpartition("\0")
-        found = (self._of_submodules[path] if inner else self._objects).get(plain)
+        found = (self._of_submodules[path] if inner else self._objects).get(plain, limit, seen)
         if found is None:
             raise FileNotFoundError(errno.ENOENT, f"git has no object {name}, which the commit {self.commit} needs")
-        return found[2]
+        return found
+
+    def data(self, name: str) -> bytes:
+        """The bytes of a folder or a link of this commit."""
+        return self.object(name, LARGEST).data
 
 
 def _entries(data: bytes, length: int) -> Iterator[tuple[str, tuple[int, str]]]:
@@ -171,6 +182,16 @@ def _entries(data: bytes, length: int) -> Iterator[tuple[str, tuple[int, str]]]:
         yield name, (stat.S_IFDIR, f"{_COMMIT}{said}") if mode == _SUBMODULE else (mode, said)
 
 
+class Object(NamedTuple):
+    """An object of git."""
+
+    id: str
+    type: str
+    size: int
+    data: bytes
+    """Empty if it is larger than whoever asked for it takes."""
+
+
 class Objects:
     """The objects of the git repository around a folder, through one `git cat-file`, started when it is needed."""
 
@@ -178,16 +199,23 @@ class Objects:
         self.top = top
         """The top folder of the work tree."""
         self._process: subprocess.Popen[bytes] | None = None
-        self._ahead: dict[str, tuple[str, str, bytes] | None] = {}
+        self._ahead: dict[str, Object | None] = {}
 
-    def get(self, name: str) -> tuple[str, str, bytes] | None:
-        """Id, type and bytes of what a name means to git; None if it means nothing. Raises NotARepository."""
+    def get(self, name: str, limit: int = LARGEST, seen: Callable[[bytes], object] | None = None) -> Object | None:
+        """What a name means to git; None if it means nothing. Raises NotARepository.
+
+        Of one that has more bytes than `limit`, `data` is empty. `seen` gets the bytes of any, part by part.
+        """
         if "\n" in name or "\0" in name:
             return None
         if name in self._ahead:
-            return self._ahead.pop(name)
+            found = self._ahead.pop(name)
+            if found is None or len(found.data) == found.size:
+                if found is not None and seen is not None:
+                    seen(found.data)
+                return found
         self._ask([name])
-        return self._answer(name)
+        return self._answer(name, limit, seen)
 
     def read_ahead(self, names: Iterable[str]) -> None:
         """Read objects at once that are needed next: waiting for each takes longer than reading it."""
@@ -196,7 +224,7 @@ class Objects:
             batch = wanted[start : start + _AT_ONCE]
             self._ask(batch)
             for name in batch:
-                self._ahead[name] = self._answer(name)
+                self._ahead[name] = self._answer(name, LARGEST, None)
 
     def _ask(self, names: Sequence[str]) -> None:
         process = self._process = self._process or self._started(names[0])
@@ -205,7 +233,7 @@ class Objects:
             process.stdin.write(b"".join(os.fsencode(name) + b"\n" for name in names))
             process.stdin.flush()
 
-    def _answer(self, name: str) -> tuple[str, str, bytes] | None:
+    def _answer(self, name: str, limit: int, seen: Callable[[bytes], object] | None) -> Object | None:
         process = self._process
         assert process is not None
         assert process.stdout is not None
@@ -214,9 +242,19 @@ class Objects:
             raise NotARepository(revision=name.partition("^{")[0], reason=self._reason(name))
         if len(words) != 3 or words[1] == b"missing" or not words[2].isdigit():  # `missing`, or `ambiguous`
             return None
-        size = int(words[2])
-        data = process.stdout.read(size + 1)[:size]
-        return words[0].decode(), words[1].decode(), data
+        size = left = int(words[2])
+        kept: list[bytes] = []
+        while left:
+            part = process.stdout.read(min(left, _PART))
+            if not part:
+                raise NotARepository(revision=name.partition("^{")[0], reason=self._reason(name))
+            left -= len(part)
+            if size <= limit:
+                kept.append(part)
+            if seen is not None:
+                seen(part)
+        process.stdout.read(1)
+        return Object(words[0].decode(), words[1].decode(), size, b"".join(kept))
 
     def run(self, *arguments: str) -> str:
         """The output of git in the work tree; empty if it fails."""
@@ -305,9 +343,9 @@ def tree_of(objects: Objects, revision: str) -> Tree | None:
     Raises NotARepository where git refuses the repository, or there is no git.
     """
     found = objects.get(f"{revision}^{{commit}}") if revision else None
-    if found is None or found[1] != "commit":
+    if found is None or found.type != "commit":
         return None
-    tree = Tree(objects, revision, found[0], found[2].partition(b"\n")[0].removeprefix(b"tree ").decode())
+    tree = Tree(objects, revision, found.id, os.fsdecode(found.data.partition(b"\n")[0].removeprefix(b"tree ")))
     show(tree)
     return tree
 

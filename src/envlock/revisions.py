@@ -22,6 +22,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envlock.git_objects import Tree
 
+_POINTER = rb"version https://git-lfs[^\n]*\n(?:[a-z0-9.-]+ [^\n]*\n)*?oid sha256:([0-9a-f]{64})\n"
+"""How git LFS names a file that it keeps outside of git."""
+_POINTER_BYTES = 1024
 _TREES: dict[str, Tree] = {}
 
 
@@ -92,7 +95,7 @@ def mode_and_size(path: Path | str) -> tuple[int, int]:
         found = os.stat(place)
         return found.st_mode, found.st_size
     tree, mode, name, _ = _entry(place)
-    return mode, len(tree.data(name)) if stat.S_ISREG(mode) else 0
+    return mode, tree.object(name, 0).size if stat.S_ISREG(mode) else 0
 
 
 def is_file(path: Path | str) -> bool:
@@ -209,10 +212,10 @@ def read(path: str, limit: int) -> bytes:
     tree, mode, name, _ = _entry(path)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    data = tree.data(name)
-    if len(data) > limit:
+    found = tree.object(name, limit)
+    if found.size > limit:
         raise NotPlain(path, f"it has more than {limit >> 20} MiB, the most that is read of such a file")
-    return data
+    return found.data
 
 
 def digest_of(path: str, limit: int) -> str:
@@ -222,10 +225,19 @@ def digest_of(path: str, limit: int) -> str:
 
     if not path.startswith(REVISIONS):
         return sha256_of(Path(path))
-    data = read(path, limit)
-    lines = rb"version https://git-lfs[^\n]*\n(?:[a-z0-9.-]+ [^\n]*\n)*?oid sha256:([0-9a-f]{64})\n"
-    pointer = re.match(lines, data[:1024])
-    return pointer[1].decode() if pointer else sha256(data).hexdigest()
+    tree, mode, name, _ = _entry(path)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    digest, begin = sha256(), bytearray()
+
+    def seen(part: bytes) -> None:
+        digest.update(part)
+        begin.extend(part[: _POINTER_BYTES - len(begin)])
+
+    if tree.object(name, 0, seen).size > limit:
+        raise NotPlain(path, f"it has more than {limit >> 20} MiB, the most that is read of such a file")
+    pointer = re.match(_POINTER, begin)
+    return pointer[1].decode() if pointer else digest.hexdigest()
 
 
 def is_of(path: Path | str, project: str) -> bool:

@@ -54,7 +54,7 @@ def committed(project: Project, path: Path) -> bytes | None:
             found = (objects.get(f"{last}:{place}") or objects.get(f"{last}^:{place}")) if last else None
     except NotARepository:
         return None
-    return found[2] if found is not None and found[1] == "blob" else None
+    return found.data if found is not None and found.type == "blob" else None
 
 
 def project_of_tree(project: Project, tree: Tree) -> Project:
