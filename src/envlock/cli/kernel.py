@@ -116,7 +116,9 @@ def subject_of(project: Project, reference: str, pathspec: str) -> Subject:
         lookup = Lookup(project, recalls=True)
         found = lookup.pathspec(pathspec)
         lock = lookup.lock(found, host_arch())
-        return Subject(found.reference, lock, options=f"--pathspec {quote(pathspec)} {config}")
+        # Of a step, it is the newest task that was looked up: the next time, that may be another one.
+        name = "/".join(found.reference.split("/")[: len(pathspec.split("/"))])
+        return Subject(name, lock, options=f"--pathspec {quote(pathspec)} {config}")
     if not reference:
         return of_project(project, choose_one(project), config)
     named = referred(project, reference, archs=(host_arch(),))
