@@ -168,8 +168,8 @@ class _Gc:
         environments = [each for each in going if each.kind in {ENVIRONMENT, LEFTOVER}]
         rest = [each for each in going if each not in environments]
         gone = [each for each in environments if self.delete(each)]
-        left = [each.path for each in environments if each not in gone and each.kind == ENVIRONMENT]
-        used = {path: IN_USE if self.is_used_now(path) else BY_FAULT for path in left}
+        left = [each for each in environments if each not in gone and each.kind == ENVIRONMENT]
+        used = {each.path: IN_USE if self.is_used_now(each) else BY_FAULT for each in left}
         if rest:
             from envlock.workflow.machine.rest_of_home import delete
 
@@ -262,8 +262,10 @@ class _Gc:
         forget(each.path)
         return True
 
-    def is_used_now(self, path: str) -> bool:
-        return path in self.entered or is_held(path) or _is_being_made(path)
+    def is_used_now(self, each: Going) -> bool:
+        """Whether somebody began to use an environment after this began."""
+        is_used = each.path in self.entered or last_used(each.path) > each.used
+        return is_used or is_held(each.path) or _is_being_made(each.path)
 
     def sweep_notes(self) -> None:
         """Remove what is noted of prefixes that are gone, and of projects that were deleted and have none here."""
