@@ -23,6 +23,7 @@ import pytest
 import yaml
 from ruamel.yaml import YAML  # of YAML 1.2, as GitHub reads it: `on` is a word
 
+from tests.build.repositories import git
 from tests.index import Index
 from tests.servers.code_hosts import IS_USER, READS, WRITES, CodeHost
 from tests.support import ENVLOCK, ProjectFolder, isolation, run_envlock
@@ -30,16 +31,6 @@ from tests.support import ENVLOCK, ProjectFolder, isolation, run_envlock
 ROOT = Path(__file__).parents[2]
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
 UNCHANGED = "no environment differs"
-
-
-def git(folder: Path, *arguments: str) -> str:
-    settings = ("-c", "user.name=Ada", "-c", "user.email=ada@mail.example", "-c", "protocol.file.allow=always")
-    variables = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull}
-    done = subprocess.run(
-        ["git", *settings, *arguments], cwd=folder, env=variables, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"git {arguments}: {done.stderr}"
-    return done.stdout.strip()
 
 
 def commit(folder: Path, message: str) -> str:

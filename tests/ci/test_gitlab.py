@@ -18,18 +18,13 @@ import jsonschema
 import pytest
 import yaml
 
+from tests.build.repositories import git
 from tests.index import Index
 from tests.servers.code_hosts import IS_USER, CodeHost
 from tests.support import ENVLOCK, ProjectFolder, isolation, run_envlock
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE: dict[str, Any] = yaml.safe_load((ROOT / "ci" / "gitlab.yml").read_text(encoding="utf-8"))
-
-
-def git(folder: Path, *arguments: str) -> str:
-    settings = ("-c", "user.name=Ada", "-c", "user.email=ada@mail.example", "-c", "protocol.file.allow=always")
-    done = subprocess.run(["git", *settings, *arguments], cwd=folder, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")

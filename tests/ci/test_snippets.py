@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
+from tests.build.repositories import git
 from tests.conftest import Envlock
 from tests.support import ENVLOCK, ProjectFolder
 
@@ -41,12 +42,6 @@ def workflows() -> dict[str, Any]:
     """The workflows of GitHub, by name."""
     documents = [YAML(typ="safe").load(StringIO(text)) for text in blocks("yaml")]
     return {each["name"]: each for each in documents if isinstance(each, dict) and "on" in each}
-
-
-def git(folder: Path, *arguments: str) -> str:
-    settings = ("-c", "user.name=Ada", "-c", "user.email=ada@mail.example")
-    done = subprocess.run(["git", *settings, *arguments], cwd=folder, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 def run_steps(workflow: Any, folder: Path, **variables: str) -> None:
