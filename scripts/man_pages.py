@@ -9,12 +9,20 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envlock.settings_files import DEFAULT_HOME, MACHINE_FILE, VARIABLES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from envlock.cli.help_ import Page
 
 FOLDER = Path(__file__).resolve().parent.parent / "man"
+_FILES = (
+    ("envlock.toml, envlock.lock/", "The requirements of a project, and its locks. Both belong into git."),
+    (MACHINE_FILE, "Settings for all users of a machine: places, such as the cache and mirrors."),
+    ("~/.config/envlock/config.toml", "Settings of a user. XDG_CONFIG_HOME is honoured."),
+    (f"{DEFAULT_HOME}/", "Environments and packages. All of it can be deleted: envlock makes it again."),
+)
 _CODE = re.compile(r"`([^`]+)`")
 _FIRST = re.compile(r"^(?=[.'])", re.MULTILINE)
 
@@ -45,6 +53,8 @@ def _of_envlock(page: Page, names: Iterable[str]) -> str:
         else:
             lines += [f".SS {title}", *_rows((f"envlock {name}", meaning) for name, meaning in rows)]
     lines += [".SH EXIT STATUS", _text(statuses)]
+    lines += [".SH ENVIRONMENT", *_rows((name, f"{said[:1].upper()}{said[1:]}.") for name, said in VARIABLES.items())]
+    lines += [".SH FILES", *_rows(_FILES)]
     return _whole(lines, [f"envlock\\-{name}" for name in names])
 
 

@@ -61,7 +61,7 @@ def open_store(url: str, options: CacheOptions | None = None) -> Store:
     if scheme in BUCKETS:
         return _bucket(url, scheme, rest, options or CacheOptions())
     if strip_credentials(url) != url:
-        raise BadCacheUrl(url, "it contains credentials, a query or a fragment, which are not allowed in envlock.toml")
+        raise BadCacheUrl(url, "it contains credentials, a query or a fragment: credentials come from the environment")
     if scheme == "file":
         return _folder_of_url(url, rest)
     if scheme == "memory":
@@ -111,7 +111,7 @@ def _place(url: str, scheme: str, rest: str) -> BucketPlace:
     if host and scheme in {"abfs", "abfss"} and host.endswith(_AZURE_HOST) and ":" not in authority:
         account = host.partition(".")[0]
     elif strip_credentials(url) != url:
-        raise BadCacheUrl(url, "it contains credentials, a query or a fragment, which are not allowed in envlock.toml")
+        raise BadCacheUrl(url, "it contains credentials, a query or a fragment: credentials come from the environment")
     prefix = prefix.strip("/")
     parts = prefix.split("/") if prefix else []
     if not bucket or any(part in {"", ".", ".."} for part in parts):
