@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -453,3 +454,16 @@ def test_an_envlock_toml_that_is_read_again_has_its_layers(tmp_path: Path) -> No
     again = load_text(project.path, project.text)
     assert ids(again) == ids(project)
     assert load_project(project.path).table["indexes"] == {"x": "https://x.example/"}
+
+
+def test_every_variable_that_the_code_names_is_in_the_table() -> None:
+    source = Path(settings_files.__file__).parents[1]
+    named = {
+        name
+        for path in source.rglob("*.py")
+        for name in re.findall(r'["$\'`](ENVLOCK_[A-Z_]+)["\'` =/]', path.read_text(encoding="utf-8"))
+    }
+    examples = {"ENVLOCK_CAHCE", "ENVLOCK_TEAM", "ENVLOCK_TESTS_"}
+    of_hosts = {name for name in named if name.startswith("ENVLOCK_INDEX_") and name != "ENVLOCK_INDEX_MIRRORS"}
+    assert named - examples - of_hosts <= settings_files.VARIABLES.keys()
+    assert len(named & settings_files.VARIABLES.keys()) > 10
