@@ -202,10 +202,11 @@ def test_a_mirror_that_is_an_index_too_is_refused(
     mirror = make_index()
     settings = f'index-url = "{upstream.url}"\nextra-indices = ["{mirror.url}"]'
     project.write_env("lam", settings=settings, archs=["linux-64"])
-    monkeypatch.setenv("ENVLOCK_INDEX_MIRRORS", f"{upstream.url}={mirror.url}")
-    with pytest.raises(AmbiguousMirror) as caught:
-        lock(load_project(project.config))
-    assert {each.key for each in caught.value.locations} == {"envlock.index-url"}
+    for place in (mirror.url, mirror.base):
+        monkeypatch.setenv("ENVLOCK_INDEX_MIRRORS", f"{upstream.url}={place}")
+        with pytest.raises(AmbiguousMirror) as caught:
+            lock(load_project(project.config))
+        assert {each.key for each in caught.value.locations} == {"envlock.extra-indices.0"}
 
 
 def test_a_mirror_that_does_not_answer_is_named(

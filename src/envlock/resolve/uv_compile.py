@@ -295,17 +295,19 @@ def addresses_of(request: Request) -> tuple[Address, ...]:
 
 def _refuse_ambiguous_mirrors(request: Request) -> None:
     places = [address(url) for url in request.every_index_url]
-    own = {place.asked.rstrip("/") for place in places if not place.mirrors}
-    found = next((place for place in places if place.mirrors and place.asked.rstrip("/") in own), None)
-    if found is not None:
-        raise AmbiguousMirror(
-            request.name,
-            request.arch,
-            f"the mirror of {found.kept} is also an index of this environment",
-            details=(f"mirror: {found.mirror}", "which of the two a package is from could not be told"),
-            hint="give the mirror a URL of its own, or take it out of `index-mirrors`",
-            packages=(strip_credentials(found.kept),),
-        )
+    mirrors = dict(row for place in places for row in place.mirrors)
+    for place in places:
+        asked = place.asked.rstrip("/")
+        begins = next((each for each in mirrors if asked == each or asked.startswith(f"{each}/")), "")
+        if begins and not place.mirrors:
+            raise AmbiguousMirror(
+                request.name,
+                request.arch,
+                f"{place.kept} is an index of this environment, and the mirror of {mirrors[begins]}",
+                details=("which of the two a package is from could not be told",),
+                hint="give the mirror a URL of its own, or take it out of `index-mirrors`",
+                packages=(strip_credentials(place.kept),),
+            )
 
 
 def refuse_files_of_mirrors(request: Request, packages: Iterable[LockedPackage]) -> None:
