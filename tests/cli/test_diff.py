@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -117,6 +118,28 @@ def test_a_shell_completes_revisions_and_names_at_a_revision(folder: Path) -> No
 def test_more_than_two_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", "one", "two", "came"]) == 2
     assert "error[usage]" in capsys.readouterr().err
+
+
+WORDS = st.sampled_from(
+    [
+        *("main", "HEAD", "HEAD~1", "..", "...", ":", "one", "@", "@{0}", "^", "^{tree}", "^{/x}", "/", "-", "--", "~"),
+        *(".", "envlock.toml", "envlock.lock", "\n", "é", " ", "team/base", "v1", "abcd", "0" * 40, "Flow/1/fit", "*"),
+        *("\x1b[2J", "refs/heads/main", "%", "\\", "'", '"', "$HOME", "~root", ":/x", ":0:x", "\u202e"),
+    ]
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(WORDS, min_size=1, max_size=4).map("".join), min_size=1, max_size=2))
+def test_whatever_is_compared_is_understood_or_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], texts: list[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "metaflow.client.core", None)
+        assert main(["diff", "--", *texts]) in {0, 1, 2, 3}
+    out, err = capsys.readouterr()
+    assert "/dev/null" not in out + err
+    assert "\x1b" not in out + err
 
 
 HOSTILE = st.text(st.sampled_from("`|<>*_[]()\\@#!-=\n\r\t&~:/ ab1\u2028\u202e"), min_size=1, max_size=16)

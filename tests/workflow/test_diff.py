@@ -267,6 +267,14 @@ class TestEnvironments:
         with pytest.raises(DamagedLock):
             compared(folder)
 
+    def test_another_project(self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        locked(tmp_path / "other", {"base": ["alpha 1.2"], "same": ["zipp 3.0"]})
+        monkeypatch.chdir(folder)
+        for text in ("../other", str(tmp_path / "other" / "envlock.toml"), "../other/envlock.toml"):
+            found = told(compared(folder, text, "."))
+            assert found["base"][1:] == ["alpha >=1.2 -> >=1.1 @envlock.toml:5", "alpha 1.2 -> 1.1", "+numpy 2.0"]
+            assert [each[0] for each in found.values()] == ["changed", "added", "added"]
+
     def test_named_environments_of_a_cache(self, tmp_path: Path, index: Index) -> None:
         project = two_environments(tmp_path, index)
         lookup = Lookup(project)

@@ -260,6 +260,11 @@ class TestRevisions:
             referred(committed, "main:Tow")
         assert caught.value.details[-1] == "at the revision `main`"
 
+    def test_a_whole_revision_is_no_environment(self, committed: Project) -> None:
+        with pytest.raises(NoSuchSelection) as caught:
+            referred(committed, "main")
+        assert "`main:STEP`" in caught.value.details[-1]
+
     def test_a_revision_that_git_does_not_know(self, committed: Project) -> None:
         for text in ("mian:Train/start", "HEAD~7:one"):
             with pytest.raises(NoSuchRevision):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envlock.config.past import project_at, project_of_tree
-from envlock.config.project import Project
+from envlock.config.project import CONFIG_NAME, Project
 from envlock.config.selection import Choice, steps_of, tables_of
 from envlock.errors import ConfigError, EnvlockError
 from envlock.git_objects import NoSuchRevision, NotARepository, ShallowClone, missing, objects_around, tree_of
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _IDS = re.compile(r"(?:[0-9a-f]{4,40}:)?[0-9a-f]{4,40}\Z")
 _PATHSPEC = re.compile(r"[A-Za-z_]\w*/[A-Za-z0-9][\w.-]*/[A-Za-z_]\w*(?:/[A-Za-z0-9][\w.-]*)?\Z", re.ASCII)
+_PATHS = (".", "/", "~")
+"""How a path begins."""
 _MISSES = ("no-such-selection", "bad-alias", "alias-not-found")
 """The errors that a text names nothing."""
 
@@ -65,7 +67,7 @@ def find(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> Found:
     own = _own(project, wanted, archs)
     if own is not None:
         return own
-    if wanted.startswith((".", "/", "~")) or wanted.endswith(".toml"):
+    if wanted.startswith(_PATHS) or wanted.endswith(".toml"):
         return _at_path(project, wanted)
     at_revision = _at_revision(project, wanted, archs)
     if at_revision is not None:
@@ -80,7 +82,7 @@ def find(project: Project, wanted: str, archs: Sequence[Arch] = ()) -> Found:
     if {":", "@"} & set(wanted) or ("/" in wanted and project.flow(wanted.partition("/")[0]) is None):
         lookup = _lookup(project)
         return Found(project, named=lookup.reference(wanted), lookup=lookup)
-    raise _no_such(project, wanted)
+    raise _or_a_revision(project, wanted, _no_such(project, wanted))
 
 
 def _no_such(project: Project, wanted: str) -> EnvlockError:
@@ -129,10 +131,14 @@ def _at_revision(project: Project, wanted: str, archs: Sequence[Arch]) -> Found 
 
 
 def find_all(project: Project, reference: str = "", archs: Sequence[Arch] = ()) -> Found:
-    """As `find`; nothing or `.` is the whole project, and a revision is all of it at that revision."""
+    """As `find`; and whole projects, too.
+
+    Nothing or `.` is this project, a revision is all of it at that revision, and the path of another envlock.toml, or
+    of its folder, is that one.
+    """
     if reference in {"", "."}:
         return whole(project)
-    own = _own(project, reference, archs) or _whole_revision(project, reference)
+    own = _own(project, reference, archs) or _another_project(reference) or _whole_revision(project, reference)
     try:
         return own or find(project, reference, archs)
     except ConfigError as error:
@@ -147,9 +153,35 @@ def whole(project: Project, revision: str = "") -> Found:
     return Found(project, choices=choices, revision=revision, is_whole=True)
 
 
+def _another_project(reference: str) -> Found | None:
+    """All of the project at a path; None if it is the path of something else."""
+    if not (reference.startswith(_PATHS) or reference.endswith(CONFIG_NAME)):
+        return None
+    from envlock.config.read import load_project
+    from envlock.places import expanded
+
+    path = expanded(reference).absolute()
+    config = path if path.name == CONFIG_NAME else path / CONFIG_NAME
+    return whole(load_project(config)) if config.is_file() else None
+
+
+def _or_a_revision(project: Project, wanted: str, error: EnvlockError) -> EnvlockError:
+    """The error that nothing has a name, which may be that of a revision."""
+    objects = objects_around(project.folder)
+    try:
+        is_one = objects is not None and tree_of(objects, wanted) is not None
+    except NotARepository:
+        is_one = False
+    return (
+        error.adding(f"`{wanted}` is a revision of git: name an environment, such as `{wanted}:STEP`")
+        if is_one
+        else error
+    )
+
+
 def _whole_revision(project: Project, reference: str) -> Found | None:
     """All of the project at the revision that a text is, with or without a `:` at its end; None if it is none."""
-    if reference.startswith((".", "/", "~")):
+    if reference.startswith(_PATHS):
         return None
     revision = reference.removesuffix(":")
     objects = objects_around(project.folder)
