@@ -6,12 +6,13 @@ import fcntl
 import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from envlock import reporter
+from envlock import __version__, reporter
 from envlock.__main__ import main
 from envlock.addresses import address
 from envlock.cli import console
@@ -113,6 +114,17 @@ def test_no_bars_are_drawn_into_what_is_quiet_or_detailed(
     finally:
         console.print_as()
     assert console.draws_progress()
+
+
+def test_verbose_says_which_envlock_runs_and_how_long_it_takes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-v", "check"]) == 1
+    first, last = capsys.readouterr().err.splitlines()
+    assert re.match(rf"debug: \[\d+\] check of envlock {re.escape(__version__)}, on Python 3\.", first)
+    assert re.search(r"\] status 1 after \d+\.\d\d s$", last)
+    assert main(["-v", "check", "--config", "none"]) == 2
+    assert "failed (NoConfig) after" in capsys.readouterr().err
 
 
 def test_details_are_numbered_and_without_credentials(capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,7 +173,20 @@ class CommandLine:
             )
         if any(name.startswith("ENVLOCK_") for name in environ):
             _warn_of_misspelt_variables()
-        return self.command.run(self)
+        return self._run_telling() if self.has(VERBOSE) else self.command.run(self)
+
+    def _run_telling(self) -> int:
+        """Run the command, and tell which envlock it is of and how long it took."""
+        import sys
+
+        from envlock import __version__
+        from envlock.reporter import working
+
+        python = sys.version.partition(" ")[0]
+        with working(f"{self.command.name} of envlock {__version__}, on Python {python} ({sys.executable})") as told:
+            status = self.command.run(self)
+            told.ended(f"status {status}")
+        return status
 
 
 def _warn_of_misspelt_variables() -> None:
