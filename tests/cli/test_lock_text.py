@@ -102,6 +102,14 @@ def test_a_long_table_is_cut(project: Project) -> None:
     assert lines[63] == "and 20 more: `envlock diff` lists all"
 
 
+def test_many_environments_are_counted(project: Project) -> None:
+    many = " ".join(f"Flow/step{number}" for number in range(20))
+    old, new = lock(LINUX, "alpha 1.0"), lock(LINUX, "alpha 2.0")
+    lines = text_of(project, locked(many, old, new), locked("other", old, lock(LINUX, "alpha 2.0", "beta 1.0")))
+    assert lines[0] == f"locked {', '.join(many.split()[:8])} and 12 more on linux-64: 1 upgraded"
+    assert lines[4].split("upgraded  ")[1] == "Flow/step0, Flow/step1, Flow/step2 and 18 more"
+
+
 def test_a_dry_run_says_what_would_be(project: Project) -> None:
     lines = text_of(project, locked("one", lock(LINUX, "alpha 1.0"), lock(LINUX, "alpha 2.0")), dry_run=True)
     assert lines[0] == "would lock one on linux-64: 1 upgraded"

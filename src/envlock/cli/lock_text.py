@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from envlock.errors import one_line
-from envlock.words import count, did, listed, short_ids
+from envlock.words import count, did, first_of, listed, short_ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from envlock.workflow.locking.jobs import Locked, LockResult, Pinned
 
 _MOST_ROWS = 60
+_MOST_NAMES = 8
+_NAMES_OF_A_ROW = 3
 _STYLES = {"added": "green", "upgraded": "cyan", "downgraded": "magenta", "removed": "yellow", "rebuilt": "blue"}
 
 
@@ -45,7 +47,7 @@ class Group:
     @property
     def names(self) -> str:
         """The environments, for a line."""
-        return ", ".join(self.environments)
+        return first_of(self.environments, _MOST_NAMES)
 
 
 def _compared(each: Locked) -> ArchChanges:
@@ -148,7 +150,7 @@ def _table(groups: Sequence[Group]) -> Iterator[Sequence[tuple[str, str]]]:
             change.before,
             change.after,
             change.verb,
-            *([", ".join(group.names for group in of)] if has_names else []),
+            *([first_of([name for group in of for name in group.environments], _NAMES_OF_A_ROW)] if has_names else []),
             *([", ".join(archs)] if has_archs else []),
         ]
         for (change, archs), of in sorted(rows.items(), key=lambda each: (each[0][0].kind != "python", each[0][0].name))
