@@ -95,9 +95,7 @@ def test_a_tag_that_moves_is_read_each_time_but_its_lock_is_not(asking: Callable
     assert "candidate" in record
 
 
-@pytest.mark.parametrize(
-    "command", [("get", "team/base:v1", "--into", "locks"), ("alias", "diff", "team/base:v1", "team/base:v1")]
-)
+@pytest.mark.parametrize("command", [("get", "team/base:v1", "--into", "locks"), ("tree", "team/base:v1")])
 def test_other_readers(command: tuple[str, ...], asking: Callable[..., list[str]]) -> None:
     assert len(asking(*command)) == 3 + len(TWO)
     assert asking(*command) == []
