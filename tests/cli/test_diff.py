@@ -67,7 +67,7 @@ def test_the_table_shows_environments_with_the_same_change_together(told: Told) 
         "gone removed on linux-64 and osx-arm64\n"
         "  Python 3.12, 1 package\n"
         "\n"
-        "2 environments changed, 1 added, 1 removed\n"
+        "2 environments changed, 1 added, 1 removed; 1 package added, 1 removed, 1 upgraded\n"
     )
 
 
@@ -148,7 +148,7 @@ HOSTILE = st.text(st.sampled_from("`|<>*_[]()\\@#!-=\n\r\t&~:/ ab1\u2028\u202e")
 class TestMarkdown:
     def test_of_a_change(self, told: Told) -> None:
         assert told("main", "--format", "markdown").splitlines() == [
-            "### envlock: 2 environments changed, 1 added, 1 removed",
+            "### envlock: 2 environments changed, 1 added, 1 removed; 1 package added, 1 removed, 1 upgraded",
             "",
             "`main` -> the working folder",
             "",

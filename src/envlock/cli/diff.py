@@ -11,10 +11,13 @@ from envlock.words import count, listed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import TypeAlias
 
     from envlock.lockfile.changes import ArchChanges, PackageChange
     from envlock.workflow.diff import Asked, Diff, EnvironmentDiff
     from envlock.workflow.references import Referred
+
+    Groups: TypeAlias = Sequence[tuple[Sequence[str], EnvironmentDiff]]
 
 _REFERENCES = Argument(
     "references",
@@ -93,11 +96,11 @@ def _print(found: Diff, form: str) -> None:
         write_styled(list(as_lines(found)))
 
 
-def _summary(found: Diff) -> str:
+def _summary(found: Diff, groups: Groups) -> str:
     """How many environments differ, and how.
 
     >>> from envlock.workflow.diff import Diff
-    >>> _summary(Diff("main", "", ()))
+    >>> _summary(Diff("main", "", ()), ())
     'no environment differs'
     """
     states = [each.state for each in found.environments]
@@ -114,7 +117,20 @@ def _summary(found: Diff) -> str:
     first, *others = told
     parts = [f"{count(first[0], 'environment')} {first[1]}", *(f"{number} {word}" for number, word in others)]
     same = states.count("same")
-    return ", ".join([*parts, *([f"{same} the same"] if same else [])])
+    return ", ".join([*parts, *([f"{same} the same"] if same else [])]) + _packages(groups)
+
+
+def _packages(groups: Groups) -> str:
+    """How many packages became what, each counted once, wherever it did; empty if none did."""
+    from envlock.lockfile.changes import counts
+
+    changes = {change._replace(old_file="", new_file="") for _, each in groups for change, _ in each.folded}
+    numbers = counts(changes)
+    if not numbers:
+        return ""
+    (verb, number), *others = numbers.items()
+    parts = [f"{count(number, 'package')} {verb}", *(f"{more} {other}" for other, more in others)]
+    return f"; {', '.join(parts)}"
 
 
 def _heading(each: EnvironmentDiff) -> str:
@@ -165,10 +181,11 @@ def _notes(each: EnvironmentDiff) -> Iterator[str]:
 
 def as_lines(found: Diff) -> Iterator[Sequence[tuple[str, str]]]:
     """The differences as lines of text, each of parts with their style."""
-    for names, each in found.groups:
+    groups = found.groups
+    for names, each in groups:
         yield from environment_lines(names, each)
         yield ()
-    yield ((_summary(found), ""),)
+    yield ((_summary(found, groups), ""),)
 
 
 def environment_lines(names: Sequence[str], each: EnvironmentDiff) -> Iterator[Sequence[tuple[str, str]]]:
@@ -215,13 +232,13 @@ def as_markdown(found: Diff) -> str:
 
     Whatever comes from files is in code spans, where neither markup nor HTML counts, and nobody is mentioned.
     """
+    groups = found.groups
     head = [
-        f"### envlock: {_summary(found)}",
+        f"### envlock: {_summary(found, groups)}",
         "",
         f"{_code(found.before)} -> {_code(found.after) if found.after else 'the working folder'}",
         "",
     ]
-    groups = found.groups
     left = LONGEST - sum(len(line) + 1 for line in head) - 500
     body: list[str] = []
     for number, (names, each) in enumerate(groups):
