@@ -68,7 +68,7 @@ def described_tables(text: str) -> set[str]:
 
 def _keys(table: str) -> str:
     if table == "MachineTable":
-        node = settings_schema(is_machine=True)["definitions"]["ProjectTable"]
+        node = settings_schema(is_machine=True)["definitions"]["MachineTable"]
         node = {"properties": {key: about for key, about in node["properties"].items() if key not in PLACES}}
     else:
         node = json_schema()["definitions"][table]

@@ -201,6 +201,8 @@ def test_settings_files_have_a_schema_that_says_what_the_reader_says(is_machine:
         '[envlock]\ncache = "s3://a/b"\ncache-options.region = "x"\n': (True, True),
         '[envlock]\nindex-url = "https://index.example/"\nresolver.pypi = "uv"\n': (True, False),
         '[envlock]\nhome = "/data"\n': (False, True),
+        '[init]\nindex-url = "https://index.example/"\nsystem-requirements.linux-64.__glibc = "2.31"\n': (False, True),
+        "[init]\nhome = '/data'\n": (False, False),
         "[env.base]\n": (False, False),
         "[envlock]\ncache = 1\n": (False, False),
     }.items():

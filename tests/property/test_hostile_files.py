@@ -527,7 +527,7 @@ TARGETS = {
     "team files": Target(
         [b'[envlock]\narchs = ["linux-64"]\ncache = "s3://a/b"\nhosts = ["x"]\n'], "toml", read_team_file
     ),
-    "settings files": Target([b'[envlock]\nhome = "/data"\ncache = "s3://a/b"\n'], "toml", read_user_file),
+    "settings files": Target([b'[envlock]\nhome = "/data"\n[init]\narchs = ["linux-64"]\n'], "toml", read_user_file),
     "Metaflow's profiles": Target(
         [b'{"METAFLOW_DEFAULT_DATASTORE": "s3", "METAFLOW_DATASTORE_SYSROOT_S3": "s3://a/b"}'], "json", read_profile
     ),

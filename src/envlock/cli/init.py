@@ -57,7 +57,8 @@ def init(line: CommandLine) -> int:
     @sys_packages decorators. Reads the files and never runs them. Lists what it cannot read from their text, with
     the line, here and in envlock.toml.
 
-    To an envlock.toml that is there, it adds new flows and steps; everything else in it stays.
+    A first envlock.toml gets the settings that `[init]` has in the settings files of the machine and the user, except
+    with `--extends`. To an envlock.toml that is there, it adds new flows and steps; everything else in it stays.
 
     For example:
 
@@ -230,6 +231,7 @@ def _print_json(made: Template, names: list[str], written: Written, diff: str | 
         "added_steps": [{"flow": flow, "step": step} for flow, step in made.steps],
         "offered": list(made.offered),
         "unread": [_unread_place(error) for error in made.unread],
+        "settings": list(made.settings),
     }
     if diff is not None:
         document["diff"] = diff
@@ -254,6 +256,8 @@ def _print(made: Template, names: list[str], written: Written, then: Iterable[st
             write_err(f"  {key}")
         if (more := len(written.dropped) - _MOST_DROPPED) > 0:
             write_err(f"  and {more} more")
+    if made.settings:
+        write_err(f"note: settings from the files of this machine and user: {', '.join(made.settings)}")
     print_notes(made)
     write_err("\nnext:")
     for text in (*_next_lines(made, names), *then):

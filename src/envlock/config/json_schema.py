@@ -35,25 +35,27 @@ def json_schema() -> Schema:
 def settings_schema(*, is_machine: bool) -> Schema:
     """The JSON schema of a settings file of a machine or a user, or else of a team file: `[envlock]` alone."""
     whole = json_schema()
-    own = MachineTable.model_json_schema(by_alias=True)
     project = whole["definitions"][ProjectTable.__name__]
-    used = {"CacheOptionsTable", "ResolversTable"}
+    used = ["CacheOptionsTable", "ResolversTable"]
+    definitions = {name: whole["definitions"][name] for name in used} | {ProjectTable.__name__: project}
+    tables = {"envlock": whole["properties"]["envlock"]}
     if is_machine:
+        own = _for_editors(MachineTable.model_json_schema(by_alias=True))
         places = {key: project["properties"][key] for key in PLACES}
-        project = {
-            **project,
-            "description": own["description"],
-            "properties": {**places, **_for_editors(own["properties"])},
-        }
-        used.discard("ResolversTable")
+        definitions[MachineTable.__name__] = {**project, **own, "properties": {**places, **own["properties"]}}
+        of_machine = {"allOf": [{"$ref": f"#/definitions/{MachineTable.__name__}"}], "description": own["description"]}
+        tables = {"envlock": of_machine, "init": {**tables["envlock"], "description": _FIRST}}
     return {
         "$schema": whole["$schema"],
         "title": "envlock's config.toml" if is_machine else "envlock's team file",
         "type": "object",
         "additionalProperties": False,
-        "properties": {"envlock": {**whole["properties"]["envlock"]}},
-        "definitions": {ProjectTable.__name__: project, **{name: whole["definitions"][name] for name in sorted(used)}},
+        "properties": tables,
+        "definitions": definitions,
     }
+
+
+_FIRST = "Settings that `envlock init` writes into a first envlock.toml. They count nowhere else."
 
 
 def settings_text(names: Sequence[str] = (), *, commented: bool = False) -> str:
@@ -103,7 +105,9 @@ def node_at(path: tuple[str, ...]) -> Schema:
     """
     node = json_schema()
     if path[:2] == ("envlock", "home"):  # of settings files alone
-        return dict(settings_schema(is_machine=True)["definitions"][ProjectTable.__name__]["properties"]["home"])
+        return dict(settings_schema(is_machine=True)["definitions"][MachineTable.__name__]["properties"]["home"])
+    if path[:1] == ("init",):  # of settings files alone, with the settings of envlock.toml
+        path = ("envlock", *path[1:])
     for part in path:
         ways = map(_resolved, node.get("anyOf", [node]))
         known = (way.get("properties", {}).get(part) or _free_child(way, part) for way in ways)

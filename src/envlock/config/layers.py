@@ -19,6 +19,7 @@ from envlock.config.settings import MACHINE, PLACES, PROJECT, Shape
 from envlock.config.shape import Misfit, fits, misfits
 from envlock.errors import Location
 from envlock.files import CONFIG_BYTES, is_of, read_file, toml_of
+from envlock.model.url import strip_channel_credentials
 from envlock.places import expanded
 from envlock.revisions import real
 from envlock.settings_files import read_settings, settings_files
@@ -46,6 +47,8 @@ class Layer(NamedTuple):
     text: str = ""
     path: str = ""
     """The file itself; empty for a variable."""
+    first: Mapping[str, Any] = {}
+    """Its `[init]`: the settings that `init` writes into a first envlock.toml. They count nowhere else."""
 
     @property
     def is_of_repository(self) -> bool:
@@ -128,6 +131,39 @@ def without_project() -> Layers:
     return Layers(every, _merged(every))
 
 
+def of_first_file() -> dict[str, Any]:
+    """The settings that a first envlock.toml gets, as the settings files of the machine and the user say.
+
+    Raises as `machine_layers`, and BadValue for a password, which everybody could read there.
+    """
+    found: dict[str, Any] = {}
+    for layer in machine_layers():
+        for key, value in layer.first.items():
+            if any(map(_has_secret, _texts(value))):
+                from envlock.config.errors import BadValue
+
+                at, reason = (
+                    layer.locate(("init", key)),
+                    "it has a password, which everybody who reads envlock.toml could read",
+                )
+                raise BadValue(key, str(value), reason, at, hint="write `${VARIABLE}` in place of the password")
+        found = _over(found, layer.first)
+    return found
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        yield from (text for each in (value.values() if isinstance(value, dict) else value) for text in _texts(each))
+    elif isinstance(value, str):
+        yield value
+
+
+def _has_secret(text: str) -> bool:
+    from envlock.credentials import has_password
+
+    return "://" in text and (has_password(text) or ("${" not in text and strip_channel_credentials(text) != text))
+
+
 def _team_layers(own: Layer) -> Iterator[Layer]:
     """The team files, the last one that is extended first."""
     found: list[Layer] = [own]
@@ -169,7 +205,7 @@ def _layer(kind: str, name: str, path: str, data: bytes, shape: Shape) -> Layer:
         document = toml_of(text)
     except (UnicodeDecodeError, tomli.TOMLDecodeError):
         text, document = "", {"": ""}
-    if not fits(document, {"envlock": shape}):
+    if not fits(document, {"envlock": shape, **({"init": PROJECT} if shape is MACHINE else {})}):
         from envlock.config.errors import Unexplained
         from envlock.config.validate import explain_settings
 
@@ -178,7 +214,7 @@ def _layer(kind: str, name: str, path: str, data: bytes, shape: Shape) -> Layer:
     table = dict(document.get("envlock", {}))
     if "cache" in table:
         table["cache"] = _cache_below(table["cache"], os.path.dirname(path))
-    return Layer(kind, name, table, text, path)
+    return Layer(kind, name, table, text, path, document.get("init", {}))
 
 
 def _cache_below(written: str, folder: str) -> str:

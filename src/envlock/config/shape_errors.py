@@ -126,7 +126,7 @@ def _choices(node: Schema) -> Sequence[str]:
 def _unknown_key(path: KeyPath, at: Location) -> ConfigError:
     *table, key = path
     known: Schema = next((way["properties"] for way in ways_at(tuple(table)) if "properties" in way), {})
-    kind = table[-1] if table and table[-1] in {*_TABLES, "envlock"} else (table[-2] if table else "")
+    kind = table[-1] if table and table[-1] in {*_TABLES, "envlock", "init"} else (table[-2] if table else "")
     inner = [name for name in known if key in node_at((*table, name)).get("properties", {})]
     advice = None
     if key == "editable" and "path" in known:

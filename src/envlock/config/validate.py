@@ -77,11 +77,12 @@ def _settings_errors(source: str | bytes, name: str, *, is_machine: bool) -> Ite
         yield error
         return
     assert isinstance(MACHINE, dict)
+    tables = ("envlock", "init") if is_machine else ("envlock",)
     for key in document:
-        if key != "envlock":
+        if key not in tables:
             is_known = key in MACHINE or bool(node_at(("envlock", key)))
             advice = _NO_FLOWS if key in {"flow", "env"} else "it belongs in `[envlock]`" if is_known else None
-            yield UnknownKey(key, shown(name, 200), ["envlock"], location(text, name, (key,)), advice=advice)
+            yield UnknownKey(key, shown(name, 200), list(tables), location(text, name, (key,)), advice=advice)
     table = document.get("envlock", {})
     if is_machine and isinstance(table, dict):
         for key in table.keys() - MACHINE.keys():
@@ -89,8 +90,9 @@ def _settings_errors(source: str | bytes, name: str, *, is_machine: bool) -> Ite
             known = node_at(("envlock", key))
             yield SettingEntersIds(key, at) if known else UnknownKey(key, "`[envlock]`", list(MACHINE), at)
         table = {key: value for key, value in table.items() if key in MACHINE}
-    shape: Shape = {"envlock": MACHINE if is_machine else PROJECT}
-    yield from shape_errors({"envlock": table}, text, name, shape)
+    shape: Shape = {"envlock": MACHINE, "init": PROJECT} if is_machine else {"envlock": PROJECT}
+    inner = {"init": document["init"]} if is_machine and "init" in document else {}
+    yield from shape_errors({"envlock": table, **inner}, text, name, shape)
     yield from _Values({"envlock": table}, text, name).errors()
 
 

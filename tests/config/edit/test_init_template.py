@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from envlock.config.edit.init_template import Template, make_template, text_ther
 from envlock.config.edit.metaflow_config import KEY, make_default
 from envlock.config.flows.errors import FlowFileMissing, FlowFileSyntax
 from envlock.config.read import load_project
+from envlock.errors import EnvlockError
 from tests.notebooks import notebook_of
 
 FLOWS = Path(__file__).parents[1] / "flows" / "samples"
@@ -442,3 +444,58 @@ def test_a_team_file_that_is_no_file_of_the_repository_is_not_extended(tmp_path:
         with pytest.raises(BadTeamFile) as caught:
             make_template(tmp_path / "flows", extends=name)
         assert caught.value.locations[0].key == "envlock.extends"
+
+
+@pytest.fixture
+def user_file(isolated: Path) -> Path:
+    path = isolated / "config" / "envlock" / "config.toml"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_a_first_file_has_the_settings_that_a_company_gives_to_new_projects(tmp_path: Path, user_file: Path) -> None:
+    user_file.write_text(
+        '[envlock]\ncache = "s3://team/envlock"\n[init]\nindex-url = "https://${USER}:${TOKEN}@index.example/simple/"\n'
+        'archs = ["linux-64"]\nexclude-newer = 2026-11-01\nsystem-requirements.linux-64.__glibc = "2.31"\n'
+    )
+    made = make_template(tmp_path)
+    assert made.settings == ("index-url", "archs", "exclude-newer", "system-requirements")
+    found = made.project.settings
+    assert found.index_url == "https://${USER}:${TOKEN}@index.example/simple/"
+    assert (found.archs, found.exclude_newer) == (("linux-64",), "2026-11-01")
+    assert found.system_requirements == (("linux-64", (("__glibc", "2.31"),)),)
+    assert "cache =" not in re.sub(r"(?m)^#.*", "", made.text), "which stays the machine's"
+    path = tmp_path / "envlock.toml"
+    path.write_text(made.text)
+    assert text_there(tmp_path) is None, "a skeleton of envlock's is written anew"
+    user_file.write_text("")
+    assert load_project(path).settings.index_url == found.index_url, "it is in the repository now"
+    assert make_template(tmp_path, before="[envlock]\n").settings == ()
+
+
+def test_with_a_team_file_a_first_file_has_no_settings_of_the_machine(tmp_path: Path, user_file: Path) -> None:
+    user_file.write_text('[init]\narchs = ["linux-64"]\n')
+    (tmp_path / "team.toml").write_text('[envlock]\narchs = ["osx-arm64"]\n')
+    made = make_template(tmp_path, extends="team.toml")
+    assert (made.settings, made.project.settings.archs) == ((), ("osx-arm64",))
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "line"),
+    [
+        ('index-url = "https://me:s3cret@index.example/simple/"', "bad-value", 2),
+        ('channels = ["https://conda.example/t/s3cret-token/team"]', "bad-value", 2),
+        ('archs = "linux-64"', "wrong-type", 2),
+        ('idnex-url = "x"', "unknown-key", 2),
+        ('home = "/data"', "unknown-key", 2),
+    ],
+)
+def test_what_a_first_file_cannot_have_is_told_where_it_stands(
+    tmp_path: Path, user_file: Path, text: str, code: str, line: int
+) -> None:
+    user_file.write_text(f"[init]\n{text}\n")
+    with pytest.raises(EnvlockError) as caught:
+        make_template(tmp_path)
+    at = caught.value.locations[0]
+    assert (caught.value.code, at.path, at.line) == (code, str(user_file), line)
+    assert "s3cret" not in caught.value.render()

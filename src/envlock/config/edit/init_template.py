@@ -22,10 +22,20 @@ from envlock.config.edit.flow_tables import (
     with_accepted,
 )
 from envlock.config.edit.save import load_text
-from envlock.config.edit.toml_edit import checked, insert, key_text, quoted, replace, set_value, table_at
+from envlock.config.edit.toml_edit import (
+    checked,
+    insert,
+    key_text,
+    quoted,
+    replace,
+    set_value,
+    table_at,
+    value_text,
+)
 from envlock.config.flows.decorator_tables import DecoratedFlow
 from envlock.config.flows.errors import shown_path
 from envlock.config.flows.repository import flows_in, named_from, read_named, without_bases
+from envlock.config.layers import of_first_file
 from envlock.config.project import CONFIG_NAME, KeyPath, Project
 from envlock.errors import EnvlockError, Location
 from envlock.files import CONFIG_BYTES, read_file, toml_of, write_atomically
@@ -33,6 +43,7 @@ from envlock.places import UnreadableConfig
 
 SCHEMA_NAME = ".envlock.schema.json"
 
+_NOTHING: Mapping[str, object] = {}
 _TITLE = """\
 # The requirements of each flow. `envlock lock` writes exact locks of them to envlock.lock/: commit both.
 """
@@ -78,6 +89,8 @@ class Template:
     """The requirement files of the folder that it does not name."""
     unread: tuple[EnvlockError, ...] = ()
     """Why files of the folder that may have flows cannot be read."""
+    settings: tuple[str, ...] = ()
+    """The settings that it has from the settings files of the machine and the user (`[init]`)."""
 
     @property
     def is_changed(self) -> bool:
@@ -109,9 +122,9 @@ def make_template(
     """The envlock.toml for a folder: with the flows of these files, else of the folder's own, or a skeleton.
 
     `before` is the text that is there, to be added to. `take` are requirement files that the flows are to name; where
-    there are none, `[env.base]` does. `extends` is a team file. envlock accepts the text; a level that it would refuse
-    becomes a note. Raises FlowFileMissing, FlowFileSyntax, NoFlowInFile, SameFlowTwice, NoRequirementFile, BadTeamFile;
-    and what is wrong with `before`.
+    there are none, `[env.base]` does. `extends` is a team file; without one, a first file has the settings of `[init]`.
+    envlock accepts the text; a level that it would refuse becomes a note. Raises FlowFileMissing, FlowFileSyntax,
+    NoFlowInFile, SameFlowTwice, NoRequirementFile, BadTeamFile; what is wrong with `before` or with settings files.
     """
     folder = folder.absolute()
     take = [_requirement_file(folder, file) for file in take]
@@ -123,13 +136,14 @@ def make_template(
         said = _files_said(before)
         flows = one_of_each(folder, [flow for flow in found if _is_meant(flow, said, found, folder)])
     path = folder / CONFIG_NAME
+    settings = of_first_file() if before is None and not extends else _NOTHING
     offered = [name for name in _requirement_files(folder) if name not in take]
 
     def write(flows: Sequence[DecoratedFlow]) -> Edited:
         added: list[KeyPath] = []
         steps: list[tuple[str, str]] = []
         if before is None:
-            text = compose(flows, schema=schema, offered=offered)
+            text = compose(flows, schema=schema, offered=offered, settings=settings)
         else:
             text, added = add_flows(before, flows, offered=offered)
             text, steps = add_steps(text, flows)
@@ -146,7 +160,8 @@ def make_template(
     made = with_accepted(path, flows, write)
     assert made.project is not None
     left = tuple(name for name in offered if not _is_named(made.project, name))
-    return Template(made.text, made.flows, made.project, before, made.added, made.steps, left, unread)
+    names = tuple(settings)
+    return Template(made.text, made.flows, made.project, before, made.added, made.steps, left, unread, names)
 
 
 def _files_said(text: str | None) -> dict[str, str]:
@@ -187,8 +202,9 @@ def text_there(folder: Path) -> str | None:
     return text
 
 
-def _skeletons() -> tuple[str, str]:
-    return compose(()), compose((), schema=True)
+def _skeletons() -> tuple[str, ...]:
+    known = (_NOTHING, of_first_file())
+    return tuple(compose((), schema=schema, settings=settings) for settings in known for schema in (False, True))
 
 
 def _requirement_file(folder: Path, file: str) -> str:
@@ -220,12 +236,23 @@ def _is_named(project: Project, file: str) -> bool:
     return file in str(values)
 
 
-def compose(flows: Sequence[DecoratedFlow], *, schema: bool = False, offered: Sequence[str] = ()) -> str:
-    """The text of an envlock.toml with these flows, each with comments that offer requirement files."""
+def compose(
+    flows: Sequence[DecoratedFlow],
+    *,
+    schema: bool = False,
+    offered: Sequence[str] = (),
+    settings: Mapping[str, object] = _NOTHING,
+) -> str:
+    """The text of an envlock.toml with these flows, each with comments that offer requirement files.
+
+    `settings` are those that it has, as TOML has them.
+    """
     from envlock.config.json_schema import settings_text
 
     text = (f"#:schema {SCHEMA_NAME}\n" if schema else "") + _TITLE
-    text += f"\n[envlock]\n{settings_text(_SETTINGS, commented=True)}\n"
+    rows = "".join(f"{key_text(key)} = {value_text(value)}\n" for key, value in settings.items())
+    offers = settings_text([name for name in _SETTINGS if name not in settings], commented=True)
+    text += f"\n[envlock]\n{rows}{offers}\n"
     return text + ("".join(f"\n{flow_text(flow, offered=offered)}" for flow in flows) or _EXAMPLE)
 
 
