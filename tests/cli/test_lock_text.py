@@ -113,7 +113,7 @@ def test_many_environments_are_counted(project: Project) -> None:
 def test_a_dry_run_says_what_would_be(project: Project) -> None:
     lines = text_of(project, locked("one", lock(LINUX, "alpha 1.0"), lock(LINUX, "alpha 2.0")), dry_run=True)
     assert lines[0] == "would lock one on linux-64: 1 upgraded"
-    assert lines[-1] == "1 lock: 1 written, 0 up to date; this was a dry run, and nothing is written"
+    assert lines[-1] == "1 lock: 1 to write, 0 up to date (dry run: nothing was written)"
 
 
 def test_git_is_told_of_the_locks_from_the_working_folder(

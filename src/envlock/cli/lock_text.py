@@ -203,12 +203,13 @@ def _summary(result: LockResult, *, dry_run: bool) -> str:
     if not result.changed:
         return f"nothing {'would change' if dry_run else 'changed'}: {total} up to date"
     written = sum(each.action != "kept" for each in result.locked)
-    parts = [f"{written} written", f"{len(result.locked) - written} up to date"]
+    words = ("to write", "to replace", "to remove") if dry_run else ("written", "replaced", "removed")
+    parts = [f"{written} {words[0]}", f"{len(result.locked) - written} up to date"]
     if result.replaced:
-        parts.append(f"{len(result.replaced)} replaced")
+        parts.append(f"{len(result.replaced)} {words[1]}")
     if result.pruned:
-        parts.append(f"{len(result.pruned)} removed")
-    return f"{total}: {', '.join(parts)}" + ("; this was a dry run, and nothing is written" if dry_run else "")
+        parts.append(f"{len(result.pruned)} {words[2]}")
+    return f"{total}: {', '.join(parts)}" + (" (dry run: nothing was written)" if dry_run else "")
 
 
 def later(fetched: int) -> str:
