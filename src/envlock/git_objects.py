@@ -15,6 +15,7 @@ from pathlib import Path
 
 from envlock.errors import ConfigError
 from envlock.files import REVISIONS, NotPlain
+from envlock.reporter import detail, running
 from envlock.revisions import show
 from envlock.values import NamedTuple
 from envlock.words import did_you_mean
@@ -262,7 +263,9 @@ class Objects:
 
         command = ["git", "-c", "core.fsmonitor=false", *arguments]
         try:
-            done = subprocess.run(command, cwd=self.top, env=_variables(), capture_output=True, check=False)
+            with running(["git", "-C", self.top, *arguments]) as told:
+                done = subprocess.run(command, cwd=self.top, env=_variables(), capture_output=True, check=False)
+                told.ended(f"exit status {done.returncode}")
         except OSError:
             return ""
         return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""
@@ -287,6 +290,7 @@ class Objects:
         while len(_OPEN) >= _MOST_OPEN:
             _OPEN.pop(0).end()
         _OPEN.append(self)
+        detail(f"run git -C {self.top} cat-file --batch")
         atexit.unregister(_end_all)
         atexit.register(_end_all)
         try:

@@ -115,6 +115,13 @@ def test_a_shell_completes_revisions_and_names_at_a_revision(folder: Path) -> No
     assert completion.compared("on") == ["one"]
 
 
+def test_verbose_says_what_is_asked_of_git(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", "HEAD...HEAD", "--verbose"]) == 0
+    said = capsys.readouterr().err
+    assert f"debug: run git -C {folder} cat-file --batch" in said
+    assert f"git -C {folder} merge-base" in said
+
+
 def test_more_than_two_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", "one", "two", "came"]) == 2
     assert "error[usage]" in capsys.readouterr().err

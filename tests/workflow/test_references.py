@@ -23,7 +23,7 @@ from envlock.hydration.prefix import Receipt, write_receipt
 from envlock.lockfile.errors import ArchNotLocked, ConflictMarkersInLock, DamagedLock, NotLocked
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.arch import LINUX_64, OSX_64, OSX_ARM64
-from envlock.named.errors import AliasLacksArch, EnvironmentNotInCache, LockNotFound
+from envlock.named.errors import AliasLacksArch, AliasNotFound, EnvironmentNotInCache, LockNotFound
 from envlock.named.lookup import Lookup
 from envlock.named.run_record import RunRecord, RunRecords
 from envlock.workflow.errors import PrefixGone, StaleLock
@@ -272,6 +272,9 @@ class TestRevisions:
         with pytest.raises(NoSuchSelection) as caught:
             all_referred(committed, "mian")
         assert "git knows no revision `mian`" in caught.value.details[-1]
+        with pytest.raises(AliasNotFound) as neither:
+            all_referred(committed, "v9:one")
+        assert "git knows no revision `v9`" in neither.value.details[-1]
         with pytest.raises(NoSuchRevision) as unknown:
             project_at(committed, "mian")
         assert unknown.value.hint == "did you mean `main`?"

@@ -197,7 +197,7 @@ def _no_revision_either(project: Project, reference: str, error: EnvlockError) -
     objects = objects_around(project.folder)
     if objects is None:
         return error
-    why = missing(objects, reference)
+    why = missing(objects, reference.rpartition(":")[0] or reference)
     return why if isinstance(why, ShallowClone) or error.code == "bad-alias" else error.adding(f"{why.message} either")
 
 
