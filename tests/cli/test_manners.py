@@ -15,6 +15,8 @@ import pytest
 from envlock import __version__, reporter
 from envlock.__main__ import main
 from envlock.addresses import address
+from envlock.build.errors import GitUnreachable
+from envlock.build.git import commit_of
 from envlock.cli import console
 from envlock.cli.options import JSON
 from envlock.cli.progress import LiveReporter
@@ -272,3 +274,16 @@ def test_a_lock_that_another_process_holds_is_a_detail(tmp_path: Path) -> None:
     first, second = told
     assert f"wait for another process, which holds {tmp_path}" in first
     assert " done after 0." in second
+
+
+def test_git_is_told_of_without_what_a_variable_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"http://me:{SECRET}@127.0.0.1:9/tk-{SECRET}/demo.git"
+    try:
+        console.print_as(verbose=True)
+        with pytest.raises(GitUnreachable):
+            commit_of(url, "main", "demo", kept="http://127.0.0.1:9/${TOKEN}/demo.git")
+    finally:
+        console.print_as()
+    told = capsys.readouterr().err
+    assert re.search(r"\] run git .*ls-remote .*http://127\.0\.0\.1:9/\$\{TOKEN\}/demo\.git", told)
+    assert SECRET not in told
