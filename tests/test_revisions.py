@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from envlock.files import NotPlain, is_of, read_file
-from envlock.git_objects import objects_around, tree_of
+from envlock.git_objects import NotARepository, objects_around, tree_of
 from envlock.revisions import (
     digest_of,
     exists,
@@ -187,5 +187,18 @@ def test_a_folder_that_is_none_has_nothing(tmp_path: Path, data: bytes) -> None:
     tree = tree_of(objects, head)
     assert tree is not None
     for path in ("a", "a/b", "b"):
-        with pytest.raises(OSError, match=r"."):
+        with pytest.raises((OSError, NotARepository), match=r"."):
             read_file(f"{tree.root}/{path}", 100)
+
+
+def test_a_folder_that_git_lacks_is_not_an_empty_one(tmp_path: Path) -> None:
+    """Else locks that cannot be read would be locks that nobody made."""
+    commit(tmp_path, {"locks/a": "x"})
+    lacking = git(tmp_path, "rev-parse", "HEAD:locks")
+    (tmp_path / ".git" / "objects" / lacking[:2] / lacking[2:]).unlink()
+    objects = objects_around(tmp_path)
+    assert objects is not None
+    tree = tree_of(objects, "HEAD")
+    assert tree is not None
+    with pytest.raises(NotARepository):
+        names_in(f"{tree.root}/locks")

@@ -38,6 +38,8 @@ _AT_ONCE = 256
 _LOST = frozenset(
     {
         *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_NAMESPACE"),
+        *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_GRAFT_FILE", "GIT_SHALLOW_FILE"),
+        *("GIT_REPLACE_REF_BASE", "GIT_NO_REPLACE_OBJECTS", "GIT_IMPLICIT_WORK_TREE"),
         *("GIT_PAGER", "GIT_EDITOR", "GIT_EXTERNAL_DIFF", "GIT_OPTIONAL_LOCKS", "GIT_TEMPLATE_DIR", "GIT_DEFAULT_HASH"),
     }
 )
@@ -160,11 +162,15 @@ class Tree:
         self._objects.read_ahead(name for name in names if name.isalnum() and name not in self._folders)
 
     def object(self, name: str, limit: int, seen: Callable[[bytes], object] | None = None) -> Object:
-        r"""An object of this commit, as `Objects.get` gives it; `PATH\0OBJECT` is one of the submodule at a path."""
+        r"""An object of this commit, as `Objects.get` gives it; `PATH\0OBJECT` is one of the submodule at a path.
+
+        Raises NotARepository if git does not have it: what cannot be read is not what is not there.
+        """
         path, inner, plain = name.rpartition("\0")
         found = (self._of_submodules[path] if inner else self._objects).get(plain, limit, seen)
         if found is None:
-            raise FileNotFoundError(errno.ENOENT, f"git has no object {name}, which the commit {self.commit} needs")
+            reason = f"git has no object {plain}, which its commit {self.commit} needs"
+            raise NotARepository(revision=self.revision, reason=reason, hint="git fsck")
         return found
 
     def data(self, name: str) -> bytes:

@@ -21,6 +21,7 @@ import pytest
 from envlock.model.arch import host_arch
 from envlock.places import home
 from envlock.workflow.machine.jupyter import jupyter_folder, search_path
+from tests.build.repositories import commit
 from tests.channel import Channel
 from tests.channel.recipe import File, python_package
 from tests.conftest import Envlock, ProjectFolder
@@ -320,6 +321,9 @@ def test_whatever_names_an_environment_names_that_of_a_kernel(demo: ProjectFolde
     ids = ":".join(each[:7] for each in shown["identity"].split(":"))
     lock = next(path for path in demo.locks if path.parent.name == shown["identity"].partition(":")[0])
     names = {"team/base:v1": "team-base-v1", ids: ids.replace(":", "-"), f"./{lock.relative_to(demo.folder)}": "base"}
+    names["main:base"] = "main-base"
+    commit(demo.folder)
+    demo.edit("lam = ", "lam2 = ")  # a revision has its own requirements and locks
     for reference, name in names.items():
         planned = envlock("kernel", "install", reference, "--dry-run", "--json").json
         assert (planned["name"], planned["base"]) == (name, shown["identity"]), reference

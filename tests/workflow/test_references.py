@@ -97,8 +97,9 @@ class TestWhatATextNames:
         path.write_text("packages = []\n")
         with pytest.raises(DamagedLock):
             referred(project, path.name)
-        with pytest.raises(DamagedLock):
-            referred(project, "./gone.toml")
+        for gone in ("./gone.toml", "main:envlock.toml"):  # as git would name a file of a revision
+            with pytest.raises(PrefixGone, match="nothing is there"):
+                referred(project, gone)
 
     def test_a_prefix_by_its_receipt(self, project: Project, tmp_path: Path) -> None:
         lock = read_lock(lock_of(project, "one"))
@@ -388,6 +389,7 @@ class TestRevisions:
     ) -> None:
         monkeypatch.setenv("GIT_DIR", "/nowhere")
         monkeypatch.setenv("GIT_INDEX_FILE", "/nowhere/index")
+        monkeypatch.setenv("GIT_OBJECT_DIRECTORY", "/nowhere/objects")
         assert len(all_referred(committed, "main")) == 2
 
 

@@ -122,7 +122,7 @@ def subject_of(project: Project, reference: str, pathspec: str) -> Subject:
     if not reference:
         return of_project(project, choose_one(project), config)
     named = referred(project, reference, archs=(host_arch(),))
-    if named.environment is not None:
+    if named.environment is not None and not named.revision:
         return of_project(project, named.environment, f"{quote(reference)} {config}")
     lock = named.lock(host_arch())
     path = Path(expanded(reference)).absolute()

@@ -6,6 +6,7 @@ cache.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -248,7 +249,7 @@ def _at_path(project: Project, wanted: str) -> Found:
     from envlock.places import expanded
 
     path = Path(expanded(wanted)).absolute()
-    if wanted.endswith(".toml") or path.is_file():
+    if path.is_file() or (wanted.endswith(".toml") and os.path.lexists(path)):
         return Found(project, file=path)
     from envlock.hydration.prefix import read_receipt
     from envlock.named.lookup import NamedEnvironment
