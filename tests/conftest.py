@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,9 @@ from tests.index import Index
 from tests.preloaded import Parent, of_module, preloaded_popen
 from tests.servers.clouds import CLOUDS, Cloud, forget_sessions
 from tests.support import ProjectFolder, Ran, isolation, run_envlock
+
+# jsonschema would make the parser of a grammar of IRIs, in each process that imports it, for a second and more.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
 def pytest_configure() -> None:

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import Phase, assume, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from packageurl import PackageURL
 
@@ -27,10 +27,16 @@ LOCKS = {"conda": CONDA, "wheels": WHEELS, "exact": EXACT, "built": BUILT, "loca
 
 @cache
 def validator() -> Any:
-    """What holds a document to the schema of CycloneDX 1.6, with every format checked."""
+    """What holds a document to the schema of CycloneDX 1.6, with every format checked.
+
+    IRIs are held to the stricter rule of URIs: each takes an Earley parser a tenth of a second (see `conftest`).
+    """
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
+    from jsonschema import Draft7Validator
 
+    formats = Draft7Validator.FORMAT_CHECKER.checkers
+    formats["iri-reference"] = formats["uri-reference"]
     return JsonStrictValidator(SchemaVersion.V1_6)
 
 
@@ -68,7 +74,6 @@ def test_both_formats_are_valid(name: str) -> None:
 def test_cyclonedx_is_valid_for_whatever_a_lock_may_hold(lock: Lock) -> None:
     rows = rows_in(render(lock).encode())
     text = export(Given("cyclonedx", "x", (rows,))).text
-    assume("[::1]" not in text)  # a URL that the validator's library does not know
     assert cyclonedx_faults(text) == ""
     for component in json.loads(text)["components"]:
         assert PackageURL.from_string(component["purl"]).to_string() == component["purl"]
