@@ -77,16 +77,19 @@ def _is_there(handle: int, prefix: str) -> bool:
         return False
 
 
-def is_held(prefix: str) -> bool:
-    """Whether a process holds a prefix, here or, on a file system that shares locks, on another machine."""
+def is_held(path: str, *, exclusively: bool = False) -> bool:
+    """Whether a process holds a prefix; with `exclusively`, whether one holds a file or a folder alone.
+
+    On a file system that shares locks, it may be on another machine. Waits for nobody.
+    """
     import fcntl
 
     try:
-        handle = os.open(prefix, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if exclusively else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:

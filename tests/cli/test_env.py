@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from envlock.cli.env import environments_document, sweep_document, sweep_lines
-from envlock.in_use import note_of
+from envlock.in_use import hold, note_of
 from envlock.model.arch import host_arch
 from envlock.places import home
 from envlock.workflow.machine import environments, gc
@@ -136,12 +136,18 @@ def test_a_home_that_is_read_only_is_listed_and_refused_to_gc(envlock: Envlock, 
     assert prefix.exists()
 
 
+def become(user: int, group: int) -> None:
+    os.setgroups([group])
+    os.setresgid(group, group, group)
+    os.setresuid(user, user, user)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to others, and become another user")
 def test_in_a_home_of_a_group_what_one_may_not_delete_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other, me, group = 54321, 54322, 54323
-    mine, shared, closed = make_prefix(1), make_prefix(2), make_prefix(3)
+    mine, shared, closed, used = (make_prefix(number) for number in (1, 2, 3, 4))
     for above in list(home().parents)[:-1]:
         above.chmod(above.stat().st_mode | 0o711)
     for path in (home(), *home().rglob("*")):
@@ -150,12 +156,23 @@ def test_in_a_home_of_a_group_what_one_may_not_delete_stays(
         path.chmod((0o2775 if path.is_dir() else 0o664) if closed not in (path, *path.parents) else 0o755)
     monkeypatch.setenv("ENVLOCK_HOME_GROUP", str(group))
     reading, writing = os.pipe()
+    (ready, told), (waiting, ended) = os.pipe(), os.pipe()
+    task = os.fork()
+    if task == 0:
+        try:
+            become(other, group)
+            os.write(told, b"held" if hold(str(used)) else b"gone")
+            os.close(ended)
+            os.close(writing)
+            os.read(waiting, 1)
+        finally:
+            os._exit(0)
+    os.close(told)
+    assert os.read(ready, 4) == b"held"
     pid = os.fork()
     if pid == 0:
         try:
-            os.setgroups([group])
-            os.setresgid(group, group, group)
-            os.setresuid(me, me, me)
+            become(me, group)
             swept = collect(limits_of(), delete=True)
             said = [[Path(each.path).name for each in swept.going], [[each.name, why] for each, why in swept.kept]]
             os.write(writing, json.dumps(said).encode())
@@ -165,10 +182,13 @@ def test_in_a_home_of_a_group_what_one_may_not_delete_stays(
     with open(reading) as file:  # noqa: PTH123
         text = file.read()
     os.waitpid(pid, 0)
+    os.close(ended)
+    os.waitpid(task, 0)
     going, kept = json.loads(text)
     assert sorted(going) == [mine.name, shared.name]
-    assert kept == [[closed.name, "cannot-delete"]]
+    assert sorted(kept) == [[closed.name, "cannot-delete"], [used.name, "in-use"]]
     assert closed.exists()
+    assert used.exists()
 
 
 @pytest.mark.parametrize("command", ["run", "shell"])

@@ -9,7 +9,6 @@ it again, and what a kill leaves is swept by the next builder or gc.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
 from contextlib import contextmanager, nullcontext, suppress
@@ -311,16 +310,4 @@ class _Total:
 
 def _is_being_made(place: str) -> bool:
     """Whether a process makes or removes what belongs at a place now."""
-    try:
-        handle = os.open(stage.lock_of(place), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-    return False
+    return is_held(stage.lock_of(place), exclusively=True)
