@@ -210,6 +210,10 @@ def test_the_cache_is_read_and_written_only_on_request(project: ProjectFolder, t
     read, written = project_checks.cache(of(project, writes=True))
     assert (read.state, written.state) == (OK, OK)
     assert [each.name for each in cache.rglob("*") if each.is_file()] == [".gitignore"]
+    assert "nothing was pushed" in found.found
+    (cache / "envs" / "linux-64").mkdir(parents=True)
+    (cache / "envs" / "linux-64" / "lock").touch()
+    assert "nothing was pushed" not in next(project_checks.cache(of(project))).found
     (tmp_path / "file").touch()
     project.write("", settings=f'cache = "{tmp_path}/file/cache"')
     found = list(project_checks.cache(of(project, writes=True)))[-1]

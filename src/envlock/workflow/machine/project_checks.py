@@ -48,17 +48,18 @@ def cache(given: Given) -> Iterator[Finding]:
     if given.project is None:
         return
     from envlock.cache.format import check_format
+    from envlock.cache.layout import ENVIRONMENTS
     from envlock.cache.open import open_cache
 
     store = open_cache(given.project)
     url = without_credentials(store.url)
     try:
-        has_format = check_format(store)
+        # A folder that was pushed to has no file with its format before an alias is given in it.
+        is_used = check_format(store) or next(store.entries(ENVIRONMENTS), None) is not None
     except EnvlockError as error:
         yield of_error("cache", url, error)
         return
-    found = "it can be read" if has_format else "it can be read; nothing was pushed yet"
-    yield Finding("cache", url, found)
+    yield Finding("cache", url, "it can be read" if is_used else "it can be read; nothing was pushed yet")
     if given.writes:
         yield _written(store, url)
 
