@@ -76,7 +76,7 @@ def show(line: CommandLine) -> int:
             write_err(f"from {_place(each, each.by)}")
     else:
         rows = [row for each in found for row in _rows(each)]
-        write_table(("SETTING", "VALUE", "FROM"), rows)
+        write_table(("setting", "value", "from"), rows)
     return 0
 
 
