@@ -31,6 +31,7 @@ from tests.named.projects import (
     pushed_project,
 )
 from tests.support import snapshot
+from tests.workflow.recording import Recorder
 
 
 @pytest.fixture
@@ -41,7 +42,9 @@ def project(tmp_path: Path, index: Index) -> Project:
 def test_what_a_project_needs(project: Project, tmp_path: Path) -> None:
     other = of_another(tmp_path, project)
     assert check(other.project).exit_status == 1
-    fetched = get(other, other.reference("team/base:v1"))
+    told = Recorder()
+    fetched = get(other, other.reference("team/base:v1"), reporter=told)
+    assert told.done == told.totals == {"reading team/base:v1": 2}
     assert fetched.serves == ("mine",)
     assert len(fetched.written) == 2
     assert fetched.kept == fetched.replaced == fetched.left_out == ()

@@ -40,6 +40,7 @@ def get(line: CommandLine) -> int:
     from envlock.cli.console import say, write_err, write_json
     from envlock.cli.errors import BadUsage
     from envlock.cli.lock_text import git_add
+    from envlock.cli.progress import LiveReporter
     from envlock.named.lookup import Lookup
     from envlock.workflow.get import get as fetch
 
@@ -49,7 +50,15 @@ def get(line: CommandLine) -> int:
     dry_run = line.has(DRY_RUN)
     lookup = Lookup(open_project(line), recalls=not dry_run)
     found = looked_up(line, lookup, _NAME)
-    fetched = fetch(lookup, found, chosen, into=Path(line.value(_INTO)) if line.has(_INTO) else None, dry_run=dry_run)
+    with LiveReporter() as reporter:
+        fetched = fetch(
+            lookup,
+            found,
+            chosen,
+            into=Path(line.value(_INTO)) if line.has(_INTO) else None,
+            dry_run=dry_run,
+            reporter=reporter,
+        )
     if line.has(JSON):
         write_json(as_document(lookup.project, fetched), dry_run=dry_run)
     else:

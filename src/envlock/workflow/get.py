@@ -11,6 +11,7 @@ from envlock.files import refuse_unwritable
 from envlock.lockfile.document import summary_of
 from envlock.lockfile.folder import candidates, lock_path, read_lock, refuse_leading_out, write_lock
 from envlock.named.errors import NotNeeded
+from envlock.reporter import Reporter
 from envlock.workflow.check_rules import refuse_strange_hosts
 from envlock.workflow.locking.prune import remove, unwritable
 from envlock.workflow.needed_locks import NeededLocks
@@ -48,6 +49,7 @@ def get(
     *,
     into: Path | None = None,
     dry_run: bool = False,
+    reporter: Reporter | None = None,
 ) -> GetResult:
     """Write the locks of an environment, verified, into the project's lock folder, or `into` another folder.
 
@@ -66,7 +68,7 @@ def get(
     if not wanted:
         found.place(project.settings.archs[0])  # raises AliasLacksArch
     needed = NeededLocks(project)
-    locks = lookup.cached_locks(found, wanted)
+    locks = _read(lookup, found, wanted, reporter or Reporter())
     if into is None and project.settings.hosts:
         for lock in locks:
             refuse_strange_hosts(project, summary_of(lock), serves)
@@ -95,6 +97,21 @@ def get(
         raise unwritable(project, folder, error) from None
     left_out = tuple(arch for arch in found.archs if arch not in wanted)
     return GetResult(found, locks, tuple(written), tuple(kept), tuple(replaced), serves, left_out)
+
+
+def _read(lookup: Lookup, found: NamedEnvironment, archs: Sequence[Arch], reporter: Reporter) -> tuple[Lock, ...]:
+    """The locks from the cache, or as this machine remembers them."""
+    phase = f"reading {found.reference}"
+    reporter.began(phase, len(archs), "locks")
+    for arch in archs:
+        reporter.doing(phase, arch)
+    try:
+        locks = lookup.cached_locks(found, archs)
+        for arch in archs:
+            reporter.advanced(phase, arch)
+    finally:
+        reporter.ended(phase)
+    return locks
 
 
 def _holds(place: Path, lock: Lock) -> bool:
