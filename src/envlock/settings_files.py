@@ -116,7 +116,10 @@ def chosen_home() -> str:
         return chosen
     for kind, path in reversed(settings_files()):
         data = read_settings(kind, path)
-        written = _home_in(data) if data is not None and b"home" in data else ""
+        try:
+            written = _home_in(data) if data is not None and b"home" in data else ""
+        except ValueError as error:
+            raise _unreadable(path, str(error)) from None
         if written:
             if "${" in written:
                 from envlock.addresses import with_variables
@@ -127,7 +130,7 @@ def chosen_home() -> str:
 
 
 def _home_in(data: bytes) -> str:
-    r"""What a file says of `home`; empty if it says nothing, or is no TOML, which `layers` tells.
+    r"""What a file says of `home`; empty if it says nothing. Raises ValueError.
 
     >>> _home_in(b'[envlock]\ncache = "x"\nhome = "/data/envlock"  # big\n')
     '/data/envlock'
@@ -157,10 +160,12 @@ def _home_in(data: bytes) -> str:
 
     try:
         found = toml_of(text).get("envlock")
-    except tomli.TOMLDecodeError:
-        return ""
-    home = found.get("home") if isinstance(found, dict) else None
-    return home if isinstance(home, str) else ""
+    except tomli.TOMLDecodeError as error:
+        raise ValueError(f"it is not valid TOML (line {error.lineno})") from None
+    home = found.get("home", "") if isinstance(found, dict) else ""
+    if not isinstance(home, str):
+        raise ValueError("`home` is a string: the path of a folder")
+    return home
 
 
 def _keys(text: str) -> Iterator[str]:

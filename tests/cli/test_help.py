@@ -237,6 +237,12 @@ def test_the_shell_completes_nothing_of_a_broken_project(envlock: Envlock, tmp_p
     (tmp_path / "envlock.toml").write_text("= broken", encoding="utf-8")
     assert completions(envlock, "envlock lock --step ", tmp_path) == []
     assert completions(envlock, "envlock lock --arch linux-a", tmp_path) == ["linux-aarch64"]
+    user = Path(os.environ["XDG_CONFIG_HOME"]) / "envlock" / "config.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text("[envlock]\nhome = 1\n")
+    without = {"ENVLOCK_HOME": ""}
+    line = {"_ENVLOCK_COMPLETE": "complete_bash", "COMP_WORDS": "envlock path --name ", "COMP_CWORD": "3"}
+    assert envlock(cwd=tmp_path, env={**line, **without}).text.strip() == "", "nor with a settings file that is broken"
 
 
 def test_a_real_bash_completes_at_the_tab_key(envlock: Envlock, flow_project: Path) -> None:

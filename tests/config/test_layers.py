@@ -279,6 +279,18 @@ def test_the_home_is_where_a_file_says(
     assert (str(home()), fast_home()) == (str(tmp_path / "own"),) * 2
 
 
+@pytest.mark.parametrize(
+    ("text", "fact"), [("home = = 1", "line 1"), ("[envlock]\nhome = 1", "`home` is a string"), ('home = """', "TOML")]
+)
+def test_a_home_that_cannot_be_read_is_told_where_no_project_is_read(
+    user_file: Path, monkeypatch: pytest.MonkeyPatch, text: str, fact: str
+) -> None:
+    monkeypatch.delenv("ENVLOCK_HOME", raising=False)
+    user_file.write_text(text)
+    with pytest.raises(UnreadableConfig, match=fact):
+        home()
+
+
 @pytest.mark.parametrize("what", ["the file", "its folder"])
 def test_a_file_that_others_may_write_is_refused(tmp_path: Path, user_file: Path, what: str) -> None:
     user_file.write_text("[envlock]\n")

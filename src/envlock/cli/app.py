@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from envlock.cli import PANELS, completion, declared
 from envlock.cli.command import COLOR, NO_PROGRESS, QUIET, VERBOSE, Argument, Command, CommandLine, Flag, Group, Value
 from envlock.cli.help_ import ABOUT, HELP, VERSION, first_sentence, help_text, print_help
+from envlock.errors import EnvlockError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -171,11 +172,13 @@ def _completion(param: Value | Argument) -> Callable[..., list[str]] | None:
         return None
     names = getattr(completion, param.complete)
     _, *others = inspect.signature(names).parameters
-    if not others:
-        return cast("Callable[[str], list[str]]", names)
 
     def of_line(context: typer.Context, incomplete: str) -> list[str]:
-        return cast("list[str]", names(incomplete, context.params.get(f"{others[0]}_") or ()))
+        more = [context.params.get(f"{name}_") or () for name in others]
+        try:
+            return cast("list[str]", names(incomplete, *more))
+        except (EnvlockError, OSError):  # a shell that completes has no place for it: the command itself tells
+            return []
 
     return of_line
 
