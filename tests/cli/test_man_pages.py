@@ -41,7 +41,14 @@ def test_the_wheel_takes_them_to_where_man_looks() -> None:
 
 @pytest.mark.index
 def test_the_wheel_has_them(tmp_path: Path) -> None:
-    subprocess.run([find_uv_bin(), "build", "--wheel", "--quiet", "--out-dir", tmp_path, ROOT], check=True)
+    for name in ("src", "man"):  # a copy, as setuptools leaves what it made beside the sources
+        shutil.copytree(
+            ROOT / name, tmp_path / "tree" / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        )
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / "tree" / name)
+    command = [find_uv_bin(), "build", "--wheel", "--quiet", "--out-dir", tmp_path, tmp_path / "tree"]
+    subprocess.run(command, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     places = {name.rpartition("/")[2] for name in zipfile.ZipFile(wheel).namelist() if "/data/share/man/man1/" in name}
     assert places == {f"{name}.1" for name in NAMES}
