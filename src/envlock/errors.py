@@ -110,7 +110,7 @@ class EnvlockError(Exception):
     hint: envlock show
 
     What is passed goes before the class's template, and is taken as it is. An error that was raised is never changed:
-    who knows more makes another one (`at`, `adding`).
+    who knows more makes another one (`at`, `adding`, `with_hint`).
     """
 
     code: ClassVar[str] = "envlock"
@@ -154,6 +154,14 @@ class EnvlockError(Exception):
     def saying(self, *details: str) -> Self:
         """The same error, with these lines of facts in place of its own."""
         return self._with(details=details)
+
+    def with_hint(self, hint: str) -> Self:
+        """The same error, with another hint.
+
+        >>> EnvlockError("no such step", hint="envlock show").with_hint("envlock init").hint
+        'envlock init'
+        """
+        return self._with(hint=hint)
 
     def moved(self, root: str, shown: str, *, keep_hint: bool = True) -> Self:
         """The same error, of files below `root` or with relative paths: their paths begin with `shown`.

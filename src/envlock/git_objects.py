@@ -366,7 +366,7 @@ def missing(objects: Objects, revision: str) -> ConfigError:
         return ShallowClone(revision=revision)
     names = objects.names()
     why = NoSuchRevision(revision, objects.top, names)
-    return why if names else why.adding("it has no commit yet: make one with `git commit`")
+    return why if names else why.adding("the repository has no commit yet").with_hint("git commit")
 
 
 def merge_base(objects: Objects, one: Tree, other: Tree) -> Tree | None:

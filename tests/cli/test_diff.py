@@ -71,6 +71,23 @@ def test_the_table_shows_environments_with_the_same_change_together(told: Told) 
     )
 
 
+def test_how_many_packages_are_the_same_is_told_of_a_whole_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for version in ("1.0", "1.1"):
+        locked(
+            tmp_path, {"one": ["idna 3.0", f"alpha {version}"], "two": ["attrs 24.1", "six 1.16", f"alpha {version}"]}
+        )
+        if version == "1.0":
+            commit(tmp_path)
+    assert told().splitlines()[:3] == [
+        "one and two on linux-64 and osx-arm64",
+        "  upgraded    alpha  1.0 -> 1.1",
+        "  1-2 packages the same",
+    ]
+
+
 def test_one_environment_of_one_arch(told: Told) -> None:
     assert told("--env", "one", "--arch", "osx-arm64").splitlines()[0] == "one on osx-arm64"
 

@@ -347,7 +347,9 @@ def test_whatever_names_an_environment_names_that_of_a_kernel(demo: ProjectFolde
 def test_what_names_no_environment_is_an_error(
     demo: ProjectFolder, envlock: Envlock, arguments: str, code: str, status: int
 ) -> None:
-    assert f"error[{code}]" in envlock("kernel", "install", *arguments.split(), check=status).stderr
+    said = envlock("kernel", "install", *arguments.split(), check=status).stderr
+    assert f"error[{code}]" in said
+    assert code != "several-environments" or "hint: for example: `TrainFlow/" in said
 
 
 def test_a_folder_of_jupyter_that_cannot_be_written_is_said_before_anything_is_resolved(

@@ -296,7 +296,7 @@ def test_a_name_of_the_project_that_is_taken_for_an_alias_is_reported_with_its_o
     said = run_envlock(*command.split(), name, cwd=tmp_path, check=2).stderr
     assert f"error[{code}]" in said
     takes_options = bool(options) and command != "get"
-    assert ("this project has one of that name" in said) is takes_options
+    assert ("this project has an environment of that name" in said) is takes_options
     assert not takes_options or f"`{options}`" in said
 
 

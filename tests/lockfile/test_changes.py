@@ -163,6 +163,13 @@ class TestRequirements:
     def told(self, before: Requirements, after: Requirements) -> list[str]:
         return [str(each) for each in requirement_changes(before.document(), after.document())]
 
+    def test_a_lock_that_leaves_out_a_python_without_limits_requires_the_same(self) -> None:
+        document = Requirements(pypi=(parse_requirement("rich"),)).document()
+        without = {key: value for key, value in document.items() if key != "python"}
+        assert requirement_changes(without, document) == ()
+        limited = {**document, "python": ">=3.12"}
+        assert [str(each) for each in requirement_changes(without, limited)] == ["python any version -> >=3.12"]
+
     def test_of_packages(self) -> None:
         before = Requirements(
             pypi=tuple(map(parse_requirement, ("pandas>=2", "rich", "six[all]"))),

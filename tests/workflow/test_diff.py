@@ -455,3 +455,4 @@ def test_environments_with_the_same_change_are_grouped(tmp_path: Path) -> None:
     groups = compared(tmp_path).groups
     assert [names for names, _ in groups] == [("one", "two"), ("three",)]
     assert [each.at for each in groups[0][1].asked] == ["envlock.toml:5, envlock.toml:8"]
+    assert [[each.name for each in group.others] for _, group in groups] == [["two"], []]

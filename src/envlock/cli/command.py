@@ -94,7 +94,13 @@ class Argument:
 
 QUIET = Flag("--quiet", "Print only data and errors: no progress, notes and warnings.", short="-q")
 VERBOSE = Flag("--verbose", "Also print what is run, requested and waited for, without credentials.", short="-v")
-COLOR = Value("--color", "WHEN", "When to use colours.", default="auto", choices=("auto", "always", "never"))
+COLOR = Value(
+    "--color",
+    "WHEN",
+    "When to use colours: `auto`, `always` or `never`.",
+    default="auto",
+    choices=("auto", "always", "never"),
+)
 NO_PROGRESS = Flag("--no-progress", "Draw no progress bars.")
 GLOBAL = (QUIET, VERBOSE, COLOR, NO_PROGRESS)
 """The options that every command has, before or after its name. No command declares them, and none has others of their

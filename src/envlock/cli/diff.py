@@ -23,11 +23,13 @@ _REFERENCES = Argument(
     "references",
     "[A] [B]...",
     "What to compare: a git revision (`main`, `main..HEAD`, `main...HEAD`), a step, FLOW/STEP, a flow or an "
-    "`[env.NAME]`, also at a revision (`main:train`), ids, a name in the cache (`team/base:v1`), a pathspec, a lock "
+    "`[env.NAME]`, also at a revision (`main:train`), ids, an alias (`team/base:v1`), a pathspec, a lock "
     "file or a prefix. Default: `HEAD` and the working folder.",
     complete="compared",
 )
-_FORMAT = Value("--format", "FORMAT", "How to print it.", default="table", choices=("table", "markdown", "json"))
+_FORMAT = Value(
+    "--format", "FORMAT", "`table`, `markdown`, or `json`.", default="table", choices=("table", "markdown", "json")
+)
 _EXIT_CODE = Flag("--exit-code", "Exit with 1 if anything differs.")
 
 MARKER = "<!-- envlock diff -->"
@@ -146,15 +148,15 @@ def _heading(each: EnvironmentDiff) -> str:
 
 def _totals(each: EnvironmentDiff) -> str:
     """How many packages an environment that came or went has."""
-    of = each.after or each.before
-    assert of is not None
-    numbers = [len(of.rows(arch).packages) for arch in of.archs]
-    series = listed(dict.fromkeys(of.rows(arch).python.series for arch in of.archs), "or")
+    came = [of for one in (each, *each.others) if (of := one.after or one.before)]
+    rows = [of.rows(arch) for of in came for arch in of.archs]
+    numbers = [len(of_arch.packages) for of_arch in rows]
+    series = listed(dict.fromkeys(of_arch.python.series for of_arch in rows), "or")
     return f"Python {series}, {_range(numbers)}"
 
 
 def _range(numbers: Sequence[int]) -> str:
-    """So many packages, on every arch.
+    """So many packages, on every arch and in every environment.
 
     >>> _range([1]), _range([60, 58, 58])
     ('1 package', '58-60 packages')
@@ -213,7 +215,8 @@ def environment_lines(names: Sequence[str], each: EnvironmentDiff) -> Iterator[S
             (some, "dim"),
         )
     if folded:
-        yield ((f"  {_range([arch.same for arch in each.changes])} the same", "dim"),)
+        same = [arch.same for one in (each, *each.others) for arch in one.changes]
+        yield ((f"  {_range(same)} the same", "dim"),)
 
 
 def _name(change: PackageChange) -> str:

@@ -78,7 +78,7 @@ _DELETE = Flag("--delete", "Delete it. Without this option, gc only lists it.")
     _DELETE,
     DRY_RUN,
     JSON,
-    epilog="Exit status: 0 done, 5 the home cannot be written.",
+    epilog="Exit status: 0; 5 if the home cannot be written.",
 )
 def gc(line: CommandLine) -> int:
     """List the environments of this machine that nothing needs any more; with `--delete`, delete them.

@@ -59,6 +59,7 @@ def init(line: CommandLine) -> int:
 
     A first envlock.toml gets the settings that `[init]` has in the settings files of the machine and the user, except
     with `--extends`. To an envlock.toml that is there, it adds new flows and steps; everything else in it stays.
+    `--metaflow-default` and `--vscode` without FLOW_FILE write their own file alone.
 
     For example:
 
@@ -68,8 +69,8 @@ def init(line: CommandLine) -> int:
     - `envlock init --extends ../team.toml`
     - `envlock init --force flows/*.py`
     - `envlock init train_flow.py --metaflow-default`
-    - `envlock init --metaflow-default` (it does not change an existing envlock.toml)
-    - `envlock init --vscode --env base` (nor does this)
+    - `envlock init --metaflow-default`
+    - `envlock init --vscode --env base`
     """
     from envlock.config.edit.init_template import Written, make_template, text_there, write_template
     from envlock.config.project import CONFIG_NAME

@@ -120,7 +120,7 @@ def subject_of(project: Project, reference: str, pathspec: str) -> Subject:
         name = "/".join(found.reference.split("/")[: len(pathspec.split("/"))])
         return Subject(name, lock, options=f"--pathspec {quote(pathspec)} {config}")
     if not reference:
-        return of_project(project, choose_one(project), config)
+        return of_project(project, choose_one(project, by_options=False), config)
     named = referred(project, reference, archs=(host_arch(),))
     if named.environment is not None and not named.revision:
         return of_project(project, named.environment, f"{quote(reference)} {config}")

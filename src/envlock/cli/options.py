@@ -100,7 +100,8 @@ def looked_up(line: CommandLine, lookup: Lookup, argument: Argument) -> NamedEnv
         options = [options_of(each.key) for each in own if reference in {each.step, each.name}]
         if not options:
             raise
-        raise error.adding(f"this project has one of that name: give `{options[0]}` in its place") from None
+        hint = f"to name it, give `{options[0]}`"
+        raise error.adding("this project has an environment of that name").with_hint(hint) from None
 
 
 def index_findings(line: CommandLine, project: Project) -> tuple[Finding, ...]:

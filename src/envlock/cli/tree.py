@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 REFERENCE = Argument(
     "reference",
     "[REFERENCE]",
-    "A step, FLOW/STEP, a flow, an `[env.NAME]`, ids, a name in the cache (`team/base:v1`), a pathspec, a lock file or "
+    "A step, FLOW/STEP, a flow, an `[env.NAME]`, ids, an alias (`team/base:v1`), a pathspec, a lock file or "
     "a prefix. Default: the whole project.",
     complete="shown",
 )

@@ -333,12 +333,14 @@ class SeveralEnvironments(ConfigError):
     code = "several-environments"
     message = "name one environment: several match"
 
-    def __init__(self, names: Sequence[str], key: KeyPath, path: str) -> None:
-        """`key` is the table of one of them, `path` the project's envlock.toml."""
+    def __init__(self, names: Sequence[str], key: KeyPath, path: str, *, by_options: bool = True) -> None:
+        """`key` is the table of one of them, `path` the project's envlock.toml. Without `by_options`, they are named by
+        references."""
         from envlock.config.selection import options_of
 
         self.names = tuple(names)
-        super().__init__(locations=(Location(path),), details=tuple(names), hint=f"for example: `{options_of(key)}`")
+        example = options_of(key) if by_options else self.names[0]
+        super().__init__(locations=(Location(path),), details=tuple(names), hint=f"for example: `{example}`")
 
 
 class StepDisabled(ConfigError):

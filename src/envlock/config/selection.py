@@ -120,8 +120,12 @@ def steps_named(project: Project, *, flow: str = "", step: str = "") -> list[Cho
     return chosen
 
 
-def choose_one(project: Project, *, flow: str = "", step: str = "", environment: str = "") -> Environment:
+def choose_one(
+    project: Project, *, flow: str = "", step: str = "", environment: str = "", by_options: bool = True
+) -> Environment:
     """The environment of a step, or of an `[env.*]` table; an empty name leaves the choice open.
+
+    `by_options` tells whether a user names one by options, or else by a reference.
 
     Steps with the same requirements count as one. Raises NoSuchSelection, SeveralEnvironments, StepDisabled,
     NoEnvironments.
@@ -138,7 +142,8 @@ def choose_one(project: Project, *, flow: str = "", step: str = "", environment:
     from envlock.config.errors import NoEnvironments, SeveralEnvironments, StepDisabled
 
     if len(ids) > 1:
-        raise SeveralEnvironments([each.name for each in choices], choices[0].key, project.path.name)
+        names = [each.name for each in choices]
+        raise SeveralEnvironments(names, choices[0].key, project.path.name, by_options=by_options)
     if choices:
         raise StepDisabled(choices[0].name, project.locate(choices[0].key))
     raise NoEnvironments(project.path.name)

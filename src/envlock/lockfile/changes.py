@@ -312,6 +312,8 @@ def requirement_changes(
     `paths` has where the folders and files are whose URLs name their content. Values of variables are not told.
     """
     old, new = (_by_thing(each, paths or {}) for each in (before, after))
+    if before and after:  # a lock leaves out a Python without limits
+        old, new = ({("python", "python"): ANY, **each} for each in (old, new))
     found = [
         RequirementChange(name, old.get((name, thing), ""), new.get((name, thing), ""), thing)
         for name, thing in dict.fromkeys([*old, *new])

@@ -60,6 +60,8 @@ class EnvironmentDiff(NamedTuple):
     """For each arch that both are locked for."""
     asked: tuple[Asked, ...]
     is_renamed: bool = False
+    others: tuple[EnvironmentDiff, ...] = ()
+    """In a group, the other environments, which have the same change."""
 
     @property
     def archs_added(self) -> tuple[Arch, ...]:
@@ -141,7 +143,7 @@ def _merged(group: Sequence[EnvironmentDiff]) -> EnvironmentDiff:
     for same in zip(*(each.asked for each in group), strict=True):
         places = list(dict.fromkeys(each.at for each in same if each.at))
         asked.append(Asked(same[0].change, first_of(places, _PLACES_SHOWN)))
-    return group[0]._replace(asked=tuple(asked))
+    return group[0]._replace(asked=tuple(asked), others=tuple(group[1:]))
 
 
 def diff(

@@ -144,7 +144,8 @@ def referred(project: Project, reference: str, *, archs: Sequence[Arch] = ()) ->
     if len(ids) > 1:
         from envlock.config.errors import SeveralEnvironments
 
-        raise SeveralEnvironments([each.name for each in found.choices], first.key, project.path.name)
+        names = [each.name for each in found.choices]
+        raise SeveralEnvironments(names, first.key, project.path.name, by_options=False)
     if first.environment is None:
         from envlock.config.errors import StepDisabled
 
