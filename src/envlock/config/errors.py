@@ -334,8 +334,10 @@ class SeveralEnvironments(ConfigError):
     message = "name one environment: several match"
 
     def __init__(self, names: Sequence[str], key: KeyPath, path: str, *, by_options: bool = True) -> None:
-        """`key` is the table of one of them, `path` the project's envlock.toml. Without `by_options`, they are named by
-        references."""
+        """`key` is the table of one of them, `path` the project's envlock.toml.
+
+        `by_options` tells whether a user names one by options, or else by a reference.
+        """
         from envlock.config.selection import options_of
 
         self.names = tuple(names)
