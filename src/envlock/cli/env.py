@@ -279,7 +279,8 @@ def sweep_lines(swept: Sweep, *, deleted: bool) -> Iterator[str]:
     if swept.going:
         yield f"{'freed' if deleted else 'would free'} {byte_size(swept.frees)}"
         if swept.stays:
-            yield f"{byte_size(swept.stays)} more stay on the disk: uv's cache (`uv cache prune`) has the same files"
+            shared = "other environments, or uv's cache (`uv cache clean`), have the same files"
+            yield f"{byte_size(swept.stays)} more stay on the disk: {shared}"
     if swept.going and not deleted:
         yield "nothing was deleted; run again with `--delete` to delete it"
 

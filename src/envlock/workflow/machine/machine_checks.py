@@ -215,7 +215,13 @@ def names(_: Given) -> Iterator[Finding]:
         repair = f"mount its disk, or: rm {unread.project.note}"
         yield Finding("names", unread.project.config, f"cannot be read: {unread.reason}", NOTE, said, repair)
     if not found.needs.missing and not found.needs.unread:
-        yield Finding("names", "local names, kernels, known projects", f"{count(len(found.prefixes), 'environment')}")
+        every = [need for needs in found.needs.needs.values() for need in needs]
+        local, kernels, projects = (
+            count(len({need.what for need in every if need.kind == kind}), noun)
+            for kind, noun in (("name", "local name"), ("kernel", "kernel"), ("project", "project"))
+        )
+        said = f"{count(len(found.prefixes), 'environment')}, for {projects}, {local}, {kernels}"
+        yield Finding("names", "local names, kernels, known projects", said)
 
 
 def metaflow(_: Given) -> Iterator[Finding]:
