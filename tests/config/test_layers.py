@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envlock import settings_files
+from envlock import revisions, settings_files
+from envlock.config import layers
 from envlock.config.layers import variable_of
 from envlock.config.read import load_project
 from envlock.config.schema import PLACE, ProjectTable
@@ -359,6 +360,22 @@ def test_no_settings_file_counts_where_envlock_config_is_dev_null(
     user_file.write_text("this is no TOML")
     monkeypatch.setenv("ENVLOCK_CONFIG", os.devnull)
     assert load(tmp_path, "").settings_from == {}
+
+
+def test_a_long_row_of_team_files_takes_no_longer_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(40):
+        (tmp_path / f"{number}.toml").write_text(f'[envlock]\nextends = "{number + 1}.toml"\n')
+    (tmp_path / "40.toml").write_text('[envlock]\nkeep-on-node = "1 GB"\n')
+    asked: list[str] = []
+
+    def real(path: str) -> str:
+        asked.append(path)
+        return revisions.real(path)
+
+    monkeypatch.setattr(layers, "real", real)
+    project = load(tmp_path, '[envlock]\nextends = "0.toml"\n')
+    assert project.settings_from["keep-on-node"] == "40.toml:2"
+    assert len(asked) <= 2 * 42
 
 
 def test_team_files_that_extend_each_other_are_a_circle(tmp_path: Path) -> None:

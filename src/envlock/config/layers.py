@@ -166,20 +166,21 @@ def _has_secret(text: str) -> bool:
 
 def _team_layers(own: Layer) -> Iterator[Layer]:
     """The team files, the last one that is extended first."""
-    found: list[Layer] = [own]
-    while "extends" in found[-1].table:
-        found.append(_team_file(found, os.path.dirname(own.path)))
-    yield from reversed(found[1:])
+    last, found = own, {real(own.path): own}
+    while "extends" in last.table:
+        last = _team_file(last, found, os.path.dirname(own.path))
+    yield from [*found.values()][:0:-1]
 
 
-def _team_file(found: list[Layer], folder: str) -> Layer:
-    last, key = found[-1], ("envlock", "extends")
+def _team_file(last: Layer, found: dict[str, Layer], folder: str) -> Layer:
+    """The team file that the last one extends, noted among those `found`, by their paths without links."""
+    key = ("envlock", "extends")
     place = os.path.normpath(os.path.join(os.path.dirname(last.path), last.table["extends"]))
-    again = next((number for number, each in enumerate(found) if real(each.path) == real(place)), None)
-    if again is not None:
+    itself = real(place)
+    if itself in found:
         from envlock.config.contradictions import ExtendsCycle
 
-        cycle = found[again:]
+        cycle = [*found.values()][[*found].index(itself) :]
         raise ExtendsCycle([each.name for each in cycle], [each.locate(key) for each in cycle])
     reason = ""
     data = b""
@@ -196,7 +197,8 @@ def _team_file(found: list[Layer], folder: str) -> Layer:
         from envlock.config.contradictions import BadTeamFile
 
         raise BadTeamFile(last.table["extends"], reason, last.locate(key))
-    return _layer(TEAM_FILE, os.path.relpath(place, folder), place, data, PROJECT)
+    found[itself] = _layer(TEAM_FILE, os.path.relpath(place, folder), place, data, PROJECT)
+    return found[itself]
 
 
 def _layer(kind: str, name: str, path: str, data: bytes, shape: Shape) -> Layer:
