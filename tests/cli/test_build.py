@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,14 @@ def test_a_folder_that_changed_is_not_what_was_locked(common: Path, envlock: Env
     (common / "common" / "more.py").write_text("")
     ran = envlock("build")
     assert ran.stdout == "common 1.0 from libs/common: built\n"
+
+
+def test_a_name_is_outdated_once_a_folder_changed_that_a_package_is_built_from(
+    common: Path, envlock: Envlock, tmp_path: Path
+) -> None:
+    envlock("lock")
+    envlock("create", "--name", "demo")
+    time.sleep(2.1)  # of what is young, nothing is remembered
+    assert envlock("path", "--name", "demo", cwd=tmp_path).stderr == ""
+    (common / "common" / "more.py").write_text("")
+    assert "warning: `demo` is outdated" in envlock("path", "--name", "demo", cwd=tmp_path).stderr

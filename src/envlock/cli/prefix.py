@@ -30,7 +30,7 @@ from envlock.workflow.machine.local_names import local_names, read_origin
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from envlock.config.project import Base, Project
+    from envlock.config.project import Base, Environment, Project
     from envlock.model.lock import Lock
     from envlock.workflow.machine.local_names import Origin
 
@@ -50,12 +50,17 @@ def find_or_hydrate(wanted: Wanted, into: Path | None = None) -> str:
     prefix = _of_lock(wanted, project, lock, environment.name, into)
     if into is not None or wanted.dry_run:
         return str(prefix)
-    base = environment.base
-    is_pinned = base is None or (not base.fetch_at_exec and not has_variables(base.written))
-    if is_pinned and not any(url.startswith("folder") for url, _ in environment.local):  # else no few files decide it
-        deciding = _deciding(project, base, lock, prefix, is_nearest=not wanted.config)
+    if _is_decided_by_few_files(environment):
+        deciding = _deciding(project, environment.base, lock, prefix, is_nearest=not wanted.config)
         remember(wanted.key, str(prefix), deciding, began=wanted.began)
     return str(prefix)
+
+
+def _is_decided_by_few_files(environment: Environment) -> bool:
+    """Whether its lock stays the right one while the files of `_deciding` do: no variable, folder or cache decides."""
+    base = environment.base
+    is_pinned = base is None or (not base.fetch_at_exec and not has_variables(base.written))
+    return is_pinned and not any(url.startswith("folder") for url, _ in environment.local)
 
 
 def _of_task(wanted: Wanted, project: Project, into: Path | None) -> Path:
@@ -147,7 +152,7 @@ def _compare(wanted: Wanted, origin: Origin, prefix: Path) -> None:
     today = origin.compared(lambda lock: prefix_of(lock, home()) == prefix)
     if isinstance(today, str):
         _warn_of_older(wanted.name, origin, today)
-    elif today is not None and (today.environment.base is None or not has_variables(today.environment.base.written)):
+    elif today is not None and _is_decided_by_few_files(today.environment):
         deciding = _deciding(today.project, today.environment.base, today.lock, prefix, is_nearest=False)
         remember(key, str(prefix), deciding, began=wanted.began)
 

@@ -167,10 +167,14 @@ def give_name(
             folder_in_home("named")
         else:
             _make_in_project(project)
+        note = folder / f".{name}.from"
+        if origin is not None:  # first: of a link without it, nobody knows that it is outdated
+            if project is not None:  # which may move
+                origin = origin._replace(config=Path(os.path.relpath(origin.config, folder)))
+            write_atomically(note, json.dumps(origin._asdict(), default=str).encode())
         lead(link, prefix)
-        if origin is not None and project is not None:  # which may move
-            origin = origin._replace(config=Path(os.path.relpath(origin.config, folder)))
-        _keep_origin(folder / f".{name}.from", origin)
+        if origin is None:
+            note.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(error, folder, project) from error
     return link
@@ -205,13 +209,6 @@ def lead(link: Path, prefix: Path) -> None:
     except OSError:
         stage.unlink(missing_ok=True)
         raise
-
-
-def _keep_origin(path: Path, origin: Origin | None) -> None:
-    if origin is None:
-        path.unlink(missing_ok=True)
-    else:
-        write_atomically(path, json.dumps(origin._asdict(), default=str).encode())
 
 
 def read_origin(path: Path) -> Origin | None:
