@@ -275,31 +275,50 @@ def of_index(package: LockedPackage, index: Mapping[str, Any]) -> LockedPackage:
     )
 
 
-def completed(package: LockedPackage, found: LockedPackage, names: set[str], *, states_needs: bool) -> LockedPackage:
-    """A package of another lock with what a channel or its archive says beyond that; `names` are the locked packages.
+class Needs(NamedTuple):
+    """What a package of another lock needs, as the lock and what its channel tells have it together."""
 
-    What the lock says stays: the hashes, and which packages are needed, if it states that. A channel may have
-    corrected what a package needs since, and such a correction may name what is not locked.
+    depends: tuple[str, ...]
+    names: frozenset[str]
+    is_as_told: bool
+    """Whether it is just what the channel tells."""
+
+
+def needs_of(package: LockedPackage, found: LockedPackage, *, states_needs: bool) -> Needs:
+    """What a package needs, of which a channel or its archive says what was `found`.
+
+    Which packages are needed is for the lock to say, if it states that. A channel may have corrected what a package
+    needs since, and such a correction may name what is not locked.
+    """
+    assert package.conda is not None
+    assert found.conda is not None
+    depends = found.conda.depends
+    told = list(map(name_in, depends))
+    if not states_needs or depends == package.conda.depends:
+        return Needs(depends, frozenset(told), is_as_told=True)
+    said = set(map(name_in, package.conda.depends))
+    if said == {*told}:
+        return Needs(depends, frozenset(told), is_as_told=True)
+    kept = [text for name, text in zip(told, depends, strict=True) if name in said or name.startswith("__")]
+    lost = said.difference(told)
+    depends = (*kept, *(text for text in package.conda.depends if name_in(text) in lost))
+    return Needs(depends, frozenset(map(name_in, depends)), is_as_told=False)
+
+
+def completed(
+    package: LockedPackage, found: LockedPackage, needs: Needs, dependencies: tuple[str, ...]
+) -> LockedPackage:
+    """A package of another lock with what a channel or its archive says beyond that; the hashes of the lock stay.
+
+    `dependencies` are the locked packages that it needs.
     """
     facts, more = package.conda, found.conda
     assert facts is not None
     assert more is not None
-    depends = more.depends
-    told = list(map(name_in, depends))
-    is_as_told = True
-    if states_needs and depends != facts.depends:
-        said = set(map(name_in, facts.depends))
-        is_as_told = said == {*told}
-        if not is_as_told:
-            kept = [text for name, text in zip(told, depends, strict=True) if name in said or name.startswith("__")]
-            lost = said.difference(told)
-            depends = (*kept, *(text for text in facts.depends if name_in(text) in lost))
-            told = list(map(name_in, depends))
-    needed = tuple(sorted(names.intersection(told)))
     place = (package.url, package.sha256, facts.channel, facts.subdir)
-    if is_as_told and (found.url, found.sha256, more.channel, more.subdir) == place and facts.md5 in {"", more.md5}:
-        # As nearly all are: all of it is there.
-        return found if needed == found.dependencies else replace(found, dependencies=needed)
+    is_there = (found.url, found.sha256, more.channel, more.subdir) == place and facts.md5 in {"", more.md5}
+    if needs.is_as_told and is_there:  # as nearly all are
+        return found if dependencies == found.dependencies else replace(found, dependencies=dependencies)
     return LockedPackage(
         kind="conda",
         name=package.name,
@@ -310,12 +329,12 @@ def completed(package: LockedPackage, found: LockedPackage, names: set[str], *, 
         sha256=package.sha256 or found.sha256,
         size=package.size if package.size is not None else found.size,
         upload_time=package.upload_time or found.upload_time,
-        dependencies=needed,
+        dependencies=dependencies,
         conda=CondaFacts(
             channel=facts.channel,
             subdir=facts.subdir,
             build_number=more.build_number,
-            depends=depends,
+            depends=needs.depends,
             constrains=more.constrains,
             noarch=more.noarch,
             md5=facts.md5 or more.md5,

@@ -18,6 +18,7 @@ from envlock.model.url import strip_credentials
 from envlock.reporter import Reporter
 
 if TYPE_CHECKING:
+    from envlock.conda.lock_files import Needs
     from envlock.resolve.port import Request
     from envlock.workflow.artifacts import FetchedHashes
 
@@ -51,7 +52,8 @@ def completed_import(
         reporter.ended(_COMPLETING)
     done = {_key(package): package for package in known}
     done |= {_key(package): package for package in _hashed(shown, wheels, hashes, offline=offline)}
-    locks = {arch: _put_in(each, done) for arch, each in imported.locks.items()}
+    put_in = _Completion(done)
+    locks = {arch: put_in.all_of(each) for arch, each in imported.locks.items()}
     notes: tuple[str, ...] = ()
     if any(package.kind == "pypi" for each in locks.values() for package in each):
         locks, notes = _with_distributions(project, locks, offline=offline)
@@ -65,23 +67,43 @@ def _key(package: LockedPackage) -> tuple[str, ...]:
     return (package.kind, package.url) if package.url else (package.kind, package.name, package.version, package.sha256)
 
 
-def _put_in(
-    packages: Sequence[LockedPackage], done: Mapping[tuple[str, ...], LockedPackage]
-) -> tuple[LockedPackage, ...]:
-    from envlock.conda.lock_files import completed
+class _Completion:
+    """Puts what was found into the packages of a lock. A `noarch` package, which several archs have, is made once."""
 
-    names = {package.name for package in packages if package.kind == "conda"}
-    states_needs = any(package.conda.depends for package in packages if package.conda is not None)
-    found = []
-    for package in packages:
-        known = done.get(_key(package))
-        if known is None:
-            found.append(package)
-        elif package.kind == "conda":
-            found.append(completed(package, known, names, states_needs=states_needs))
-        else:
-            found.append(replace(package, sha256=known.sha256, size=known.size))
-    return tuple(found)
+    def __init__(self, done: Mapping[tuple[str, ...], LockedPackage]) -> None:
+        self._done = done
+        self._needs: dict[tuple[int, bool], Needs] = {}
+        self._made: dict[tuple[int, bool, tuple[str, ...]], LockedPackage] = {}
+
+    def all_of(self, packages: Sequence[LockedPackage]) -> tuple[LockedPackage, ...]:
+        """The packages of an arch, which somebody keeps as long as this object."""
+        names = {package.name for package in packages if package.kind == "conda"}
+        states_needs = any(package.conda.depends for package in packages if package.conda is not None)
+        found = []
+        for package in packages:
+            known = self._done.get(_key(package))
+            if known is None:
+                found.append(package)
+            elif package.kind == "conda":
+                found.append(self._conda(package, known, names, states_needs=states_needs))
+            else:
+                found.append(replace(package, sha256=known.sha256, size=known.size))
+        return tuple(found)
+
+    def _conda(
+        self, package: LockedPackage, known: LockedPackage, names: set[str], *, states_needs: bool
+    ) -> LockedPackage:
+        from envlock.conda.lock_files import completed, needs_of
+
+        key = (id(package), states_needs)
+        needs = self._needs.get(key)
+        if needs is None:
+            needs = self._needs[key] = needs_of(package, known, states_needs=states_needs)
+        edges = tuple(sorted(names & needs.names))
+        row = (*key, edges)
+        if row not in self._made:
+            self._made[row] = completed(package, known, needs, edges)
+        return self._made[row]
 
 
 def with_files(project: Project, shown: str, imported: Imported, reporter: Reporter, *, offline: bool) -> Imported:
