@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -248,6 +249,18 @@ def test_an_index_that_answers_denies_or_is_silent(
     monkeypatch.setenv("ENVLOCK_INDEX_MIRRORS", f"http://127.0.0.1:9/simple={mirror}")
     (found,) = look().values()
     assert (found.state, found.looked_at) == (OK, f"http://127.0.0.1:9/simple by its mirror {private_index.url}")
+
+
+def test_an_index_that_never_answers_costs_its_own_finding(
+    project: ProjectFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project_checks, "_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and says nothing
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        project.write_env("alpha==1.1", settings=f'extra-indices = ["{url}"]')
+        found = {each.looked_at: each.state for each in project_checks.indexes(of(project))}
+    assert found.pop(url) == ERROR
+    assert set(found.values()) == {OK}
 
 
 def test_credentials_are_named_and_never_shown(
