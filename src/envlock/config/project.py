@@ -273,11 +273,15 @@ class Project(NamedTuple):
         return os.path.relpath(path, self.folder)
 
     def locate(self, key: KeyPath) -> Location:
-        """The file and line of a key, or the variable that set it. Scans the text again: for error messages."""
+        """The file and line of a key, or the variable that set it. Scans each text once."""
         from envlock.config.toml_source import location
 
         found = self.layers.locate(key) if self.layers is not None else None
         return found or location(self.text, self.path.name, key)
+
+    def place_of(self, key: KeyPath) -> str:
+        """As `locate`, as `FILE:LINE` alone."""
+        return str(self.locate(key)._replace(key=None))
 
     @property
     def table(self) -> Mapping[str, Any]:

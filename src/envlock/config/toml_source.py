@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import tomli
 
@@ -120,11 +121,11 @@ def line_of(text: str, key: Key) -> int | None:
     >>> line_of(text, ("flow", "Train", "conda")), line_of(text, ("env",))
     (1, None)
     """
-    return Lines(text).line_of(key)
+    return _lines_of(text).line_of(key)
 
 
-class Lines:
-    """The lines of all keys in a text, which is scanned once."""
+class _Lines:
+    """The lines of all keys in a text."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -144,10 +145,11 @@ class Lines:
                 return line_number(self._text, start)
         return None
 
-    def place_of(self, name: str, key: KeyPath) -> str:
-        """Where a key stands, as `FILE:LINE`, in the text of the file called `name` or in the file that it names."""
-        place = Location(shown(key.file, 200), key.line) if isinstance(key, LineOfFile) else None
-        return str(place or Location(name, self.line_of(key)))
+
+@lru_cache(maxsize=8)
+def _lines_of(text: str) -> _Lines:
+    """Scans a text once for all of its keys: of a project and its team files, at two revisions."""
+    return _Lines(text)
 
 
 def written_twice(text: str) -> tuple[Key, tuple[int, ...]] | None:

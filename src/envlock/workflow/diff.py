@@ -33,7 +33,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from envlock.config.toml_source import Lines
     from envlock.git_objects import Tree
 
 _PLACES_SHOWN = 3
@@ -166,10 +165,9 @@ def diff(
         before = before.of({_own_name(each) for each in after.environments})
     elif after.found.is_whole and not before.found.is_whole:
         after = after.of({_own_name(each) for each in before.environments})
-    places = _Places()
     is_of_two = not (before.found.is_whole or after.found.is_whole)
     if is_of_two and len(before.environments) == len(after.environments) == 1:
-        pairs = [difference(before.environments[0], after.environments[0], places)]
+        pairs = [difference(before.environments[0], after.environments[0])]
     else:
         paired = _paired(before.environments, after.environments)
         read_ahead(
@@ -181,7 +179,7 @@ def diff(
             if file.path is not None
         )
         pairs = [
-            difference(one, other, places, is_renamed=bool(one and other and _own_name(one) != _own_name(other)))
+            difference(one, other, is_renamed=bool(one and other and _own_name(one) != _own_name(other)))
             for one, other in paired
         ]
     return Diff(before.name, after.name, tuple(pairs))
@@ -300,9 +298,7 @@ def _paired(
     return (*pairs, *((each, None) for name, each in old.items() if name not in new and name not in was))
 
 
-def difference(
-    before: Referred | None, after: Referred | None, places: _Places | None = None, *, is_renamed: bool = False
-) -> EnvironmentDiff:
+def difference(before: Referred | None, after: Referred | None, *, is_renamed: bool = False) -> EnvironmentDiff:
     """How one environment differs from another. Raises what reading a lock raises."""
     changes: list[ArchChanges] = []
     if before and after and before.full_ids != after.full_ids:
@@ -312,14 +308,14 @@ def difference(
                 file = after.verified(arch)
                 is_same = before.files[arch].full_id == after.files[arch].full_id
                 changes.append(compare_files(file if is_same else before.verified(arch), file, named))
-    asked = _asked(before, after, places or _Places())
+    asked = _asked(before, after)
     names = [_own_name(each) for each in (before, after) if each]
     if before and after and names[0] != names[1] and not is_renamed:
         names = [before.name, after.name]
     return EnvironmentDiff(" -> ".join(dict.fromkeys(names)), before, after, tuple(changes), asked, is_renamed)
 
 
-def _asked(before: Referred | None, after: Referred | None, places: _Places) -> tuple[Asked, ...]:
+def _asked(before: Referred | None, after: Referred | None) -> tuple[Asked, ...]:
     """The requirements that differ."""
     ids = [each.req_id if each else "" for each in (before, after)]
     pins = [_pin(each) for each in (before, after)]
@@ -334,7 +330,7 @@ def _asked(before: Referred | None, after: Referred | None, places: _Places) -> 
     changes = [each for each in found if each.name != "named_env" or not any(pins)]
     if pins[0] != pins[1]:
         changes.insert(0, RequirementChange("named_env", pins[0], pins[1], "named_env"))
-    return tuple(Asked(each, places.of(each, after if each.after else before)) for each in changes)
+    return tuple(Asked(each, _place(each, after if each.after else before)) for each in changes)
 
 
 def _document(referred: Referred | None) -> Mapping[str, Any]:
@@ -360,30 +356,16 @@ def _pin(referred: Referred | None) -> str:
     return f"{base.reference or base.written}{move}"
 
 
-class _Places:
-    """Where requirements are written; each envlock.toml is scanned once, and only if something differs."""
-
-    def __init__(self) -> None:
-        self._lines: dict[str, Lines] = {}
-
-    def of(self, change: RequirementChange, referred: Referred | None) -> str:
-        """`FILE:LINE` of a requirement; empty if no file has it."""
-        if referred is None or referred.environment is None or referred.project is None:
-            return ""
-        environment, project = referred.environment, referred.project
-        is_base = change.thing == "named_env" and environment.base is not None
-        key = environment.base.key if is_base and environment.base else environment.origin(change.thing)
-        if key is None and change.thing:
-            return ""
-        if key is None and change.name in project.settings.written:
-            key = ("envlock", change.name)
-        if key is None:
-            return ""
-        if project.text not in self._lines:
-            from envlock.config.toml_source import Lines
-
-            self._lines[project.text] = Lines(project.text)
-        place = self._lines[project.text].place_of(project.path.name, key)
-        if key[:1] == ("envlock",):  # of a team file, it may be
-            place = str(project.locate(key)._replace(key=None))
-        return f"{referred.revision}:{place}" if referred.revision else place
+def _place(change: RequirementChange, referred: Referred | None) -> str:
+    """`FILE:LINE` of a requirement; empty if no file has it."""
+    if referred is None or referred.environment is None or referred.project is None:
+        return ""
+    environment, project = referred.environment, referred.project
+    is_base = change.thing == "named_env" and environment.base is not None
+    key = environment.base.key if is_base and environment.base else environment.origin(change.thing)
+    if key is None and not change.thing and change.name in project.settings.written:
+        key = ("envlock", change.name)
+    if key is None:
+        return ""
+    place = project.place_of(key)
+    return f"{referred.revision}:{place}" if referred.revision else place

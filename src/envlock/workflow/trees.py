@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from envlock.conda.names import conda_name
-from envlock.config.toml_source import Lines
 from envlock.errors import ConfigError
 from envlock.lockfile.graph import BUILDS, FOR_METAFLOW, REQUIRED, UNNEEDED, Graph, Node, Root, graph_of
 from envlock.model.requirement import normalized
@@ -145,35 +144,20 @@ def trees_of(referred: Sequence[Referred]) -> tuple[Tree, ...]:
         if each.files:
             began = each.environment.origins if each.environment else ()
             groups.setdefault((tuple(each.full_ids.items()), began if each.project else each.name), []).append(each)
-    places = _Places()
-    return tuple(_tree(group, places) for group in groups.values())
+    return tuple(map(_tree, groups.values()))
 
 
-class _Places:
-    """Where the keys of projects stand; each text is scanned once."""
-
-    def __init__(self) -> None:
-        self._lines: dict[str, Lines] = {}
-
-    def began(self, referred: Referred, roots: Iterable[Root], known: dict[Root, Began]) -> Iterator[Began]:
-        """What begins the roots of a lock; `known` are those of the environment's other locks."""
-        environment, project = referred.environment, referred.project
-        origins = dict(environment.origins) if environment else {}
-        for root in roots:
-            if root not in known:
-                at = self._place(project, _key(project, environment, origins, root)) if project and environment else ""
-                said = _requirement(root, environment.local if environment else ())
-                known[root] = Began(root.node, root.why, said, at)
-            yield known[root]
-
-    def _place(self, project: Project, key: KeyPath | None) -> str:
-        if key is None:
-            return ""
-        if key[:1] == ("envlock",):  # of a team file, it may be
-            return str(project.locate(key)._replace(key=None))
-        if project.text not in self._lines:
-            self._lines[project.text] = Lines(project.text)
-        return self._lines[project.text].place_of(project.path.name, key)
+def _began(referred: Referred, roots: Iterable[Root], known: dict[Root, Began]) -> Iterator[Began]:
+    """What begins the roots of a lock; `known` are those of the environment's other locks."""
+    environment, project = referred.environment, referred.project
+    origins = dict(environment.origins) if environment else {}
+    for root in roots:
+        if root not in known:
+            key = _key(project, environment, origins, root) if project and environment else None
+            at = project.place_of(key) if project and key is not None else ""
+            said = _requirement(root, environment.local if environment else ())
+            known[root] = Began(root.node, root.why, said, at)
+        yield known[root]
 
 
 def _requirement(root: Root, local: Iterable[tuple[str, str]]) -> str:
@@ -195,7 +179,7 @@ def _key(project: Project, environment: Environment, origins: Mapping[str, KeyPa
     return next((origins[thing] for thing in root.things if thing in origins), environment.key)
 
 
-def _tree(group: Sequence[Referred], places: _Places) -> Tree:
+def _tree(group: Sequence[Referred]) -> Tree:
     first = group[0]
     graphs: dict[Arch, Graph] = {}
     pythons: dict[Arch, str] = {}
@@ -212,7 +196,7 @@ def _tree(group: Sequence[Referred], places: _Places) -> Tree:
         if key is None or key not in alike:
             alike[key or arch] = graph_of(arch, rows.packages, requirements, base, provided)
         graphs[arch] = alike[key or arch]
-        for each in places.began(first, graphs[arch].roots, known):
+        for each in _began(first, graphs[arch].roots, known):
             began.setdefault(each, []).append(arch)
     return Tree(
         tuple(each.name for each in group),
