@@ -15,6 +15,7 @@ from envlock.lockfile.folder import read_lock
 from envlock.model.arch import host_arch
 from envlock.resolve.errors import AmbiguousMirror, IndexUnreachable
 from envlock.uv_command import default_index
+from envlock.workflow.check import check
 from envlock.workflow.lock import lock
 from tests.conftest import Envlock, ProjectFolder
 from tests.index import Index, Release
@@ -114,6 +115,25 @@ def test_the_index_of_one_package_an_extra_one_and_a_page_of_links_have_mirrors_
         each.close()
     lock(load_project(project.config))
     assert files_of(project) == before
+
+
+@pytest.mark.parametrize("resolver", ["uv", "pip-tools"])
+def test_a_file_that_a_requirement_names_is_asked_of_the_mirror_of_its_folder(
+    project: ProjectFolder, make_index: Callable[..., Index], monkeypatch: pytest.MonkeyPatch, resolver: str
+) -> None:
+    upstream, mirror = make_index(Release("one", "1.0")), make_index(Release("one", "1.0"))
+    url = upstream.file_url("one-1.0-py3-none-any.whl")
+    series = ".".join(map(str, sys.version_info[:2]))
+    settings = f'index-url = "{upstream.url}"\nresolver.pypi = "{resolver}"'
+    project.write_env(f"one@{url}", settings=settings, archs=[host_arch()], python=series)
+    words = (f"{key}={value}" for key, value in rows(upstream, mirror).items())
+    monkeypatch.setenv("ENVLOCK_INDEX_MIRRORS", " ".join(words))
+    upstream.close()
+    lock(load_project(project.config))
+    (one,) = read_lock(project.lock_of(host_arch())).packages
+    assert one.url == url
+    monkeypatch.delenv("ENVLOCK_INDEX_MIRRORS")
+    assert check(load_project(project.config)).findings == ()
 
 
 def test_a_mirror_with_paths_of_its_own_serves_a_lock_and_makes_none(

@@ -37,7 +37,7 @@ from envlock.resolve.platform_tags import Target, target_of
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.processes import Processes
 from envlock.resolve.pypi_uv import UvResolver
-from envlock.resolve.uv_compile import addresses_of, wheel_address
+from envlock.resolve.uv_compile import addresses_of, asked_url
 from envlock.uv_command import uv_environment
 
 if TYPE_CHECKING:
@@ -190,10 +190,10 @@ def _as_of(target: Target) -> tuple[str, str, str]:
 
 def _write_input(folder: Path, request: Request) -> None:
     """The files that pip-compile reads: requirements, what conda provides, and the versions to keep."""
-    roots = (root._replace(url=wheel_address(root.url).url) for root in request.requirements.roots())
+    roots = (root._replace(url=asked_url(request, root.url)) for root in request.requirements.roots())
     (folder / _INPUT).write_text("".join(f"{root}\n" for root in roots), encoding="utf-8")
     provided = write_stub_wheels(folder / "provided", request.provided)
-    limits = (each._replace(url=wheel_address(each.url).url) for each in request.requirements.constraints)
+    limits = (each._replace(url=asked_url(request, each.url)) for each in request.requirements.constraints)
     built = (f"{each.name} @ {each.path.as_uri()}" for each in request.wheels)
     (folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in (*provided, *limits, *built)), encoding="utf-8")
     names = {each.name for each in request.provided}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tomli_w
 
-from envlock.addresses import Address, address, hide, place_of
+from envlock.addresses import Address, address, at_mirror, hide, place_of
 from envlock.credentials import credentials_for
 from envlock.model.lock import LockedPackage
 from envlock.model.python_range import OLDEST
@@ -69,12 +69,12 @@ class Compilation:
         self.limits = [str(each) for each in request.requirements.constraints]
         """The constraints of the request itself."""
         self._by_url = {
-            str(each): str(each._replace(url=wheel_address(root.url).url))
+            str(each): str(each._replace(url=url))
             for root in (*request.requirements.roots(), *request.requirements.constraints)
+            if (url := asked_url(request, root.url)) != root.url
             for each in (root, root._replace(marker=""))
-            if "${" in root.url
         }
-        """Requirements by URL, each with the same that has its variables filled in."""
+        """Requirements by URL, each with the same that has its variables filled in, or its mirror in its place."""
         self._wheels = tuple(f"{each.name} @ {each.path.as_uri()}" for each in request.wheels)
         """The wheels of this machine, as constraints: who needs such a package gets that wheel."""
         self.package_indexes = package_indexes(request, target)
@@ -337,6 +337,18 @@ def refuse_files_of_mirrors(request: Request, packages: Iterable[LockedPackage])
 
 def _is_below(url: str, folder: str) -> bool:
     return url.startswith(f"{folder}/")
+
+
+def asked_url(request: Request, url: str) -> str:
+    """Where a file that a requirement names is asked: on the mirror of its folder, if an index of the request has one.
+
+    Raises UnsetVariable, BadVariable.
+    """
+    if not url or is_local(url):
+        return url
+    rows = next((place.mirrors for place in map(address, request.every_index_url) if place.mirrors), ())
+    found = wheel_address(url).url
+    return at_mirror(found, rows) or found
 
 
 def wheel_address(url: str) -> Address:
