@@ -172,6 +172,18 @@ def nodes(value: Any) -> Iterator[dict[str, Any]]:
             yield from nodes(inner)
 
 
+def test_the_schema_takes_the_place_of_no_file_but_a_schema(tmp_path: Path) -> None:
+    from envlock.__main__ import main
+
+    config, made = tmp_path / "envlock.toml", tmp_path / "s.json"
+    config.write_text("# mine\n")
+    assert main(["schema", "--output", str(config)]) == 2
+    assert config.read_text() == "# mine\n"
+    made.write_text("{}")
+    assert main(["schema", "--output", str(made)]) == 0
+    assert json.loads(made.read_text())["$schema"]
+
+
 def test_the_command_prints_the_schema(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from envlock.__main__ import main
 

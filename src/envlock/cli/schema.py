@@ -39,6 +39,7 @@ def schema(line: CommandLine) -> int:
     from envlock.files import write_atomically
 
     output = Path(line.value(_OUTPUT))
+    _refuse_other(output, line.value(_OUTPUT))
     try:
         write_atomically(output, text.encode())
     except OSError as error:
@@ -46,3 +47,16 @@ def schema(line: CommandLine) -> int:
 
         raise CannotWrite(str(output), error.strerror or str(error)) from None
     return 0
+
+
+def _refuse_other(output: Path, written: str) -> None:
+    """Raise BadUsage for a file that is there and holds no JSON, such as the envlock.toml that the schema is for."""
+    from envlock.cli.errors import BadUsage
+    from envlock.files import CONFIG_BYTES, read_file
+
+    try:
+        beginning = read_file(output, CONFIG_BYTES).lstrip()[:1]
+    except OSError:
+        return  # nothing is there, or what writing says more of
+    if beginning not in {b"", b"{"}:
+        raise BadUsage(f"`--output`: {written} is there, and is no JSON schema", "envlock schema")
