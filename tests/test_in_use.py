@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from envlock import in_use
 from envlock.activation import RECEIPT
 from envlock.in_use import hold, last_used, note_of, stays, used
 from metaflow_extensions.envlock.plugins.node.home import InUse, claim
@@ -104,6 +105,10 @@ def test_the_last_use_is_in_the_note_that_nodes_have(prefix: Path) -> None:
     assert last_used(str(prefix)) == kept.last_used() == 2000
     used(str(prefix))
     assert last_used(str(prefix)) == kept.last_used() > time.time() - 60
+
+
+def test_the_receipt_has_one_name() -> None:
+    assert in_use.RECEIPT == RECEIPT
 
 
 def test_a_home_without_room_for_notes_is_no_error(prefix: Path) -> None:

@@ -12,6 +12,7 @@ import os
 from envlock.trust import Closed, make_folder
 
 KEPT = "kept"
+RECEIPT = ".envlock.json"  # `activation` has this name too: what only looks for a prefix does not import that
 _OUT_OF_THE_WAY = 100
 """The least number of the descriptor: programs and scripts use the small ones themselves."""
 
@@ -63,8 +64,6 @@ def stays(prefix: str) -> bool:
 def _is_there(handle: int, prefix: str) -> bool:
     """Lock the open folder of a prefix, shared. Whether it is whole, and at its place."""
     import fcntl
-
-    from envlock.activation import RECEIPT
 
     try:  # noqa: SIM105  contextlib would cost as much as all of this
         fcntl.flock(handle, fcntl.LOCK_SH)
@@ -125,8 +124,6 @@ def used(prefix: str) -> None:
 
 def last_used(prefix: str) -> float:
     """When a prefix was used last, in seconds since the epoch, or else made; 0 if that is unknown."""
-    from envlock.activation import RECEIPT
-
     for path in (note_of(prefix), os.path.join(prefix, RECEIPT), prefix):
         try:
             return os.stat(path).st_mtime
