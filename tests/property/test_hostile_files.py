@@ -43,6 +43,7 @@ from envlock.hydration.prefix import read_receipt
 from envlock.hydration.wheels import metadata_in, paths_in
 from envlock.lockfile.canonical_text import body_of, digest_of
 from envlock.lockfile.document import parse, render
+from envlock.lockfile.rows import verified_rows
 from envlock.lockfile.summary import quick_summary
 from envlock.model.arch import LINUX_64
 from envlock.model.artifact import artifacts_of
@@ -185,6 +186,8 @@ class Target:
 
 def read_lock(_: Path, data: bytes) -> None:
     quick_summary(data)
+    with suppress(EnvlockError):
+        verified_rows(data, "lock")
     lock = parse(data, "lock")
     render(lock)
     for artifact in artifacts_of(lock):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envlock.errors import EnvlockError
-from envlock.lockfile.document import render
+from envlock.lockfile.canonical_text import STAMP, body_of, digest_of
+from envlock.lockfile.document import parse, render
+from envlock.lockfile.errors import DamagedLock
 from envlock.lockfile.rows import rows_in, verified_rows
+from envlock.lockfile.summary import quick_summary
 from envlock.model.lock import Lock, LockedPackage
 from tests.lockfile.conda_locks import WHOLE
 from tests.property.conda_strategies import conda_locks
@@ -42,6 +47,37 @@ def test_rows_that_were_changed_are_never_read(lock: Lock, at: int, byte: int) -
     data[at % len(data)] = byte
     with suppress(EnvlockError):
         assert verified_rows(bytes(data), "a")._replace(resolved_at="") == whole._replace(resolved_at="")
+
+
+@pytest.mark.parametrize("byte", [0, 13, ord("\n"), ord('"'), ord("\\"), ord("a"), 127])
+def test_what_no_digest_covers_is_toml_or_the_lock_is_damaged(byte: int) -> None:
+    """Each byte of the header comment and of the stamp is changed: all readers say the same of it."""
+    whole = render(replace(WHOLE, asked_by=("a b", 'a "b"\n'), resolved_by="")).encode()
+    stamp = whole.index(STAMP.encode())
+    for at in (*range(whole.index(b"\nlock-version")), *range(stamp, len(whole))):
+        data = bytearray(whole)
+        data[at] = byte
+        try:
+            lock = parse(bytes(data), "a")
+        except DamagedLock:
+            assert quick_summary(bytes(data)) is None
+            with pytest.raises(DamagedLock):
+                verified_rows(bytes(data), "a")
+        else:
+            assert verified_rows(bytes(data), "a") == rows_in(render(lock).encode())
+
+
+@pytest.mark.parametrize(
+    "change", [("req-id = ", "req-id ="), ("arch = ", "ar = "), ("packages = [\n", "packages = [1,\n")]
+)
+def test_a_digest_of_something_else_than_a_lock_is_damage(change: tuple[str, str]) -> None:
+    text = render(WHOLE)
+    body = body_of(text)
+    other = body.replace(*change)
+    assert other != body
+    restamped = text.replace(body, other).replace(digest_of(body), digest_of(other)).encode()
+    with suppress(DamagedLock):
+        assert verified_rows(restamped, "a") == rows_in(text.encode())
 
 
 def test_a_lock_in_another_spelling_is_read_all_the_same() -> None:

@@ -38,8 +38,11 @@ MARKERS: dict[Arch, str] = {
     arch: f"sys_platform == '{values['sys_platform']}' and platform_machine == '{values['platform_machine']}'"
     for arch, values in MARKER_VALUES.items()
 }
+_STRING = r'"(?:[^"\\\x00-\x1f\x7f]|\\["\\ntr]|\\u00[017][0-9a-f])*"'
+"""As `quoted` spells them."""
 _STAMP_LINES = re.compile(
-    r'\ndigest = "[0-9a-f]{64}"\nasked-by = \[[^\n]*\]\nresolved-by = "[^\n]*"\nresolved-at = "[^\n]*"\n'
+    rf'\ndigest = "[0-9a-f]{{64}}"\nasked-by = \[(?:{_STRING}(?:, |(?=\])))*\]\n'
+    rf"resolved-by = {_STRING}\nresolved-at = {_STRING}\n"
 )
 _UNSAFE = re.compile(r'["\\\x00-\x1f\x7f]')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -136,19 +139,24 @@ def table_lines(document: Mapping[str, Plain]) -> Iterator[str]:
 
 
 def body_of(text: str) -> str:
-    """The part of a file's text that the digest covers, as it stands: after the header comment, before the stamp."""
+    """The part of a file's text that the digest covers, as it stands: after the header comment, before the stamp.
+
+    A comment that holds what envlock writes in none, and TOML may not allow, is no header.
+    """
     start = 0
     while text.startswith("#", start):
         end = text.find("\n", start)
         if end < 0:
             return ""
+        if not text[start:end].isprintable():
+            break
         start = end + 1
     stamp = text.rfind(STAMP)
     return text[start:stamp] if stamp >= 0 else text[start:]
 
 
 def ends_with_stamp(text: str) -> bool:
-    """Whether a file's text ends as envlock writes it: the four lines of the stamp, and nothing after them."""
+    """Whether a file's text ends as envlock writes it: the four lines of the stamp, in TOML, and nothing else."""
     stamp = text.rfind(STAMP)
     return stamp >= 0 and _STAMP_LINES.fullmatch(text, stamp + len(STAMP) - 1) is not None
 

@@ -307,7 +307,10 @@ def difference(before: Referred | None, after: Referred | None, *, is_renamed: b
             if arch in after.files:
                 file = after.verified(arch)
                 is_same = before.files[arch].full_id == after.files[arch].full_id
-                changes.append(compare_files(file if is_same else before.verified(arch), file, named))
+                try:
+                    changes.append(compare_files(file if is_same else before.verified(arch), file, named))
+                except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+                    changes.append(compare(before.rows(arch), after.rows(arch), named))  # says which file is damaged
     asked = _asked(before, after)
     names = [_own_name(each) for each in (before, after) if each]
     if before and after and names[0] != names[1] and not is_renamed:

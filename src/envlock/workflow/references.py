@@ -101,9 +101,10 @@ class Referred:
         Raises KeyError for an arch without a lock; DamagedLock, ConflictMarkersInLock, NewerLockFormat.
         """
         if arch not in self._rows:
-            from envlock.lockfile.rows import rows_in
+            from envlock.lockfile.rows import verified_rows
 
-            self._rows[arch] = rows_in(self.verified(arch))
+            file = self.files[arch]
+            self._rows[arch] = verified_rows(file.read(), file.shown)
         return self._rows[arch]
 
     def verified(self, arch: Arch) -> bytes:
