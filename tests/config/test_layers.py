@@ -166,6 +166,8 @@ def test_a_variable_sets_a_place(
         ("ENVLOCK_CACHE", "s3:/me:secret@team/x", "s3://"),
         ("ENVLOCK_CACHE_OPTIONS", "regoin=eu-1", "regoin"),
         ("ENVLOCK_CACHE_OPTIONS", "region", "region"),
+        ("ENVLOCK_CACHE_OPTIONS", "key=secret", "key="),
+        ("ENVLOCK_CACHE_OPTIONS", "a-secret", "there is no such option"),
         ("ENVLOCK_CACHE_OPTIONS", "anonymous=perhaps", "perhaps"),
         ("ENVLOCK_PYTHON_MIRROR", "me:secret@mirror", "python"),
         ("ENVLOCK_INDEX_MIRRORS", "https://a.example/simple=me:secret@b", "https://"),

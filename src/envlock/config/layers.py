@@ -307,5 +307,7 @@ def _bad_variable(key: str, name: str, text: str, misfit: Misfit) -> Exception:
         example = " ".join(f"{each}={value}" for each, value in example.items())
     right = ",".join(example) if isinstance(example, list) else str(example).lower() if example is True else example
     fault = misfit.fault or ("there is no such option" if misfit.kind == "unknown" else "it is of another kind")
-    found = misfit.value if isinstance(misfit.value, str) and misfit.kind != "unknown" else text
+    found = misfit.value if isinstance(misfit.value, str) else text
+    if misfit.kind == "unknown":  # such as `secret`: what is written behind it may be one
+        found = f"{misfit.path[0]}=..." if isinstance(misfit.value, str) else "..."
     return BadValue(name, found, fault, Location(name), hint=f"export {name}='{right}'")
