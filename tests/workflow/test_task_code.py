@@ -129,6 +129,16 @@ def test_a_damaged_archive_writes_nothing(tmp_path: Path, prefix: Path, data: by
     assert [path.name for path in tmp_path.iterdir()] == [prefix.name]
 
 
+@pytest.mark.parametrize(
+    "metadata", ["no JSON", "[]", '{"mfcontent_version": 99}', '{"mfcontent_version": []}', "[" * 9999]
+)
+@pytest.mark.filterwarnings("ignore:The _yaml extension module")  # by importing Metaflow
+def test_what_metaflow_notes_of_an_archive_may_be_anything(tmp_path: Path, prefix: Path, metadata: str) -> None:
+    with pytest.raises(DamagedCodePackage):
+        unpack_code(CodePackage("TrainFlow/1/a", archive(("flow.py", b"x")), metadata), tmp_path / "code", prefix, "")
+    assert [path.name for path in tmp_path.iterdir()] == [prefix.name]
+
+
 def test_only_an_empty_folder_is_filled(tmp_path: Path, prefix: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "full").mkdir()

@@ -46,12 +46,15 @@ class CodePackage:
     """What Metaflow says of the archive, for itself; empty where it says nothing."""
 
     def variables(self, folder: Path) -> dict[str, str]:
-        """What Metaflow and the flow's own modules need to be found in a folder."""
+        """What Metaflow and the flow's own modules need to be found in a folder. Raises DamagedCodePackage."""
         found = {"PYTHONPATH": str(folder), "METAFLOW_EXTRACTED_ROOT": str(folder)}
         if self.metadata:
             from metaflow.package import MetaflowPackage
 
-            said = MetaflowPackage.get_post_extract_env_vars(self.metadata, str(folder))
+            try:
+                said = MetaflowPackage.get_post_extract_env_vars(self.metadata, str(folder))
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:  # no JSON, or of a later version
+                raise DamagedCodePackage(self.task, f"Metaflow cannot read what it noted of it ({error})") from None
             found.update({name.rstrip(":"): str(value) for name, value in said.items()})
         paths = [*found["PYTHONPATH"].split(":"), str(folder)]
         return {**found, "PYTHONPATH": ":".join(dict.fromkeys(paths))}
