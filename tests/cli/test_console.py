@@ -21,6 +21,7 @@ from envlock.errors import EnvlockError, Location
 from envlock.lockfile.folder import write_lock
 from envlock.model.arch import host_arch
 from envlock.model.lock import Lock, LockedPython
+from tests.cli.terminal import Terminal
 from tests.conftest import Envlock
 from tests.index import Index
 from tests.support import ProjectFolder, isolation
@@ -212,6 +213,26 @@ def test_a_table_on_a_pipe_is_plain_and_aligned(capsys: pytest.CaptureFixture[st
         "bb            9 bytes",
         "c",
     ]
+
+
+def test_a_table_that_a_terminal_has_no_room_for_is_folded_and_nothing_is_cut(tmp_path: Path) -> None:
+    script = "import sys; from envlock.cli.console import write_table; write_table(sys.argv[1:4], [sys.argv[4:]])"
+    cells = (
+        "environment",
+        "size",
+        "needed by",
+        "Forecast/train, Forecast/start",
+        "10 kB",
+        "name jup, kernel jup, project",
+    )
+    variables = {"COLUMNS": "30", "TERM": "xterm"}
+    with Terminal([sys.executable, "-c", script, *cells], cwd=tmp_path, variables=variables) as terminal:
+        assert terminal.ended() == 0
+        lines = [line.rstrip() for line in terminal.shown.splitlines()]
+    assert max(map(len, lines)) <= 30
+    words = "".join("".join(lines).split())
+    assert "…" not in words
+    assert sorted(words) == sorted("".join("".join(cells).split()))
 
 
 def test_a_table_on_a_terminal_has_the_same_words(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
     from typing import Any, Literal, TextIO, TypedDict
 
-    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType
     from rich.segment import Segment
     from rich.text import Text
 
@@ -132,15 +132,20 @@ def write_err(text: str) -> None:
 def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Container[int] = ()) -> None:
     """Write a table to stdout: one row a line, each column as wide as its widest cell. Rows may be short.
 
-    The numbers in `right` are columns that end at the same place, such as sizes. rich is imported for a terminal alone.
+    The numbers in `right` are columns that end at the same place, such as sizes. On a terminal where the table has no
+    room, the widest columns are narrower, and their cells folded. rich is imported for a terminal alone.
     """
     cells = [[one_line(cell) for cell in row] for row in (titles, *rows)]
     if is_drawn():
+        from rich.cells import cell_len
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False, header_style="bold")
+        natural = [max(cell_len(row[at]) for row in cells if at < len(row)) for at in range(len(titles))]
+        widths = narrowed(natural, console().width - 2 * (len(titles) - 1))
         for number, title in enumerate(cells[0]):
-            table.add_column(title, no_wrap=True, justify="right" if number in right else "left")
+            side: JustifyMethod = "right" if number in right else "left"
+            table.add_column(title, width=widths[number], overflow="fold", justify=side)
         for row in cells[1:]:
             table.add_row(*row)
         console().print(table)
@@ -149,6 +154,23 @@ def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Con
     for row in cells:
         padded = [cell.rjust(widths[at]) if at in right else cell.ljust(widths[at]) for at, cell in enumerate(row)]
         write("  ".join(padded).rstrip())
+
+
+_NARROWEST = 10
+
+
+def narrowed(widths: Sequence[int], room: int) -> list[int]:
+    """Widths of columns that have room together: the widest ones lose most, and none becomes narrower than 10.
+
+    >>> narrowed([30, 8, 12, 40], 60), narrowed([30, 8], 60), narrowed([30, 8], 12)
+    ([20, 8, 12, 20], [30, 8], [10, 8])
+    """
+    fitting = [*widths]
+    while sum(fitting) > room and max(fitting) > _NARROWEST:
+        most = max(fitting)
+        at = len(fitting) - 1 - fitting[::-1].index(most)
+        fitting[at] = most - 1
+    return fitting
 
 
 def write_styled(lines: Sequence[Sequence[tuple[str, str]]]) -> None:

@@ -43,12 +43,13 @@ def ls(line: CommandLine) -> int:
         write_json(environments_document(found))
         return 0
     if found.prefixes:
-        titles = ["environment", "project", "arch", "python", "own", "shared", "used", "needed by"]
-        rows = [list(_row(each)) for each in found.prefixes]
+        titles = ["environment", "project", "python", "own", "shared", "used", "needed by"]
+        if len({each.arch for each in found.prefixes}) > 1:
+            titles.insert(2, "arch")
         if len({each.owner for each in found.prefixes}) > 1:  # a group shares the home
             titles.append("owner")
-            rows = [[*row, each.owner] for row, each in zip(rows, found.prefixes, strict=True)]
-        write_table(titles, rows, right=(4, 5))
+        rows = [[cells[title] for title in titles] for cells in map(_cells, found.prefixes)]
+        write_table(titles, rows, right=(titles.index("own"), titles.index("shared")))
         say(environments_summary(found))
     else:
         write_err(f"note: there are no environments in {found.home}")
@@ -138,14 +139,22 @@ def _name_of(prefix: Prefix) -> str:
     return first_of(prefix.asked_by, _NAMES_SHOWN) if prefix.asked_by else short_ids(prefix.identity)
 
 
-def _row(prefix: Prefix) -> tuple[str, ...]:
+def _cells(prefix: Prefix) -> dict[str, str]:
     from envlock.words import byte_size, first_of
 
     own, shared = (byte_size(prefix.size.own), byte_size(prefix.size.shared)) if prefix.size else ("", "")
     projects = first_of([_shown(each) for each in prefix.projects], 1) if prefix.projects else ""
-    needed = ", ".join(_needed_by(prefix))
-    used = ago(time.time() - prefix.used)
-    return (_name_of(prefix), projects, prefix.arch, prefix.python, own, shared, used, needed)
+    return {
+        "environment": _name_of(prefix),
+        "project": projects,
+        "arch": prefix.arch,
+        "python": prefix.python,
+        "own": own,
+        "shared": shared,
+        "used": ago(time.time() - prefix.used),
+        "needed by": ", ".join(_needed_by(prefix)),
+        "owner": prefix.owner,
+    }
 
 
 def _shown(path: str) -> str:
@@ -165,7 +174,9 @@ def _needed_by(prefix: Prefix) -> Iterator[str]:
         yield "project" if number == 1 else f"{number} projects"
     if "unread" in kinds:
         yield "a project that cannot be read"
-    yield from (f"{need.kind} {_shown(need.what)}" for need in prefix.needs if need.kind in {"name", "kernel"})
+    for need in prefix.needs:
+        if need.kind in {"name", "kernel"}:
+            yield f"{need.kind} {need.what.rpartition('/')[2]}"  # of a link in a project, its name
     if prefix.is_whole and not prefix.is_used and not kinds:
         yield "nothing"
 
@@ -178,7 +189,9 @@ def environments_summary(found: Environments) -> str:
     unneeded = [each for each in found.prefixes if not each.needs and not each.is_used]
     lines = ["", f"{count(len(found.prefixes), 'environment')} in {found.home}, {byte_size(own)} of their own"]
     if unneeded:
-        lines.append(f"no project, name or kernel needs {len(unneeded)} of them: see `envlock env gc`")
+        lines.append(
+            f"no project, name or kernel needs {len(unneeded)} of them: `envlock env gc` lists those that nobody used for 30 days"
+        )
     return "\n".join(lines)
 
 
@@ -281,6 +294,8 @@ def sweep_lines(swept: Sweep, *, deleted: bool) -> Iterator[str]:
         if swept.stays:
             shared = "other environments, or uv's cache (`uv cache clean`), have the same files"
             yield f"{byte_size(swept.stays)} more stay on the disk: {shared}"
+    if "recent-run" in kept and not deleted:
+        yield "to list what was used recently too, run it with a shorter `--keep`"
     if swept.going and not deleted:
         yield "nothing was deleted; run again with `--delete` to delete it"
 
