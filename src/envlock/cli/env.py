@@ -189,9 +189,8 @@ def environments_summary(found: Environments) -> str:
     unneeded = [each for each in found.prefixes if not each.needs and not each.is_used]
     lines = ["", f"{count(len(found.prefixes), 'environment')} in {found.home}, {byte_size(own)} of their own"]
     if unneeded:
-        lines.append(
-            f"no project, name or kernel needs {len(unneeded)} of them: `envlock env gc` lists those that nobody used for 30 days"
-        )
+        lines.append(f"no project, name or kernel needs {len(unneeded)} of them")
+        lines.append("`envlock env gc` lists those of them that nobody used for 30 days")
     return "\n".join(lines)
 
 
