@@ -104,7 +104,9 @@ class LockRows(NamedTuple):
     @property
     def prefix_name(self) -> str:
         """The name of the hydrated prefix's folder."""
-        return f"metaflow_{self.req_id}_{self.full_id}"
+        from envlock.model.identity import prefix_name
+
+        return prefix_name(self.req_id, self.full_id)
 
     @property
     def conda_packages(self) -> tuple[PackageRow, ...]:

@@ -25,6 +25,29 @@ Plain: TypeAlias = "str | int | bool | Sequence[Plain] | dict[str, Plain] | None
 
 REQ_ID_VERSION = 1
 FULL_ID_VERSION = 1
+_DIGITS = 40
+_PREFIX = "metaflow"
+
+
+def prefix_name(req_id: str, full_id: str) -> str:
+    """The name of the folder of a prefix. The shim has the same rule, in `node/home.py`.
+
+    >>> ids_of_prefix(prefix_name("1" * 40, "2" * 40)) == ("1" * 40, "2" * 40)
+    True
+    """
+    return f"{_PREFIX}_{req_id}_{full_id}"
+
+
+def ids_of_prefix(name: str) -> tuple[str, str] | None:
+    """The req_id and the full_id that the name of a prefix's folder has; None if it is no such name.
+
+    >>> ids_of_prefix("metaflow_1_2"), ids_of_prefix("base")
+    (None, None)
+    """
+    first, *ids = name.split("_")
+    if first != _PREFIX or len(ids) != 2 or any(len(each) != _DIGITS or each.strip("0123456789abcdef") for each in ids):
+        return None
+    return ids[0], ids[1]
 
 
 def req_id(document: Plain) -> str:

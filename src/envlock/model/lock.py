@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from envlock.model.arch import Arch
-from envlock.model.identity import canonical, full_id
+from envlock.model.identity import canonical, full_id, prefix_name
 from envlock.model.requirements import Requirements
 from envlock.values import NamedTuple
 
@@ -195,4 +195,4 @@ class Lock:
     @property
     def prefix_name(self) -> str:
         """The name of the hydrated prefix's folder."""
-        return f"metaflow_{self.req_id}_{self.full_id}"
+        return prefix_name(self.req_id, self.full_id)

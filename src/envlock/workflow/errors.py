@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from envlock.errors import ConfigError, DamageError, Location, StaleError
+from envlock.model.identity import ids_of_prefix
 from envlock.words import did_you_mean, first_of, listed
 
 _NAMES_SHOWN = 6
@@ -59,11 +59,11 @@ class PrefixGone(ConfigError):
     hint = "name the environment by its step, `[env.*]` table, alias or ids"
 
     def __init__(self, path: str, name: str, *, is_there: bool) -> None:
-        ids = re.match(r"metaflow_([0-9a-f]{40})_([0-9a-f]{40})", name)
+        ids = ids_of_prefix(name)
         super().__init__(
             path=path,
             reason="the folder has no receipt, which envlock writes last" if is_there else "nothing is there",
-            details=(f"it was {ids[1]}:{ids[2]}",) if ids else (),
+            details=(f"it was {':'.join(ids)}",) if ids else (),
         )
 
 

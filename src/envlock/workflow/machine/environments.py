@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.hydration.prefix import read_receipt
 from envlock.in_use import is_held, last_used
+from envlock.model.identity import ids_of_prefix
 from envlock.places import home
 from envlock.trust import user_name
 from envlock.workflow.machine.needs import Need, Needs, read_needs, used_by_processes
 from envlock.workflow.machine.sizes import sizes_of
+from metaflow_extensions.envlock.plugins.node.home import ENVIRONMENTS
 
 if TYPE_CHECKING:
     from envlock.reporter import Reporter
     from envlock.workflow.machine.sizes import Size
-
-ENVIRONMENTS = "environments"
-_NAME = re.compile(r"metaflow_([0-9a-f]{40})_([0-9a-f]{40})\Z")
 
 
 class Prefix(NamedTuple):
@@ -102,7 +100,7 @@ def _prefixes_in(folder: str) -> frozenset[str]:
     try:
         with os.scandir(folder) as entries:
             return frozenset(
-                each.name for each in entries if _NAME.match(each.name) and each.is_dir(follow_symlinks=False)
+                each.name for each in entries if ids_of_prefix(each.name) and each.is_dir(follow_symlinks=False)
             )
     except OSError:
         return frozenset()
@@ -110,8 +108,8 @@ def _prefixes_in(folder: str) -> frozenset[str]:
 
 def _prefix(path: str, needs: Needs, running: frozenset[str]) -> Prefix:
     name = os.path.basename(path)
-    match = _NAME.match(name)
-    assert match is not None
+    ids = ids_of_prefix(name)
+    assert ids is not None
     receipt = read_receipt(Path(path))
     try:
         owner = user_name(os.lstat(path).st_uid)
@@ -119,8 +117,7 @@ def _prefix(path: str, needs: Needs, running: frozenset[str]) -> Prefix:
         owner = ""
     return Prefix(
         path,
-        match[1],
-        match[2],
+        *ids,
         is_whole=receipt is not None,
         arch=receipt.arch if receipt else "",
         python=receipt.python_version if receipt else "",

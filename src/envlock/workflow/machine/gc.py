@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 from envlock.cache.local import LocalPackages
 from envlock.hydration.errors import storage_error
 from envlock.in_use import KEPT, is_held, last_used
+from envlock.model.identity import ids_of_prefix
 from envlock.places import home
 from envlock.reporter import Reporter
 from envlock.trust import make_folder
 from envlock.words import byte_size
-from envlock.workflow.machine.environments import ENVIRONMENTS, Environments, find_environments
+from envlock.workflow.machine.environments import Environments, find_environments
 from envlock.workflow.machine.gc_values import (
     BY_FAULT,
     BY_KERNEL,
@@ -42,6 +43,7 @@ from envlock.workflow.machine.needs import KERNEL, NAME, PROJECT, UNREAD, used_b
 from envlock.workflow.machine.sizes import FOLDER as SIZES
 from envlock.workflow.machine.sizes import forget, freed, walk_all
 from metaflow_extensions.envlock.plugins.node import stage
+from metaflow_extensions.envlock.plugins.node.home import ENVIRONMENTS
 from metaflow_extensions.envlock.plugins.node.kept import evict
 
 if TYPE_CHECKING:
@@ -283,7 +285,7 @@ class _Gc:
         prefix = os.path.join(self.found.home, ENVIRONMENTS, name)
         with suppress(OSError):
             is_old = self.now - os.stat(note).st_mtime > _OLD_NOTE
-            if name.startswith("metaflow_") and is_old and not os.path.lexists(prefix):
+            if ids_of_prefix(name) and is_old and not os.path.lexists(prefix):
                 os.unlink(note)
 
 

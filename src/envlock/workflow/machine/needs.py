@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.files import PIN_BYTES, read_file
 from envlock.model.arch import ARCHS
+from envlock.model.identity import ids_of_prefix, prefix_name
 from envlock.places import home
 from envlock.revisions import files_below
 from envlock.workflow.machine.deadlines import all_within
 from envlock.workflow.machine.known_projects import KnownProject, known_projects
+from metaflow_extensions.envlock.plugins.node.home import ENVIRONMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -29,8 +31,7 @@ _ID = re.compile(r"[0-9a-f]{40}\Z")
 _REQ_ID = re.compile(rb'(?m)^req-id = "([0-9a-f]{40})"$')
 _IDS = re.compile(rb'"([0-9a-f]{40})"')
 _ASKED_BY = re.compile(rb"(?m)^asked-by = (\[.*\])$")
-_PREFIX = r"metaflow_[0-9a-f]{40}_[0-9a-f]{40}"
-_NAME = re.compile(_PREFIX + r"\Z")
+_PREFIX = prefix_name("[0-9a-f]{40}", "[0-9a-f]{40}")
 
 
 class Need(NamedTuple):
@@ -129,7 +130,7 @@ def _add_link(
 ) -> None:
     name = os.path.basename(target.rstrip("/"))
     need = Need(kind, what)
-    if _NAME.match(name) and need not in needs.setdefault(name, []):
+    if ids_of_prefix(name) and need not in needs.setdefault(name, []):
         needs[name].append(need)
     gone = Missing(kind, what, target)
     if name not in here and not os.path.lexists(target) and gone not in missing:
@@ -144,7 +145,8 @@ def _reason(found: object) -> str:
 
 def _made(project: KnownProject) -> Iterator[tuple[str, tuple[str, ...]]]:
     for identity, asked in project.environments.items():
-        yield f"metaflow_{identity.replace(':', '_')}", asked
+        req_id, _, full_id = identity.partition(":")
+        yield prefix_name(req_id, full_id), asked
 
 
 def _of_project(project: KnownProject) -> _Found:
@@ -163,7 +165,7 @@ def _of_project(project: KnownProject) -> _Found:
             for name in _names_in(below) if _ID.match(req_id) else ():
                 found = _LOCK.match(name)
                 if found:
-                    locks.setdefault(f"metaflow_{req_id}_{found[1]}", []).append(os.path.join(below, name))
+                    locks.setdefault(prefix_name(req_id, found[1]), []).append(os.path.join(below, name))
     return _Found(locks, frozenset(_pinned(project.locks)), tuple(_links_in(folder)))
 
 
@@ -175,7 +177,7 @@ def _pinned(locks: str) -> Iterator[str]:
             if name.endswith(".toml"):
                 text = read_file(os.path.join(folder, name), PIN_BYTES)
                 for req_id in _REQ_ID.findall(text):
-                    yield from (f"metaflow_{req_id.decode()}_{each.decode()}" for each in set(_IDS.findall(text)))
+                    yield from (prefix_name(req_id.decode(), each.decode()) for each in set(_IDS.findall(text)))
     for error in failed:
         if not isinstance(error, FileNotFoundError):
             raise error
@@ -210,7 +212,7 @@ def _kernels() -> Iterator[tuple[str, str, list[str]]]:
                 path, found = os.path.join(folder, file), _LOCK.match(file)
                 req_id = os.path.basename(folder)
                 if found and _ID.match(req_id):
-                    yield name, os.path.join(home(), "environments", f"metaflow_{req_id}_{found[1]}"), [path]
+                    yield name, os.path.join(home(), ENVIRONMENTS, prefix_name(req_id, found[1])), [path]
                 elif os.path.islink(path):
                     yield name, os.readlink(path), []
 
@@ -235,7 +237,7 @@ def used_by_processes(*, thorough: bool = False) -> frozenset[str]:
     Looks at what Linux tells of each process: its program, arguments, folder and variables, with `thorough` also the
     files that it has mapped. Of other users' processes only the arguments are told. Empty on other systems.
     """
-    folder = os.path.join(home(), "environments")
+    folder = os.path.join(home(), ENVIRONMENTS)
     return frozenset(_named_by_processes(folder, _PREFIX, thorough=thorough))
 
 

@@ -20,7 +20,7 @@ from envlock.workflow.machine.gc_values import BUILD, INTERPRETER, MEMO, PACKAGE
 from envlock.workflow.machine.needs import folders_in_use
 from envlock.workflow.machine.sizes import walk, walk_all
 from metaflow_extensions.envlock.plugins.node import stage
-from metaflow_extensions.envlock.plugins.node.home import InUse, claim
+from metaflow_extensions.envlock.plugins.node.home import ENVIRONMENTS, PYTHONS, InUse, claim
 from metaflow_extensions.envlock.plugins.node.kept import Kept, evict
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class _Rest:
         self.in_use = folders_in_use(self.home)
 
     def interpreters(self) -> Iterator[Going]:
-        for path in self.folders("pythons"):
+        for path in self.folders(PYTHONS):
             real = os.path.realpath(path)
             is_used = any(_is_in(each.interpreter, path, real) for each in self.stay)
             if not is_used and os.path.basename(path) not in self.hashes:
@@ -110,7 +110,7 @@ class _Rest:
         """Whether a memo of a prefix is another envlock's, or of a prefix that is gone or goes."""
         fields = read_file(memo, MEMO_BYTES).decode("utf-8", "surrogateescape").split("\0")
         stay = {each.path for each in self.stay}
-        prefixes = {each for each in fields if os.path.dirname(each) == os.path.join(self.home, "environments")}
+        prefixes = {each for each in fields if os.path.dirname(each) == os.path.join(self.home, ENVIRONMENTS)}
         return fields[1:2] != [__version__] or bool(prefixes and not prefixes & stay)
 
     def folders(self, place: str) -> Iterator[str]:
@@ -148,13 +148,13 @@ def delete(home: str, each: Going) -> bool:
 
 def _take_away(home: str, path: str, label: str) -> bool:
     """Remove a file or a folder at once: renamed to where the next builder or gc sweeps what a kill leaves."""
-    place = os.path.join(home, "environments", label)
+    place = os.path.join(home, ENVIRONMENTS, label)
     try:
         handle = claim(path) if not os.path.islink(path) else None
     except InUse:
         return False
     try:
-        make_folder(os.path.join(home, "environments", stage.STAGES), home)
+        make_folder(os.path.join(home, ENVIRONMENTS, stage.STAGES), home)
         stage.set_aside(path, place)
         with suppress(OSError):
             os.rmdir(os.path.dirname(path))  # of packages by the beginning of their hash, if it is empty now
