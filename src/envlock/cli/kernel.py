@@ -192,12 +192,9 @@ def list_(line: CommandLine) -> int:
 
 def _state(kernel: Kernel) -> tuple[str, str]:
     """The state of a kernel, and why it is outdated."""
-    made_from = kernel.made_from
-    if kernel.state == "ready" and made_from is not None and made_from.origin is not None:
-        today = made_from.origin.compared(lambda lock: lock.identity == made_from.base)
-        if isinstance(today, str):
-            return "outdated", today
-    return kernel.state, ""
+    state = kernel.state
+    why = kernel.made_from.outdated if state == "ready" and kernel.made_from is not None else ""
+    return ("outdated", why) if why else (state, "")
 
 
 def _listed(kernel: Kernel, state: str, why: str) -> dict[str, object]:

@@ -98,6 +98,12 @@ class MadeFrom:
         """The environment of a project that it is for."""
         return Origin(Path(self.config), self.flow, self.step, self.environment) if self.config else None
 
+    @property
+    def outdated(self) -> str:
+        """Why the environment is not today what the kernel was made of; empty if it is, or is of no project."""
+        today = self.origin.compared(lambda lock: lock.identity == self.base) if self.origin is not None else None
+        return today if isinstance(today, str) else ""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -338,10 +344,8 @@ def enter(folder: str) -> dict[str, str]:
     try:
         trusted(place)  # who may write there decides what runs here
         prefix = trusted((place / kernel_start.PREFIX).readlink())
-        if made_from is not None and made_from.origin is not None:
-            today = made_from.origin.compared(lambda lock: lock.identity == made_from.base)
-            if isinstance(today, str):
-                _warn(f"the kernel `{made_from.name}` is outdated: {today}\n  to update it: {made_from.command}")
+        if made_from is not None and (why := made_from.outdated):
+            _warn(f"the kernel `{made_from.name}` is outdated: {why}\n  to update it: {made_from.command}")
         used(str(prefix))
         if not hold(str(prefix)):
             sys.exit(kernel_start.gone(place.name, str(prefix), made_from.command if made_from else ""))
