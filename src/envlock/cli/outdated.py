@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from envlock.cli.command import Argument, CommandLine, Flag, command
 from envlock.cli.options import ARCHS, CONFIG, JSON, archs, open_project
+from envlock.cli.why import places_document
 from envlock.words import count, first_of
 
 TYPE_CHECKING = False
@@ -99,5 +100,5 @@ def as_document(compared: Compared) -> dict[str, object]:
         "outdated": compared.is_outdated,
         "allowed_is_newer": compared.newer.is_allowed_newer,
         "requirement": compared.requirement or None,
-        "places": [{"environments": list(names), "archs": list(on)} for names, on in compared.places],
+        "places": places_document(compared.places),
     }

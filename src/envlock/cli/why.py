@@ -120,14 +120,14 @@ def as_document(found: Why) -> dict[str, object]:
         "name": found.node[1],
         "version": found.version,
         "provides": found.provides or None,
-        "places": _places_document(found.places),
+        "places": places_document(found.places),
         "paths": [
             {
                 "began": began_document(each.path.began),
                 "packages": [
                     {"kind": kind, "name": name, "version": version} for (kind, name), version in each.path.steps
                 ],
-                "places": _places_document(each.places),
+                "places": places_document(each.places),
             }
             for each in found.reasons
         ],
@@ -135,5 +135,6 @@ def as_document(found: Why) -> dict[str, object]:
     }
 
 
-def _places_document(places: Sequence[tuple[tuple[str, ...], tuple[Arch, ...]]]) -> list[dict[str, object]]:
+def places_document(places: Sequence[tuple[tuple[str, ...], tuple[Arch, ...]]]) -> list[dict[str, object]]:
+    """Environments, and the archs on which they have something, for `--json`."""
     return [{"environments": list(names), "archs": list(archs)} for names, archs in places]

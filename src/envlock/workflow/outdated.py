@@ -11,6 +11,7 @@ from envlock.cache.parallel import in_parallel
 from envlock.conda.match_specs import name_in
 from envlock.config.instants import format_instant, span_of
 from envlock.errors import EnvlockError
+from envlock.lockfile.changes import grouped
 from envlock.lockfile.graph import REQUIRED, Root, applies, roots_of
 from envlock.model.lock import Newer
 from envlock.model.url import strange_hosts
@@ -86,14 +87,10 @@ def outdated(
             package = each.package
             key = (package.kind, package.name, package.version, answer, each.requirement)
             found.setdefault(key, {}).setdefault(each.environment.name, []).append(each.lock.arch)
-    return tuple(Compared(*key, _grouped(places)) for key, places in sorted(found.items(), key=lambda row: row[0][1:3]))
-
-
-def _grouped(places: Mapping[str, Sequence[Arch]]) -> tuple[tuple[tuple[str, ...], tuple[Arch, ...]], ...]:
-    groups: dict[tuple[Arch, ...], list[str]] = {}
-    for name, archs in places.items():
-        groups.setdefault(tuple(archs), []).append(name)
-    return tuple((tuple(names), archs) for archs, names in groups.items())
+    return tuple(
+        Compared(*key, grouped((name, tuple(archs)) for name, archs in places.items()))
+        for key, places in sorted(found.items(), key=lambda row: row[0][1:3])
+    )
 
 
 def _wanted(project: Project, referred: Sequence[Referred], *, everything: bool) -> Iterator[_Wanted]:

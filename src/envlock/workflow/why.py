@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
+from envlock.lockfile.changes import grouped
 from envlock.lockfile.graph import Graph, Node
 from envlock.model.requirement import normalized
 from envlock.values import NamedTuple
@@ -74,8 +75,8 @@ def why(trees: Sequence[Tree], name: str) -> tuple[Why, ...]:
         Why(
             *target,
             provides[target[0]],
-            _grouped(everywhere[target]),
-            tuple(Reason(path, _grouped(found[target][path])) for path in _by_root(found.get(target, {}))),
+            _places(everywhere[target]),
+            tuple(Reason(path, _places(found[target][path])) for path in _by_root(found.get(target, {}))),
             hidden[target],
         )
         for target in everywhere
@@ -91,11 +92,8 @@ def _by_root(paths: Iterable[Path]) -> Iterator[Path]:
         yield from group
 
 
-def _grouped(places: Mapping[str, Sequence[Arch]]) -> tuple[tuple[tuple[str, ...], tuple[Arch, ...]], ...]:
-    groups: dict[tuple[Arch, ...], list[str]] = {}
-    for name, archs in places.items():
-        groups.setdefault(tuple(archs), []).append(name)
-    return tuple((tuple(names), archs) for archs, names in groups.items())
+def _places(archs: Mapping[str, Sequence[Arch]]) -> tuple[tuple[tuple[str, ...], tuple[Arch, ...]], ...]:
+    return grouped((name, tuple(each)) for name, each in archs.items())
 
 
 def _provided(graph: Graph, node: Node, name: str) -> str:
