@@ -54,7 +54,7 @@ def quoted(text: str) -> str:
     >>> print(quoted('a "word"'), quoted("a\tb\0"))
     "a \"word\"" "a\tb\u0000"
     """
-    if _is_plain(text) or _UNSAFE.search(text) is None:
+    if is_plain(text) or _UNSAFE.search(text) is None:
         return f'"{text}"'
     return '"' + _UNSAFE.sub(lambda match: _ESCAPES.get(match[0], f"\\u{ord(match[0]):04x}"), text) + '"'
 
@@ -66,12 +66,12 @@ def array(items: Iterable[str]) -> str:
     ["a", "b"]
     """
     texts = list(items)
-    if texts and _is_plain("".join(texts)):
+    if texts and is_plain("".join(texts)):
         return '["' + '", "'.join(texts) + '"]'
     return f"[{', '.join(map(quoted, texts))}]"
 
 
-def _is_plain(text: str) -> bool:
+def is_plain(text: str) -> bool:
     """Whether a text is spelt as it is, for sure: a third of what the expression costs."""
     return text.isprintable() and '"' not in text and "\\" not in text
 

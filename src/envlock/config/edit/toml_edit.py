@@ -18,6 +18,7 @@ from typing import Any
 import tomli
 
 from envlock.config.toml_scan import Key, Node, scan
+from envlock.lockfile.canonical_text import is_plain
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
 _WIDEST = 100
@@ -30,6 +31,8 @@ def quoted(text: str) -> str:
     >>> print(quoted('say "1"'), quoted(">=2,<3"))
     "say \"1\"" ">=2,<3"
     """
+    if is_plain(text):  # as nearly all are; an import writes a thousand of them
+        return f'"{text}"'
     import tomli_w
 
     return tomli_w.dumps({"x": text}).partition("=")[2].strip()
