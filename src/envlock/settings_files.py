@@ -136,11 +136,13 @@ def _home_in(data: bytes) -> str:
     '/data/envlock'
     >>> _home_in(b'[envlock.cache-options]\nhome = "/x"\n'), _home_in(b'envlock.home = "/data"')
     ('', '/data')
+    >>> _home_in('[envlock]\n# a separator of lines:\u2028home = "/x"\n'.encode())
+    ''
     """
     text = data.decode("utf-8", "replace")
     is_plain = '"""' not in text and "'''" not in text and "\\" not in text
     table = ""
-    for line in text.splitlines() if is_plain else ():
+    for line in text.split("\n") if is_plain else ():  # as TOML counts lines
         key, _, value = line.partition("=")
         key = key.strip()
         if key.startswith("["):

@@ -237,7 +237,7 @@ def test_junit_has_a_test_case_for_each_environment_and_arch(
 
 @pytest.mark.parametrize("style", STYLES)
 def test_an_error_is_an_entry_of_each_format(copy: ProjectFolder, check: Callable[[str, int], str], style: str) -> None:
-    copy.edit("[envlock]", "[envlock]\nchannels = 3\nhosts = [3]")
+    copy.edit("[envlock]", "[envlock]  # no line ends here:\u2028\nchannels = 3\nhosts = [3]")
     text = check(style, 2)
     codes = ["wrong-type", "wrong-type"]
     if style == "github":

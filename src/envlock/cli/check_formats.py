@@ -181,7 +181,7 @@ def _region(at: Location, folder: Path) -> dict[str, object]:
 
     region: dict[str, object] = {"startLine": at.line}
     try:
-        lines = read_file(folder / at.path, LOCK_BYTES).decode(errors="replace").splitlines()
+        lines = read_file(folder / at.path, LOCK_BYTES).decode(errors="replace").split("\n")  # as TOML counts lines
         line = lines[(at.line or 0) - 1]
     except (OSError, IndexError):
         return region
