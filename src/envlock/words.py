@@ -75,6 +75,17 @@ def first_of(items: Sequence[str], most: int) -> str:
     return ", ".join(items[:most]) + (f" and {hidden} more" if hidden > 0 else "")
 
 
+def short_paths(paths: Iterable[str]) -> list[str]:
+    """Paths of locks as sentences show them: with the first digits of ids.
+
+    >>> short_paths([f"envlock.lock/linux-64/{'1' * 40}/pylock.{'2' * 40}.toml"])
+    ['envlock.lock/linux-64/1111…/pylock.2222….toml']
+    """
+    import re
+
+    return [re.sub(r"(?<![0-9a-f])([0-9a-f]{4})[0-9a-f]{36}(?![0-9a-f])", r"\1…", path) for path in paths]
+
+
 def short_ids(identity: str) -> str:
     """A req_id, a full_id, or both, as tables show them; commands take them like that.
 

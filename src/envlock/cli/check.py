@@ -92,8 +92,9 @@ def as_text(result: CheckResult) -> str:
     for group in folded(result.findings):
         first = group[0]
         archs = ", ".join(finding.arch for finding in group if finding.arch)
-        name = first.environment or "(no environment)"
-        lines = [f"{one_line(name)}{f' on {archs}' if archs else ''}: {first.verdict.words}"]
+        on = f" on {archs}" if archs else ""
+        said = first.verdict.words
+        lines = [f"{one_line(first.environment)}{on}: {said}" if first.environment else f"{said}{on}"]
         if first.location is not None:
             lines.append(f"  at {one_line(str(first.location))}")
         lines += [f"  {one_line(reason)}" for reason in first.reasons]

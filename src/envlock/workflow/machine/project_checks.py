@@ -11,7 +11,7 @@ from envlock.config.metaflow_datastore import NoMetaflowDatastore, datastore
 from envlock.errors import ConfigError, EnvlockError
 from envlock.model.url import strip_channel_credentials, strip_credentials
 from envlock.redaction import without_credentials
-from envlock.words import count, first_of, listed
+from envlock.words import count, first_of, listed, short_paths
 from envlock.workflow.machine.doctor import ERROR, NOTE, OK, WARNING, Check, Finding, of_error
 
 if TYPE_CHECKING:
@@ -256,7 +256,8 @@ def git_attributes(given: Given) -> Iterator[Finding]:
         said = "whoever checks it out has no lock, or another one"
         name = given.project.lock_folder.name
         repair = f"git add {name} {given.project.path.name} (if git ignores it, take it out of .gitignore)"
-        yield Finding("git-attributes", name, f"not in git's index: {first_of(missing, 2)}", NOTE, said, repair)
+        found = f"not in git's index: {first_of(short_paths(missing), 2)}"
+        yield Finding("git-attributes", name, found, NOTE, said, repair)
 
 
 CHECKS = (
