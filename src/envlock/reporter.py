@@ -4,11 +4,13 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
 _LONGEST = 300
 """Characters of a word that are shown."""
+_LOOK_SECONDS = 0.1
 
 
 class Reporter:
@@ -37,6 +39,30 @@ class Reporter:
 
     def warned(self, message: str) -> None:
         """A warning for the user."""
+
+
+def watching(look: Callable[[], None]) -> AbstractContextManager[None]:
+    """Call `look` ten times a second, in a thread of its own, as long as the context lasts: for work that is silent."""
+    import threading
+    from contextlib import contextmanager
+
+    @contextmanager
+    def watched() -> Iterator[None]:
+        is_over = threading.Event()
+
+        def watch() -> None:
+            while not is_over.wait(_LOOK_SECONDS):
+                look()
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            watcher.join()
+
+    return watched()
 
 
 _show: Callable[[str], None] | None = None

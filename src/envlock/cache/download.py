@@ -28,7 +28,6 @@ from envlock.reporter import asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import TracebackType
 
     import httpx
 
@@ -84,9 +83,7 @@ class Upstream:
     def __enter__(self) -> Upstream:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

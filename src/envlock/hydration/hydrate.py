@@ -38,7 +38,7 @@ from envlock.hydration.prefix import (
 from envlock.interpreters import Interpreter
 from envlock.model.arch import host_arch
 from envlock.model.artifact import artifacts_of
-from envlock.reporter import Reporter
+from envlock.reporter import Reporter, watching
 from envlock.stage import make_once
 from metaflow_extensions.envlock.plugins.node.home import write_variables
 
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from envlock.hydration.port import ArtifactSource, Installer, Pythons
     from envlock.model.lock import Lock, LockedPackage
 
-_LOOK_SECONDS = 0.1
 _INSTALLING = "installing packages"
 _FINISHING = "compiling bytecode and running link scripts"
 _MOST_HASHING_THREADS = 8
@@ -198,25 +197,15 @@ class _Hydration:
     def telling(self, stage: Path) -> Iterator[None]:
         """Tell the reporter which packages are there, while others are being installed."""
         records = dict(map(_record_of, self.lock.packages))
-        is_over = threading.Event()
 
         def look() -> None:
             for record in _records_in(stage) & records.keys() - self.came:
                 self.came.add(record)
                 self.reporter.advanced(self.phase, records[record])
 
-        def watch() -> None:
-            while not is_over.wait(_LOOK_SECONDS):
-                look()
-
         self.reporter.doing(self.phase, _INSTALLING)
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        try:
+        with watching(look):
             yield
-        finally:
-            is_over.set()
-            watcher.join()
         look()
         self.reporter.advanced(self.phase, _INSTALLING, 0)
         self.reporter.doing(self.phase, _FINISHING)

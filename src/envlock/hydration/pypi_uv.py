@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from envlock.hydration.machine_checks import system_here
 from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
 from envlock.hydration.prefix import name_of
 from envlock.hydration.wheels import check_metadata, paths_in
-from envlock.reporter import Reporter
+from envlock.reporter import Reporter, watching
 from envlock.uv_command import run_uv, uv_cache, uv_environment, uv_reason
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 PATIENCE = "30"
 """How many seconds to wait for other runs of uv before its cache can be cleaned."""
-_LOOK_SECONDS = 0.1
 _PYLOCK = "pylock.toml"
 _RESERVED = re.compile(r"Failed to install: (?P<wheel>\S+).*\n.*must not use the reserved name `(?P<name>[^`]+)`")
 
@@ -188,7 +186,6 @@ def _unpacking(total: int, reporter: Reporter) -> Iterator[None]:
     folder = Path(uv_environment().get("UV_CACHE_DIR") or uv_cache(), "archive-v0")
     phase = "unpacking"
     before, told = _entries(folder), 0
-    is_over = threading.Event()
 
     def look() -> None:
         nonlocal told
@@ -201,17 +198,10 @@ def _unpacking(total: int, reporter: Reporter) -> Iterator[None]:
             if told == total:
                 reporter.ended(phase)
 
-    def watch() -> None:
-        while not is_over.wait(_LOOK_SECONDS):
-            look()
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
     try:
-        yield
+        with watching(look):
+            yield
     finally:
-        is_over.set()
-        watcher.join()
         look()
         if told < total:  # the others were unpacked before
             reporter.ended(phase)

@@ -372,8 +372,7 @@ def _fill_in(kind: str, written: str, channel: str) -> None:
 def _outcomes(futures: Mapping[Future[Locked], Job], *, offline: bool) -> Iterator[tuple[Job, Locked | EnvlockError]]:
     """What becomes of each job, as they end: its result, or why it failed.
 
-    If none ends for a while, a connection to each index is tried. Raises IndexUnreachable for all jobs where
-    an index does not answer at all.
+    If none ends for a while, each index is tried. Raises IndexUnreachable for all jobs if one does not answer at all.
     """
     jobs = list(futures.values())
     ended, pending = wait(futures, timeout=None if offline else _PATIENCE, return_when=FIRST_COMPLETED)

@@ -155,7 +155,7 @@ def _of_project(project: KnownProject) -> _Found:
     try:
         os.stat(project.locks)
     except (FileNotFoundError, NotADirectoryError):
-        if not os.path.ismount(project.mount):
+        if not project.is_on_mounted_disk:
             raise OSError(0, f"its disk is not mounted at {project.mount}") from None
         return _Found({}, frozenset(), tuple(_links_in(folder)), is_gone=not os.path.lexists(project.config))
     locks: dict[str, list[str]] = {}
