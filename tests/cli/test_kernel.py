@@ -341,7 +341,7 @@ def test_whatever_names_an_environment_names_that_of_a_kernel(demo: ProjectFolde
         ("base --user --prefix x", "usage", 2),
         ("base --pathspec TrainFlow/1/start", "usage", 2),
         ("base --prefix=", "usage", 2),
-        ("./nothing.toml", "damaged-lock", 3),
+        ("./nothing.toml", "prefix-gone", 2),
     ],
 )
 def test_what_names_no_environment_is_an_error(
