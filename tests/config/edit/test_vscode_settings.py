@@ -24,6 +24,8 @@ KEPT = {
     "line ends of Windows": ('{\r\n  "a": 1\r\n}\r\n', '{\r\n  "a": 1,\r\n  "k": "v"\r\n}\r\n'),
     "a byte order mark": ('\ufeff{"a": 1}', '\ufeff{"a": 1,\n    "k": "v"\n}'),
     "another value": ('{"k": ["old"], "a": 1}', '{"k": "v", "a": 1}'),
+    "a value with an unknown escape": ('{"k": "\\q"}', '{"k": "v"}'),
+    "a number of too many digits": (f'{{"k": {"9" * 5000}}}', '{"k": "v"}'),
     "the same key deeper": ('{"a": {"k": "old"}}', '{"a": {"k": "old"},\n    "k": "v"\n}'),
     "the last of two counts, as for VS Code": ('{"k": 1, "k": 2}', '{"k": 1, "k": "v"}'),
     "the same value, spelt otherwise": ('{"k": "\\u0076"}', '{"k": "\\u0076"}'),

@@ -108,8 +108,7 @@ def with_setting(text: str, key: str, value: str) -> str:
     if key in found.values:
         start, end = found.values[key]
         written = text[start:end]
-        is_same = _STRING.fullmatch(written) is not None and json.loads(written, strict=False) == value
-        return text if is_same else f"{text[:start]}{json.dumps(value)}{text[end:]}"
+        return text if _says(written) == value else f"{text[:start]}{json.dumps(value)}{text[end:]}"
     newline = "\r\n" if "\r\n" in text else "\n"
     before = text[: found.close].rstrip(" \t\r\n")
     after = text[len(before) : found.close]
@@ -117,6 +116,14 @@ def with_setting(text: str, key: str, value: str) -> str:
         before = f"{before[: found.end]},{before[found.end :]}"
     added = f"{newline}{found.indent}{json.dumps(key)}: {json.dumps(value)}"
     return f"{before}{added}{after if newline in after else newline}{text[found.close :]}"
+
+
+def _says(written: str) -> object:
+    """What a value says; None for one that is not JSON, such as a string with an unknown escape."""
+    try:
+        return json.loads(written, strict=False)
+    except (ValueError, RecursionError):
+        return None
 
 
 class _Settings(NamedTuple):
