@@ -18,7 +18,7 @@ from envlock.model.lock import Lock
 from tests.property.conda_strategies import conda_locks
 from tests.property.strategies import locks as wheel_locks
 
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=30, deadline=None)
 locks = st.one_of(wheel_locks, conda_locks())
 
 
