@@ -302,50 +302,46 @@ from envlock.config.selection import choose_one
 from envlock.named.lookup import Lookup
 import envlock.workflow.push
 project = load_project(Path(sys.argv[1]))
-def killing(method, count, number, late):
+def killing(method, count, number):
     def write(*arguments, **options):
         is_it = next(count) == number
-        if is_it and not late:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = method(*arguments, **options)
         if is_it:
             os.kill(os.getpid(), signal.SIGKILL)
-        return result
+        return method(*arguments, **options)
     return write
 for number in range(1, 100):
-    for late in (False, True):
-        child = os.fork()
-        if child == 0:
-            count = itertools.count(1)
-            FolderStore.put = killing(FolderStore.put, count, number, late)
-            FolderStore.create = killing(FolderStore.create, count, number, late)
-            lookup = Lookup(project._replace(settings=project.settings._replace(cache=f"../{number}-{late}")))
-            give(lookup, Alias("team/base", "v1"), lookup.environment(choose_one(project, environment="one")))
-            os._exit(0)
-        status = os.waitpid(child, 0)[1]
-        print(number, late, os.WIFSIGNALED(status), flush=True)
-        if status == 0:
-            sys.exit(0)
+    child = os.fork()
+    if child == 0:
+        count = itertools.count(1)
+        FolderStore.put = killing(FolderStore.put, count, number)
+        FolderStore.create = killing(FolderStore.create, count, number)
+        lookup = Lookup(project._replace(settings=project.settings._replace(cache=f"../{number}")))
+        give(lookup, Alias("team/base", "v1"), lookup.environment(choose_one(project, environment="one")))
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    print(number, os.WIFSIGNALED(status), flush=True)
+    if status == 0:
+        sys.exit(0)
 """
 
 
 def test_a_kill_at_any_write_leaves_no_name_of_what_is_not_there(tmp_path: Path, index: Index) -> None:
+    """Before each: what is there then is what is there after the one before."""
     project = locked_project(tmp_path / "project", index, {"one": [ALPHA, LAM]}, archs=TWO)
     done = subprocess.run(
         [sys.executable, "-c", _KILLED, str(project.path)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     *killed, last = [line.split() for line in done.stdout.splitlines()]
-    assert last[2] == "False"
-    assert len(killed) >= 10, "two packages, two environments, a name, and what announces them"
+    assert last[1] == "False"
+    assert len(killed) >= 5, "two packages, two environments, a name, and what announces them"
     given = []
-    for number, late, was_killed in killed:
+    for number, was_killed in killed:
         assert was_killed == "True", done.stdout
-        cache = tmp_path / f"{number}-{late}"
+        cache = tmp_path / number
         given.append(assert_names_lead_somewhere(open_store(str(cache))))
         # Whoever comes next finds what is there, and ends it.
         lookup = Lookup(project._replace(settings=project.settings._replace(cache=str(cache))))
         give(lookup, V1, environment_of(lookup.project, "one"))
         assert assert_names_lead_somewhere(lookup.store) == 1
-    assert given == sorted(given), "a name is the last thing that is written"
-    assert given[0] == 0
+    assert not any(given), "a name is the last thing that is written"
