@@ -260,8 +260,7 @@ class TestRaces:
         [
             ("folder", True),
             ("folder", False),
-            ("seaweedfs", False),
-            *(pytest.param(where, False, marks=pytest.mark.slow) for where in ("gcs", "azurite")),
+            *(pytest.param(where, False, marks=pytest.mark.slow) for where in ("seaweedfs", "gcs", "azurite")),
         ],
     )
     def test_sixteen_processes_that_create_one_name(self, place: Place, where: str, same: bool) -> None:
