@@ -1,12 +1,13 @@
-"""Folders in envlock's home that are there whole or not at all, and are made once however many processes want them.
+"""Folders for a while. Those in envlock's home become what they were made for, whole or not at all, and only once.
 
-The rules are those of nodes, which share a disk as workstations do: they stand in the shim, the part of envlock that
-travels there.
+However many processes want them: the rules are those of nodes, which share a disk as workstations do, and stand in the
+shim, the part of envlock that travels there. Others are temporary. What a killed process leaves is removed by the next.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ from envlock.trust import Closed, make_folder
 from metaflow_extensions.envlock.plugins.node import stage as of_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 STAGES = of_node.STAGES
 
@@ -50,3 +52,85 @@ def make_once(
             seal=seal,
             waiting=wait,
         )
+
+
+_YOUNG = 10.0
+"""Seconds in which a folder may have no lock yet, which matters where processes do not see each other."""
+_LEFT = r"(?:envlock-(?:push-|shell-|metaflow-)?|\.hashed-)([0-9]+)-"
+_PAUSES = (0.0, 0.05, 0.2, 0.5)
+
+
+def temporary_folder(prefix: str = "envlock-", parent: Path | None = None) -> AbstractContextManager[Path]:
+    """A folder as long as the context lasts, for temporary files or in `parent`; those of killed commands go first.
+
+    Whoever works in one holds an flock of it, which ends with the process, and its name has the process's number. So a
+    folder whose lock is free, and whose process is not there, is of the dead. Raises OSError.
+    """
+    from contextlib import contextmanager
+
+    @contextmanager
+    def folder() -> Iterator[Path]:
+        import fcntl
+        import shutil
+        import tempfile
+        import time
+        from contextlib import suppress
+        from pathlib import Path
+
+        where = str(parent or tempfile.gettempdir())
+        remove_left_behind(where)
+        made = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=where)
+        handle = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with suppress(OSError):  # some network mounts have no locks
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield Path(made)
+        finally:
+            for pause in _PAUSES:  # what was told to end may be writing its last file
+                time.sleep(pause)
+                shutil.rmtree(made, ignore_errors=True)
+                if not os.path.lexists(made):
+                    break
+            os.close(handle)
+
+    return folder()
+
+
+def remove_left_behind(where: str) -> None:
+    """Remove the temporary folders that killed commands of this user left in a folder. What cannot be removed stays."""
+    import fcntl
+    import re
+    import shutil
+    import time
+    from contextlib import suppress
+
+    left = []
+    with suppress(OSError), os.scandir(where) as entries:
+        left = [(each.path, match) for each in entries if (match := re.match(_LEFT, each.name))]
+    for path, match in left:
+        with suppress(OSError, OverflowError):
+            found = os.lstat(path)
+            is_old = time.time() - found.st_ctime > _YOUNG
+            if (
+                not stat.S_ISDIR(found.st_mode)
+                or found.st_uid != os.geteuid()
+                or not is_old
+                or _is_there(int(match[1]))
+            ):
+                continue
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where a process of another container works
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(handle)
+
+
+def _is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user: not the one who made the folder
+        return False
+    return True

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envlock.errors import HydrateError
-from envlock.files import temporary_folder
 from envlock.places import folder_in_home
 from envlock.reporter import running
 from envlock.trust import distrust
@@ -111,6 +110,8 @@ def run_uv(
 
 def default_index() -> str:
     """The index that uv asks where none is configured, as its own output says it. Costs a start of uv. Raises NoUv."""
+    from envlock.stage import temporary_folder
+
     with temporary_folder() as folder:
         (folder / "requirements.in").touch()
         told = run_uv(

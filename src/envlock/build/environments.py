@@ -20,12 +20,12 @@ from packaging.requirements import InvalidRequirement, Requirement
 from envlock.addresses import address, hide
 from envlock.build.errors import BadBuildSystem, NoBuildRequirements
 from envlock.credentials import credentials_for
-from envlock.files import CONFIG_BYTES, NotPlain, read_file, temporary_folder, toml_of, write_atomically
+from envlock.files import CONFIG_BYTES, NotPlain, read_file, toml_of, write_atomically
 from envlock.model.url import is_local
 from envlock.places import folder_in_home
 from envlock.redaction import shown
 from envlock.reporter import running
-from envlock.stage import make_once
+from envlock.stage import make_once, temporary_folder
 from envlock.uv_command import uv_environment, uv_executable, uv_reason
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ from envlock.addresses import Address, hide, remember
 from envlock.build.errors import AmbiguousRef, GitUnreachable, NoGit, NoSuchRef, UnusableRepository
 from envlock.config.local_sources import ssh_url
 from envlock.credentials import Credentials
-from envlock.files import CONFIG_BYTES, read_file, temporary_folder
+from envlock.files import CONFIG_BYTES, read_file
 from envlock.model.url import COMMIT, strip_credentials
 from envlock.reporter import running
 from envlock.revisions import files_below
+from envlock.stage import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -135,7 +135,7 @@ def lock(line: CommandLine) -> int:
     there is one. The locks go into the folder of `--output`, and with `--alias` into the cache, under that name.
     """
     if any(line.has(option) for option in (*_FILES, *_OF_FILES)):
-        from envlock.files import temporary_folder
+        from envlock.stage import temporary_folder
 
         with temporary_folder() as unused:
             return _lock_files(line, unused)

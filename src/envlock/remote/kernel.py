@@ -19,7 +19,7 @@ OUTSIDE = ("packaging", "tomli", "tomli_w")
 MODULES = {
     "": (
         "__init__ activation addresses credentials errors files interpreters places redaction reporter revisions "
-        "settings_files trust uv_command values words"
+        "settings_files stage trust uv_command values words"
     ),
     "cache": "__init__ errors layout plans",
     "conda": "__init__ channels client errors event_loop install match_specs records solve_request",

@@ -15,13 +15,14 @@ from urllib.parse import unquote
 
 from envlock.conda.channels import channel_address
 from envlock.errors import ConfigError
-from envlock.files import json_of, temporary_folder
+from envlock.files import json_of
 from envlock.model.conda_requirement import CondaRequirement
 from envlock.model.lock import LockedPackage
 from envlock.redaction import redact
 from envlock.resolve.conda_lock_formats import NamedChannel, read_back
 from envlock.resolve.port import Request
 from envlock.resolve.processes import Processes
+from envlock.stage import temporary_folder
 from envlock.uv_command import uv_environment
 
 _LABEL = "channel-{}"

@@ -17,7 +17,6 @@ from urllib.parse import quote
 
 from envlock.addresses import address, hide
 from envlock.credentials import credentials_for
-from envlock.files import temporary_folder
 from envlock.model.arch import host_arch
 from envlock.model.requirement import normalize_name
 from envlock.model.url import host
@@ -38,6 +37,7 @@ from envlock.resolve.port import Request, Resolution
 from envlock.resolve.processes import Processes
 from envlock.resolve.pypi_uv import UvResolver
 from envlock.resolve.uv_compile import addresses_of, asked_url
+from envlock.stage import temporary_folder
 from envlock.uv_command import uv_environment
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from envlock.addresses import revealed
-from envlock.files import temporary_folder
 from envlock.model.lock import LockedPackage
 from envlock.model.python_range import OLDEST
 from envlock.model.url import VARIABLE, host, strip_credentials
@@ -38,6 +37,7 @@ from envlock.resolve.uv_compile import Compilation, addresses_of, refuse_files_o
 from envlock.resolve.uv_failures import NO_WHEEL, culprit, explain, missing_extras, to_build, yanked
 from envlock.resolve.uv_output import NotAPylock, Selected, sdists_in, sdists_listed, select, wheels_listed, with_edges
 from envlock.resolve.wheel_fallback import Fallbacks, fallbacks
+from envlock.stage import temporary_folder
 
 _ROUNDS = 30
 """How often the solve may repeat because uv does not know a floor; each round costs a warm solve."""

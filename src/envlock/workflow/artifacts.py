@@ -21,9 +21,10 @@ from envlock.cache.packages import Packages, path_of
 from envlock.cache.parallel import WORKERS, in_parallel
 from envlock.cache.port import tell_nobody
 from envlock.errors import EnvlockError, as_one
-from envlock.files import MEMO_BYTES, json_of, read_file, temporary_folder, write_atomically
+from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.model.artifact import Artifact
 from envlock.places import folder_in_home, home
+from envlock.stage import temporary_folder
 from envlock.trust import Closed
 from envlock.workflow.upstream import upstream_of
 

@@ -26,7 +26,7 @@ from envlock.cache.local import LocalPackages
 from envlock.cache.open import open_cache
 from envlock.cache.packages import BuiltFor, BuiltWheels
 from envlock.errors import EnvlockError
-from envlock.files import sha256_of, temporary_folder
+from envlock.files import sha256_of
 from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter, machine_series
 from envlock.model.arch import host_arch
 from envlock.model.artifact import Artifact
@@ -37,6 +37,7 @@ from envlock.resolve.building import refuse_newer_system, refuse_unfit, refuse_u
 from envlock.resolve.errors import ARCH, BuiltForOtherArch, SourceNotHere
 from envlock.resolve.platform_tags import wheel_fits
 from envlock.resolve.port import BuiltWheel, Request
+from envlock.stage import temporary_folder
 from envlock.workflow.artifacts import FetchedHashes, artifact_source
 
 if TYPE_CHECKING:

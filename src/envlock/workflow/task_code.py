@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from envlock.activation import STEERS_PYTHON, scripts_of, shell_for_scripts, variables_set_in
 from envlock.build.errors import BadSdist, UnsafeArchive
 from envlock.build.sdists import unpack
-from envlock.files import temporary_folder
 from envlock.in_use import note_of
+from envlock.stage import temporary_folder
 from envlock.workflow.errors import CannotUnpack, DamagedCodePackage, NoCodePackage
 
 if TYPE_CHECKING:
