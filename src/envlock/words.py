@@ -86,6 +86,26 @@ def short_paths(paths: Iterable[str]) -> list[str]:
     return [re.sub(r"(?<![0-9a-f])([0-9a-f]{4})[0-9a-f]{36}(?![0-9a-f])", r"\1…", path) for path in paths]
 
 
+def limits_in_order(requirement: str) -> str:
+    """A requirement, or its limits alone, with the lower limits first, as people write them. Ids have them sorted.
+
+    >>> limits_in_order("[a,b]<3,>=2 ; os_name == 'nt'"), limits_in_order("@ https://x.example/a,b.whl")
+    ("[a,b]>=2,<3 ; os_name == 'nt'", '@ https://x.example/a,b.whl')
+    >>> limits_in_order("pandas[sql]<3,>=2"), limits_in_order("numpy <2,>=1.26"), limits_in_order("numpy <2,>=1 *_0")
+    ('pandas[sql]>=2,<3', 'numpy >=1.26,<2', 'numpy <2,>=1 *_0')
+    """
+    before, semicolon, marker = requirement.partition(" ;")
+    name, extras, limits = before.rpartition("]")
+    head = f"{name}{extras}"
+    if not extras:
+        limits = before.lstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:/- ")
+        head = before[: len(before) - len(limits)]
+    if "," not in limits or not set(limits).isdisjoint("@| ("):
+        return requirement
+    ordered = sorted(limits.split(","), key=lambda each: each.startswith(("<", "!")))
+    return f"{head}{','.join(ordered)}{semicolon}{marker}"
+
+
 def short_ids(identity: str) -> str:
     """A req_id, a full_id, or both, as tables show them; commands take them like that.
 

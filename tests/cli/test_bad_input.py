@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from envlock.__main__ import main
 from envlock.model.arch import host_arch
 from tests.conftest import Envlock
 from tests.index import DROP, Index
@@ -344,6 +345,19 @@ def test_wrong_usage(project: ProjectFolder, envlock: Envlock, arguments: list[s
     project.write_env("lam")
     said = envlock(*arguments, check=2).stderr
     assert "error[" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("tree --depth x", "`x` is no whole number of at least 0"),
+        ("cache gc --keep-moves 0", "`0` is no whole number of at least 1"),
+        ("diff --format html", "`html` is none of table, markdown, json"),
+    ],
+)
+def test_a_value_that_an_option_does_not_take(capsys: pytest.CaptureFixture[str], command: str, told: str) -> None:
+    assert main(command.split()) == 2
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -129,16 +129,14 @@ def _parameter(name: str, param: Flag | Value | Argument) -> inspect.Parameter:
     if isinstance(param, Flag):
         kind, info = bool, typer.Option(False, *param.spelt, help=param.meaning)
     elif isinstance(param, Value):
-        single = str if param.least is None else int
         kind, info = (
-            Optional[list[str]] if param.repeatable else Optional[single],  # noqa: UP045  typer reads it on Python 3.10
+            Optional[list[str]] if param.repeatable else Optional[str],  # noqa: UP045  typer reads it on Python 3.10
             typer.Option(
                 None,
                 *param.spelt,
                 metavar=param.metavar,
-                min=param.least,
                 help=param.meaning,
-                callback=_only(param.choices) if param.choices else None,
+                callback=_checked(param),
                 autocompletion=_completion(param),
             ),
         )
@@ -156,11 +154,16 @@ def _parameter(name: str, param: Flag | Value | Argument) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=kind)
 
 
-def _only(choices: Sequence[str]) -> Callable[[str | None], str | None]:
+def _checked(param: Value) -> Callable[[str | None], str | None] | None:
+    if not param.choices and param.least is None:
+        return None
+
     def checked(text: str | None) -> str | None:
-        if text is not None and text not in choices:
-            raise typer.BadParameter(f"`{text}` is none of {', '.join(choices)}")
-        return text
+        if text is None or param.takes(text):
+            return text
+        if param.choices:
+            raise typer.BadParameter(f"`{text}` is none of {', '.join(param.choices)}")
+        raise typer.BadParameter(f"`{text}` is no whole number of at least {param.least}")
 
     return checked
 

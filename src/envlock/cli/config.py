@@ -80,7 +80,7 @@ def show(line: CommandLine) -> int:
     return 0
 
 
-config = Group("config", "Settings: what counts, and where it comes from.", (show,))
+config = Group("config", "Show settings: what counts, and where it comes from.", (show,))
 
 
 def _layers(given: str) -> tuple[Path, Layers]:

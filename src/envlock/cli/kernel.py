@@ -40,7 +40,7 @@ _PREFIX = Value("--prefix", "FOLDER", "Install it for the Jupyter of this prefix
     epilog="Exit status: 0; 1 if the environment's lock is stale; 4 if ipykernel does not fit its packages.",
 )
 def install(line: CommandLine) -> int:
-    """Install a Jupyter kernel of exactly a locked environment.
+    """Install a Jupyter kernel that has exactly the packages of a locked environment, and ipykernel.
 
     The kernel has an environment of its own: every locked package as it is, and ipykernel with what that needs. Nothing
     is installed into the locked environment. If the kernel is there already, it is updated to what is locked now.

@@ -26,7 +26,7 @@ _NAMES = Argument(
     epilog="Exit status: 0; 1 if one cannot follow: it stays as it is, and the others are updated.",
 )
 def sync(line: CommandLine) -> int:
-    """Update the project's names and kernels on this machine to what is locked now.
+    """Update the project's local names and kernels on this machine to what is locked now.
 
     These are the names that `envlock create --name` gave, the links of `envlock create --in-project`, and the kernels
     of `envlock kernel install`. An environment that is not on this machine is created; each name then changes at once.

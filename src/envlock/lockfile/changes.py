@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from envlock.model.arch import Arch
 from envlock.values import NamedTuple
+from envlock.words import limits_in_order
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -370,23 +371,9 @@ def _system(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, version if len(archs_of) == 1 else f"{version} on {', '.join(archs)}"
 
 
-def _in_order(text: str) -> str:
-    """The limits of versions with the lower ones first, as people write them.
-
-    >>> _in_order("[a,b]<3,>=2 ; os_name == 'nt'"), _in_order("@ https://x.example/a,b.whl")
-    ("[a,b]>=2,<3 ; os_name == 'nt'", '@ https://x.example/a,b.whl')
-    """
-    limits, semicolon, marker = text.partition(" ;")
-    extras, bracket, limits = limits.rpartition("]")
-    if "," not in limits or "@" in limits:
-        return text
-    ordered = sorted(limits.split(","), key=lambda each: each.strip().startswith(("<", "!")))
-    return f"{extras}{bracket}{','.join(ordered)}{semicolon}{marker}"
-
-
 def _limits(text: str, paths: Mapping[str, str]) -> str:
     """What is required of a package, without its name; what lies at a path by that, and by its hash."""
-    said = _in_order(text.strip())
+    said = limits_in_order(text.strip())
     for url, path in paths.items():
         if url in said:
             return said.replace(url, f"{path} ({url.partition('sha256:')[2][:12]})")

@@ -22,6 +22,7 @@ from envlock.resolve.newer_releases import Limits, newer_releases
 from envlock.resolve.platform_tags import target_of
 from envlock.resolve.port import Request
 from envlock.values import NamedTuple
+from envlock.words import limits_in_order
 from envlock.workflow.check_online import as_written
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class _Wanted(NamedTuple):
 
     @property
     def requirement(self) -> str:
-        return ", ".join(dict.fromkeys(root.requirement for root in self.roots))
+        return ", ".join(dict.fromkeys(limits_in_order(root.requirement) for root in self.roots))
 
 
 def outdated(

@@ -13,6 +13,7 @@ from envlock.lockfile.graph import BUILDS, FOR_METAFLOW, REQUIRED, UNNEEDED, Gra
 from envlock.model.requirement import normalized
 from envlock.model.requirements import requirements_from
 from envlock.values import NamedTuple
+from envlock.words import limits_in_order
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,10 +162,10 @@ def _began(referred: Referred, roots: Iterable[Root], known: dict[Root, Began]) 
 
 
 def _requirement(root: Root, local: Iterable[tuple[str, str]]) -> str:
-    """The requirement of a root as it is written: a folder or a file by its path, not by its hash."""
+    """The requirement of a root as people write it: a folder or a file by its path, not by its hash."""
     paths = (path for url, path in local if root.things and url in root.things[0])
     path = next(paths, "")
-    return f"{root.node[1]} from {path}" if path else root.requirement
+    return f"{root.node[1]} from {path}" if path else limits_in_order(root.requirement)
 
 
 def _key(project: Project, environment: Environment, origins: Mapping[str, KeyPath], root: Root) -> KeyPath | None:
