@@ -214,7 +214,7 @@ _OTHERWISE = {
 """Commands that write, and have no dry run: why."""
 _READ = {
     *("alias log", "alias diff", "alias ls", "cache ls", "check", "config show", "diff", "doctor", "env ls", "help"),
-    *("kernel list", "list", "outdated", "show", "tree", "verify", "why"),
+    *("kernel ls", "list", "outdated", "show", "tree", "verify", "why"),
 }
 
 
@@ -268,7 +268,7 @@ _WITH_DOCUMENTS = (
         ["cache", "verify"],
         ["cache", "gc"],
         ["sync"],
-        ["kernel", "list"],
+        ["kernel", "ls"],
         ["env", "ls"],
         ["env", "gc"],
     ),

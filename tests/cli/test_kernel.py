@@ -173,13 +173,13 @@ def test_a_kernel_that_is_there_is_updated_without_solving_what_stayed_the_same(
     assert stderr.splitlines()[0] == "warning: the kernel `base` is outdated: `base` has been locked again since"
     again = f"envlock kernel install base --config {demo.config} --name base"
     assert stderr.splitlines()[1] == f"  to update it: {again}"
-    (kernel,) = envlock("kernel", "list", "--json").json["kernels"]
+    (kernel,) = envlock("kernel", "ls", "--json").json["kernels"]
     assert (kernel["state"], kernel["command"]) == ("outdated", again)
     envlock(*again.split()[1:], cwd=tmp_path)
     said, stderr = start(listed("base"), tmp_path)
     assert (said["prefix"] == first["prefix"], stderr) == (False, "")
     assert "alpha-1.0.dist-info" in files_of(Path(said["prefix"]))
-    assert envlock("kernel", "list").stdout == "base  base  ready\n"
+    assert envlock("kernel", "ls").stdout == "base  base  ready\n"
 
 
 def test_sync_updates_the_kernels_of_the_project(
@@ -221,7 +221,7 @@ def test_a_kernel_whose_environment_was_removed_says_which_command_makes_it_agai
         f"envlock: the environment of the kernel `base` is no longer on this machine ({made['prefix']}). "
         f"Create it again: {command}\n"
     )
-    (kernel,) = envlock("kernel", "list", "--json").json["kernels"]
+    (kernel,) = envlock("kernel", "ls", "--json").json["kernels"]
     assert kernel["state"] == "gone"
     envlock(*command.split()[1:], cwd=tmp_path)
     assert start(kernel_json, tmp_path)[0]["prefix"] == made["prefix"]
@@ -235,7 +235,7 @@ def test_a_damaged_kernel_says_so_and_is_installed_again(
     kernel_json = listed("base")
     (home() / "kernels" / "base" / "made-from.json").write_text(text)
     assert "is incomplete. Install it again" in start(kernel_json, tmp_path)[1]
-    (kernel,) = envlock("kernel", "list", "--json").json["kernels"]
+    (kernel,) = envlock("kernel", "ls", "--json").json["kernels"]
     assert (kernel["name"], kernel["state"]) == ("base", "damaged")
     envlock("kernel", "install", "base")
     assert start(kernel_json, tmp_path)[0]["prefix"] == made["prefix"]
@@ -257,17 +257,17 @@ def test_a_kernel_works_without_the_envlock_that_installed_it(
 
 
 def test_a_kernel_is_named_listed_and_removed(demo: ProjectFolder, envlock: Envlock, tmp_path: Path) -> None:
-    assert envlock("kernel", "list").stdout == ""
+    assert envlock("kernel", "ls").stdout == ""
     prefix = tmp_path / "jupyter"
     envlock("kernel", "install", "base", "--name", "Work", "--display-name", "Ours", "--prefix", str(prefix))
     kernel_json = prefix / "share" / "jupyter" / "kernels" / "work" / "kernel.json"
     assert json.loads(kernel_json.read_text())["display_name"] == "Ours"
-    (kernel,) = envlock("kernel", "list", "--json").json["kernels"]
+    (kernel,) = envlock("kernel", "ls", "--json").json["kernels"]
     assert (kernel["name"], kernel["state"], kernel["kernel_json"]) == ("work", "ready", str(kernel_json))
     again = kernel["command"]
     assert again.endswith(f" --name work --display-name Ours --prefix {prefix}")
     shutil.rmtree(kernel_json.parent)
-    assert "Jupyter does not have it" in envlock("kernel", "list").stdout
+    assert "Jupyter does not have it" in envlock("kernel", "ls").stdout
     envlock(*again.split()[1:], cwd=tmp_path)
     assert envlock("kernel", "remove", "work").stdout == "removed the kernel work\n"
     assert (kernel_json.parent.exists(), list((home() / "kernels").iterdir())) == (False, [])
@@ -328,7 +328,7 @@ def test_whatever_names_an_environment_names_that_of_a_kernel(demo: ProjectFolde
         planned = envlock("kernel", "install", reference, "--dry-run", "--json").json
         assert (planned["name"], planned["base"]) == (name, shown["identity"]), reference
     envlock("kernel", "install", f"./{lock.relative_to(demo.folder)}")
-    (kernel,) = envlock("kernel", "list", "--json").json["kernels"]
+    (kernel,) = envlock("kernel", "ls", "--json").json["kernels"]
     assert kernel["command"] == f"envlock kernel install {lock} --config {demo.config} --name base"
 
 
@@ -371,12 +371,12 @@ def test_a_home_that_cannot_be_written_is_said(demo: ProjectFolder, envlock: Env
     home().chmod(0o700)
     with read_only(home() / "kernels"):
         assert "error[home-unusable]" in envlock("kernel", "install", "base", check=5).stderr
-        assert envlock("kernel", "list", "--json").json["kernels"] == []
+        assert envlock("kernel", "ls", "--json").json["kernels"] == []
     assert not (Path(os.environ["XDG_DATA_HOME"]) / "jupyter").exists()
     envlock("kernel", "install", "base")
     with read_only(home() / "kernels"):
         assert "error[home-unusable]" in envlock("kernel", "remove", "base", check=5).stderr
-    assert envlock("kernel", "list").stdout
+    assert envlock("kernel", "ls").stdout
 
 
 def test_locked_packages_that_contradict_ipykernel_stay_and_the_error_names_them(
@@ -390,7 +390,7 @@ def test_locked_packages_that_contradict_ipykernel_stay_and_the_error_names_them
     assert "error[ipykernel-does-not-fit]" in ran.stderr
     assert "ipykernel requires alpha>=2, but `base` has alpha 1.1" in ran.stderr
     assert not (Path(os.environ["XDG_DATA_HOME"]) / "jupyter").exists()
-    assert envlock("kernel", "list", "--json").json["kernels"] == []
+    assert envlock("kernel", "ls", "--json").json["kernels"] == []
 
 
 def test_no_password_of_an_index_is_kept_in_a_kernel(
@@ -425,7 +425,7 @@ def test_a_python_without_a_wheel_of_ipykernel_is_an_error(
 def test_a_kernel_has_what_only_the_notebook_needs(demo: ProjectFolder, envlock: Envlock, tmp_path: Path) -> None:
     made = envlock("kernel", "install", "train", "--with", "lam>=1", "--with=xi", "--name=more", "--json").json
     assert made["added"] == ["ipykernel 6.0", "lam 1.0", "nu-name-space 1.0", "xi 1.0"]
-    (kernel,) = envlock("kernel", "list", "--json").json["kernels"]
+    (kernel,) = envlock("kernel", "ls", "--json").json["kernels"]
     assert kernel["command"].endswith(" --name more --with 'lam>=1' --with xi")
     shutil.rmtree(made["prefix"])
     envlock("sync")

@@ -159,7 +159,7 @@ _NO_JSON = {
 _WITHOUT_PROJECT = (
     ["init"],
     ["migrate"],
-    ["kernel", "list"],
+    ["kernel", "ls"],
     ["doctor"],
     ["env", "ls"],
     ["env", "gc"],

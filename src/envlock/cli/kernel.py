@@ -167,13 +167,13 @@ _WORDS = {
 
 
 @command(JSON, epilog="Exit status: 0.")
-def list_(line: CommandLine) -> int:
+def ls(line: CommandLine) -> int:
     """List the kernels that envlock has installed on this machine.
 
     For example:
 
-    - `envlock kernel list`
-    - `envlock kernel list --json`
+    - `envlock kernel ls`
+    - `envlock kernel ls --json`
     """
     from envlock.cli.console import write, write_err, write_json
     from envlock.errors import one_line
@@ -246,5 +246,5 @@ def remove(line: CommandLine) -> int:
 kernel = Group(
     "kernel",
     "Install Jupyter kernels of locked environments, list them, remove them.",
-    (install, list_, remove),
+    (install, ls, remove),
 )

@@ -74,7 +74,7 @@ class NoSuchKernel(ConfigError):
     code = "no-such-kernel"
     message = "envlock has installed no kernel `{name}` on this machine"
     details = ("kernels: {names}",)
-    hint = "envlock kernel list"
+    hint = "envlock kernel ls"
 
     def __init__(self, name: str, names: Sequence[str]) -> None:
         super().__init__(name=name, names=", ".join(names) or "none", hint=did_you_mean(name, names))
