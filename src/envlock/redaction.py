@@ -19,6 +19,8 @@ _ALMOST_URL = re.compile(r"\b(https?(?::/*|/+)|(?:s3|gs):/?(?!/))[^\s/@\"']*@", 
 # What may stand before a user name is no part of it, and a password has an end, or many of them would cost the square.
 _NO_SCHEME = re.compile(r"(?<![^\s\"'`=\[(])[^\s\"'`:@/=\[(]+:(?![:/])[^\s\"'`@]{1,4000}@(?=[\w\[])")
 """A user name and a password before a host, where no scheme stands before them."""
+_SLIPPED_SCHEME = re.compile(r"(:/+|//+)[^\s/:@\"'`]{0,4000}:[^\s/@\"'`]{1,4000}@(?=[\w\[$])")
+"""A user name and a password behind the end of a scheme that is none: `//me:pw@host`, `htp:/me:pw@host`."""
 _TOKEN = re.compile(r"https?://.*/t/", re.IGNORECASE)
 
 
@@ -47,7 +49,8 @@ def without_credentials(text: str) -> str:
     >>> without_credentials("https://me:pw${TOKEN:-a b}@index.example/simple/")
     'https://index.example/simple/'
     """
-    return _NO_SCHEME.sub("", _ALMOST_URL.sub(r"\1", URL_IN_TEXT.sub(lambda url: _stripped(url[0]), text)))
+    text = _ALMOST_URL.sub(r"\1", URL_IN_TEXT.sub(lambda url: _stripped(url[0]), text))
+    return _SLIPPED_SCHEME.sub(r"\1", _NO_SCHEME.sub("", text))
 
 
 def _stripped(url: str) -> str:
