@@ -39,6 +39,17 @@ def count(number: int, noun: str, nouns: str = "") -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {nouns or noun + 's'}"
 
 
+def count_between(numbers: Iterable[int], noun: str) -> str:
+    """How many things several have, each of them: of the fewest and the most.
+
+    >>> count_between([1], "package"), count_between([60, 58, 58], "package")
+    ('1 package', '58-60 packages')
+    """
+    ordered = sorted(numbers)
+    least, most = ordered[0], ordered[-1]
+    return count(most, noun) if least == most else f"{least}-{most} {noun}s"
+
+
 def byte_size(number: int) -> str:
     """So many bytes, in the unit that fits.
 

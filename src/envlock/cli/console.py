@@ -47,6 +47,8 @@ _CALM = {
     "progress.spinner": "cyan",
 }
 """Styles of rich's own in whose place it has red and pink, which are for errors here."""
+CHANGE_STYLES = {"added": "green", "removed": "yellow", "upgraded": "cyan", "downgraded": "magenta", "rebuilt": "blue"}
+"""The colours of what became of a package."""
 _PIPE_WIDTH = 400  # a table that is piped is cut by no terminal's width
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from envlock.cli.command import Argument, CommandLine, Flag, Value, command
+from envlock.cli.console import CHANGE_STYLES
 from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, archs, open_project
 from envlock.errors import one_line
 from envlock.lockfile.changes import ANY
-from envlock.words import count, listed
+from envlock.words import count, count_between, listed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ LONGEST = 60_000
 """Characters of markdown: GitHub takes 65,536 in a comment."""
 _ROWS_SHOWN = 30
 """Rows of a table that are shown without a click."""
-_STYLES = {"added": "green", "removed": "yellow", "upgraded": "cyan", "downgraded": "magenta", "rebuilt": "blue"}
 
 
 @command(
@@ -152,17 +152,7 @@ def _totals(each: EnvironmentDiff) -> str:
     rows = [of.rows(arch) for of in came for arch in of.archs]
     numbers = [len(of_arch.packages) for of_arch in rows]
     series = listed(dict.fromkeys(of_arch.python.series for of_arch in rows), "or")
-    return f"Python {series}, {_range(numbers)}"
-
-
-def _range(numbers: Sequence[int]) -> str:
-    """So many packages, on every arch and in every environment.
-
-    >>> _range([1]), _range([60, 58, 58])
-    ('1 package', '58-60 packages')
-    """
-    least, most = min(numbers), max(numbers)
-    return count(most, "package") if least == most else f"{least}-{most} packages"
+    return f"Python {series}, {count_between(numbers, 'package')}"
 
 
 def _notes(each: EnvironmentDiff) -> Iterator[str]:
@@ -209,14 +199,14 @@ def environment_lines(names: Sequence[str], each: EnvironmentDiff) -> Iterator[S
         some = f"  on {listed(of)}" if {*of} != everywhere else ""
         name = _name(change).ljust(width)
         yield (
-            (f"  {change.verb:<10}  ", _STYLES[change.verb]),
+            (f"  {change.verb:<10}  ", CHANGE_STYLES[change.verb]),
             (one_line(name), "bold" if change.direct else ""),
             (one_line(f"  {versions}"), ""),
             (some, "dim"),
         )
     if folded:
         same = [arch.same for one in (each, *each.others) for arch in one.changes]
-        yield ((f"  {_range(same)} the same", "dim"),)
+        yield ((f"  {count_between(same, 'package')} the same", "dim"),)
 
 
 def _name(change: PackageChange) -> str:

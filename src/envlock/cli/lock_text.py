@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+from envlock.cli.console import CHANGE_STYLES
 from envlock.errors import one_line
-from envlock.words import count, did, first_of, listed, short_ids
+from envlock.words import count, count_between, did, first_of, listed, short_ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 _MOST_ROWS = 60
 _MOST_NAMES = 8
 _NAMES_OF_A_ROW = 3
-_STYLES = {"added": "green", "upgraded": "cyan", "downgraded": "magenta", "removed": "yellow", "rebuilt": "blue"}
 
 
 class Group:
@@ -59,8 +59,7 @@ def _compared(each: Locked) -> ArchChanges:
 
 def _new(locked: Sequence[Locked]) -> str:
     locks = [each.lock for each in locked if each.lock is not None]
-    numbers = sorted({len(lock.packages) for lock in locks})
-    packages = count(numbers[0], "package") if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]} packages"
+    packages = count_between([len(lock.packages) for lock in locks], "package")
     return f"{packages}, CPython {listed(dict.fromkeys(lock.python.series for lock in locks), 'or')}"
 
 
@@ -165,7 +164,7 @@ def _table(groups: Sequence[Group]) -> Iterator[Sequence[tuple[str, str]]]:
         yield [
             (padded[0], "bold" if row[0].partition(" ")[0] in direct else ""),
             (f"  {padded[1]}  {padded[2]}  ", ""),
-            (padded[3] if rest else row[3], _STYLES[row[3]]),
+            (padded[3] if rest else row[3], CHANGE_STYLES[row[3]]),
             (rest, "dim"),
         ]
     if len(cells) > _MOST_ROWS:
