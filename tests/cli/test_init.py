@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.conftest import Envlock
+from tests.notebooks import notebook_of
 
 FLOWS = Path(__file__).parent.parent / "config" / "flows" / "samples"
 
@@ -30,6 +31,14 @@ def test_a_link_to_itself_is_no_file_and_gives_way(tmp_path: Path, envlock: Envl
 def test_from_nothing_beside_flows(tmp_path: Path, envlock: Envlock) -> None:
     shutil.copy(FLOWS / "plain.py", tmp_path)
     assert envlock("init").stdout == "wrote envlock.toml\n  PlainFlow: 4 steps, 0 of their own\n"
+
+
+def test_a_flow_in_a_notebook_is_run_from_its_cell(tmp_path: Path, envlock: Envlock) -> None:
+    cell = "from metaflow import FlowSpec, step\nclass TrainFlow(FlowSpec):\n    @step\n    def start(self): pass\n"
+    (tmp_path / "analysis.ipynb").write_bytes(notebook_of(cell))
+    said = envlock("init").stderr
+    assert "python analysis.ipynb" not in said
+    assert '  NBRunner(TrainFlow, environment="envlock").nbrun()   in the flow\'s cell of analysis.ipynb\n' in said
 
 
 def test_from_a_flow_file(tmp_path: Path, envlock: Envlock) -> None:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from envlock.config.project import Project
     from envlock.errors import EnvlockError
 
-_FLOW_FILES = Argument("flow_files", "[FLOW_FILE]...", "Python files with flows. Default: those of this folder.")
+_FLOW_FILES = Argument(
+    "flow_files", "[FLOW_FILE]...", "Python files or notebooks with flows. Default: those of this folder."
+)
 _WITH = Value(
     "--with",
     "FILE",
@@ -317,6 +319,11 @@ def _next_lines(made: Template, names: list[str]) -> list[str]:
     if ".metaflow/config.json" in names:
         lines += _COMMIT
     if made.flows:
-        option = "" if ".metaflow/config.json" in names else " --environment=envlock"
-        lines.append(f"python {made.flows[0].file}{option} run")
+        flow, is_default = made.flows[0], ".metaflow/config.json" in names
+        if flow.file.endswith(".ipynb"):
+            option = "" if is_default else ', environment="envlock"'
+            lines.append(f"NBRunner({flow.name}{option}).nbrun()   in the flow's cell of {flow.file}")
+        else:
+            option = "" if is_default else " --environment=envlock"
+            lines.append(f"python {flow.file}{option} run")
     return lines
