@@ -142,11 +142,14 @@ def of_first_file() -> dict[str, Any]:
             if any(map(_has_secret, _texts(value))):
                 from envlock.config.errors import BadValue
 
-                at, reason = (
+                reason = "it has a password, which everybody who reads envlock.toml could read"
+                raise BadValue(
+                    key,
+                    str(value),
+                    reason,
                     layer.locate(("init", key)),
-                    "it has a password, which everybody who reads envlock.toml could read",
+                    hint="write `${VARIABLE}` in place of the password",
                 )
-                raise BadValue(key, str(value), reason, at, hint="write `${VARIABLE}` in place of the password")
         found = _over(found, layer.first)
     return found
 
