@@ -229,6 +229,14 @@ class TestRevisions:
 
 
 class TestEnvironments:
+    def test_a_lock_file_is_of_one_arch_and_compared_for_that(self, folder: Path) -> None:
+        environment = next(each for each in load_project(folder / "envlock.toml").environments() if each.name == "base")
+        (lock,) = (folder / "envlock.lock" / LINUX_64 / environment.requirements.req_id).glob("*.toml")
+        for texts in ([str(lock), "base"], ["base", str(lock)]):
+            assert compared(folder, *texts).is_same
+        (found,) = compared(folder, "main:base", str(lock)).environments
+        assert (found.archs_added, found.archs_removed) == ((), ())
+
     def test_one_with_what_it_was(self, folder: Path) -> None:
         assert told(compared(folder, "base")) == {"base": CHANGED}
         for texts in (["main:base"], ["main:base", "base"], ["main", "base"]):

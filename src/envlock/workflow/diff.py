@@ -167,7 +167,8 @@ def diff(
         after = after.of({_own_name(each) for each in before.environments})
     is_of_two = not (before.found.is_whole or after.found.is_whole)
     if is_of_two and len(before.environments) == len(after.environments) == 1:
-        pairs = [difference(before.environments[0], after.environments[0])]
+        one, other = before.environments[0], after.environments[0]
+        pairs = [difference(one.beside(other), other.beside(one))]
     else:
         paired = _paired(before.environments, after.environments)
         read_ahead(

@@ -60,6 +60,7 @@ class Referred:
         project: Project | None = None,
         revision: str = "",
         several: Sequence[Arch] = (),
+        is_of_one_arch: bool = False,
     ) -> None:
         self.reference = reference
         """As it was written."""
@@ -75,6 +76,8 @@ class Referred:
         """The revision of git that the project is of; empty for the working folder."""
         self.several = tuple(several)
         """Archs for which there are several locks, as after a merge, so that none counts."""
+        self.is_of_one_arch = is_of_one_arch
+        """Whether it is for one arch by what it is: a lock file, a prefix, what a task ran in."""
         self._rows: dict[Arch, LockRows] = {}
         self._locks: dict[Arch, Lock] = {}
 
@@ -82,6 +85,14 @@ class Referred:
     def archs(self) -> tuple[Arch, ...]:
         """The archs that it has a lock for."""
         return tuple(self.files)
+
+    def beside(self, other: Referred) -> Referred:
+        """The same, for the arch of another one alone, if that is of one arch and this one has a lock for it."""
+        if not other.is_of_one_arch or not {*other.archs} <= {*self.archs}:
+            return self
+        files = [self.files[arch] for arch in other.archs]
+        environment, project, revision = self.environment, self.project, self.revision
+        return Referred(self.reference, self.name, files, environment=environment, project=project, revision=revision)
 
     @property
     def full_ids(self) -> Mapping[Arch, str]:
@@ -220,14 +231,15 @@ def _of_others(found: Found, reference: str, archs: Sequence[Arch]) -> Referred:
     """What is no environment of the project by its name: ids, a file, and what the cache has."""
     if found.paths:
         files = [_file(found.project, path, Arch(path.parent.parent.name)) for path in found.paths]
-        return Referred(reference, short_ids(reference), files)
+        return Referred(reference, short_ids(reference), files, is_of_one_arch=len(files) == 1)
     if found.file is not None:
         from envlock.lockfile.document import parse
 
         shown = os.path.relpath(found.file)
         data = lock_bytes(found.file, shown=shown)
         lock = parse(data, shown)
-        return Referred(reference, reference, [LockFile(lock.arch, lock.req_id, lock.full_id, shown, lambda: data)])
+        file = LockFile(lock.arch, lock.req_id, lock.full_id, shown, lambda: data)
+        return Referred(reference, reference, [file], is_of_one_arch=True)
     assert found.named is not None
     assert found.lookup is not None
     return of_named(found.lookup, found.named, reference, archs)
@@ -242,7 +254,8 @@ def of_named(lookup: Lookup, named: NamedEnvironment, reference: str = "", archs
         for arch, full_id in named.full_ids
         if not archs or arch in archs
     ]
-    return Referred(reference or named.reference, named.reference, files)
+    is_of_one_arch = named.move is None and len(named.full_ids) == 1
+    return Referred(reference or named.reference, named.reference, files, is_of_one_arch=is_of_one_arch)
 
 
 def _looked_up(lookup: Lookup, named: NamedEnvironment, arch: Arch) -> bytes:
