@@ -246,7 +246,7 @@ class Objects:
         assert process.stdout is not None
         words = process.stdout.readline().split()
         if not words:
-            raise NotARepository(revision=name.partition("^{")[0], reason=self._reason(name))
+            raise self._unreadable(name)
         if len(words) != 3 or words[1] == b"missing" or not words[2].isdigit():  # `missing`, or `ambiguous`
             return None
         size = left = int(words[2])
@@ -254,7 +254,7 @@ class Objects:
         while left:
             part = process.stdout.read(min(left, _PART))
             if not part:
-                raise NotARepository(revision=name.partition("^{")[0], reason=self._reason(name))
+                raise self._unreadable(name)
             left -= len(part)
             if size <= limit:
                 kept.append(part)
@@ -310,6 +310,15 @@ class Objects:
             )
         except FileNotFoundError:
             raise NotARepository(revision=name.partition("^{")[0], reason="there is no `git` on PATH") from None
+
+    def _unreadable(self, name: str) -> NotARepository:
+        reason, revision = self._reason(name), name.partition("^{")[0]
+        if "dubious ownership" not in reason:
+            return NotARepository(revision=revision, reason=reason)
+        from shlex import quote
+
+        trust = f"git config --global --add safe.directory {quote(self.top)}"
+        return NotARepository(revision=revision, reason=reason, hint=trust)
 
     def _reason(self, name: str) -> str:
         """Why git ended when it was asked for an object, in its own words: it is asked once more, to hear them."""

@@ -404,6 +404,7 @@ class TestGit:
         with pytest.raises(NotARepository) as caught:
             compared(folder)
         assert "dubious ownership" in caught.value.message
+        assert caught.value.hint == f"git config --global --add safe.directory {folder.resolve()}"
 
     def test_no_hook_and_no_filter_runs(self, folder: Path) -> None:
         ran = folder / "ran"
