@@ -7,7 +7,7 @@ from envlock.cli.console import CHANGE_STYLES
 from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, archs, open_project
 from envlock.errors import one_line
 from envlock.lockfile.changes import ANY
-from envlock.words import count, count_between, listed
+from envlock.words import count, count_between, listed, place_document
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -342,14 +342,11 @@ def _referred_document(referred: Referred | None) -> dict[str, object] | None:
 
 
 def _asked_document(asked: Asked) -> dict[str, object]:
-    path, _, number = asked.at.rpartition(":")
-    has_line = bool(path) and number.isdigit()
     return {
         "name": asked.change.name,
         "before": asked.change.before or None,
         "after": asked.change.after or None,
-        "path": (path if has_line else asked.at) or None,
-        "line": int(number) if has_line else None,
+        **place_document(asked.at),
     }
 
 

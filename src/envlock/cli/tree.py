@@ -7,7 +7,7 @@ import sys
 from envlock.cli.command import Argument, CommandLine, Value, command
 from envlock.cli.options import ARCHS, CONFIG, JSON, archs, open_project
 from envlock.errors import one_line
-from envlock.words import count, first_of, listed
+from envlock.words import count, first_of, listed, place_document
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -206,13 +206,10 @@ def as_document(tree: Tree) -> dict[str, object]:
 
 def began_document(began: Began) -> dict[str, object]:
     """What begins a tree or a path, for `--json`."""
-    path, _, number = began.at.rpartition(":")
-    has_line = bool(path) and number.isdigit()
     return {
         "kind": began.node[0],
         "name": began.node[1],
         "why": began.why,
         "requirement": began.requirement or None,
-        "path": (path if has_line else began.at) or None,
-        "line": int(number) if has_line else None,
+        **place_document(began.at),
     }

@@ -89,7 +89,7 @@ def owner_of(spec: Path) -> str | None:
 
 
 def refuse_unwritable(spec: Path) -> None:
-    """Raise JupyterFolderUnusable, before anything is resolved, where a kernel cannot be written. Makes its folder."""
+    """Raise JupyterFolderUnusable, before anything is resolved, where a kernel cannot be written."""
     there = next(folder for folder in (spec, *spec.parents) if os.path.lexists(folder))
     if not there.is_dir():
         raise JupyterFolderUnusable(str(spec.parent), f"{there} is not a folder")
