@@ -52,6 +52,7 @@ def test_a_check_that_hangs_holds_up_no_other() -> None:
     assert [(each.check, each.state) for each in found] == [("project", NOTE), ("hung", WARNING), ("works", OK)]
     assert found[1].looked_at == "a disk"
     assert "0.1 s" in found[1].found
+    assert [each.hangs for each in found] == [False, True, False]
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/x"), ValueError("secret")])

@@ -36,6 +36,8 @@ class Finding(NamedTuple):
     """What follows from it; empty if it is as it should be."""
     repair: str = ""
     """The command, or the change, that helps."""
+    hangs: bool = False
+    """Whether it has not ended: what waits for an answer still does."""
 
 
 class Given(NamedTuple):
@@ -109,7 +111,7 @@ def of_error(check: str, looked_at: str, error: EnvlockError, state: str = ERROR
 def _failed(check: Check, answer: Exception | None, seconds: float) -> Finding:
     if answer is None:
         said = "what needs it would wait as long: a server does not answer, or a disk is gone"
-        return Finding(check.name, check.looks_at, f"no answer within {seconds:g} s", WARNING, said)
+        return Finding(check.name, check.looks_at, f"no answer within {seconds:g} s", WARNING, said, hangs=True)
     if isinstance(answer, EnvlockError):
         return of_error(check.name, check.looks_at, answer)
     reason = answer.strerror if isinstance(answer, OSError) and answer.strerror else type(answer).__name__

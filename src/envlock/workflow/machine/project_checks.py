@@ -107,7 +107,7 @@ def indexes(given: Given) -> Iterator[Finding]:
         elif isinstance(answer, EnvlockError):
             yield of_error(kind, _shown(written), answer)
         else:
-            yield _silent(kind, written, f"no answer within {_SECONDS:g} s")
+            yield _silent(kind, written, f"no answer within {_SECONDS:g} s")._replace(hangs=True)
 
 
 def _urls(project: Project) -> list[tuple[str, str]]:
