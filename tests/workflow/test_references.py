@@ -273,6 +273,9 @@ class TestRevisions:
         with pytest.raises(NoSuchSelection) as caught:
             all_referred(committed, "mian")
         assert "git knows no revision `mian`" in caught.value.details[-1]
+        for text in ("@{u}", "main@{upstream}", "@{-1}", "HEAD@{99}"):  # and no variable of that name
+            with pytest.raises(NoSuchRevision):
+                all_referred(committed, text)
         with pytest.raises(AliasNotFound) as neither:
             all_referred(committed, "v9:one")
         assert "git knows no revision `v9`" in neither.value.details[-1]

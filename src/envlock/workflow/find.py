@@ -30,6 +30,8 @@ _PATHS = (".", "/", "~")
 """How a path begins."""
 _MISSES = ("no-such-selection", "bad-alias", "alias-not-found")
 """The errors that a text names nothing."""
+_OF_GIT = re.compile(r"@\{(?:u|upstream|push|-?\d+)\}")
+"""What only revisions have; elsewhere `{NAME}` is a variable of the environment."""
 
 
 class Found(NamedTuple):
@@ -143,7 +145,7 @@ def find_all(project: Project, reference: str = "", archs: Sequence[Arch] = ()) 
     try:
         return own or find(project, reference, archs)
     except ConfigError as error:
-        if error.code not in _MISSES:
+        if error.code not in _MISSES and not _OF_GIT.search(reference):
             raise
         raise _no_revision_either(project, reference, error) from None
 
@@ -199,7 +201,8 @@ def _no_revision_either(project: Project, reference: str, error: EnvlockError) -
     if objects is None:
         return error
     why = missing(objects, reference.rpartition(":")[0] or reference)
-    return why if isinstance(why, ShallowClone) or error.code == "bad-alias" else error.adding(f"{why.message} either")
+    is_meant = isinstance(why, ShallowClone) or error.code == "bad-alias" or _OF_GIT.search(reference)
+    return why if is_meant else error.adding(f"{why.message} either")
 
 
 def choices_of(project: Project, wanted: str) -> list[Choice]:
