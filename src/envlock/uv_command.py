@@ -87,16 +87,23 @@ def _own_cache() -> dict[str, str]:
 
 
 def run_uv(
-    arguments: Sequence[str], *, extra: Mapping[str, str] | None = None, executable: Path | None = None
+    arguments: Sequence[str],
+    *,
+    extra: Mapping[str, str] | None = None,
+    executable: Path | None = None,
+    folder: Path | None = None,
+    settings: Sequence[str] = ("--no-config",),
 ) -> subprocess.CompletedProcess[str]:
-    """Run uv with these arguments, no configuration file and no input. Captures the output, ignores the status.
+    """Run uv with these arguments and no input, in a folder. Captures the output, ignores the status.
 
-    `executable` is by default that of `uv_executable`. Costs 5 ms on top of uv's own time. Raises NoUv.
+    `settings` say which configuration file it reads, by default none. `executable` is by default that of
+    `uv_executable`. Costs 5 ms on top of uv's own time. Raises NoUv.
     """
-    command = [str(executable or uv_executable()), *arguments, "--no-config"]
+    command = [str(executable or uv_executable()), *arguments, *settings]
     with running(command) as told:
         ran = subprocess.run(
             command,
+            cwd=folder,
             env=uv_environment(extra),
             stdin=subprocess.DEVNULL,
             capture_output=True,

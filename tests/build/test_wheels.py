@@ -126,7 +126,7 @@ def test_another_user_gets_the_same_wheel(tmp_path: Path, monkeypatch: pytest.Mo
         shutil.copy(uv_executable(), theirs / "uv")
         for each in (theirs, *theirs.rglob("*")):
             os.chown(each, nobody, nobody)
-        monkeypatch.setattr("envlock.build.environments.uv_executable", lambda: theirs / "uv")
+        monkeypatch.setattr("envlock.uv_command.uv_executable", lambda: theirs / "uv")
         for name, value in {"HOME": "", "ENVLOCK_HOME": "home", "TMPDIR": "", "UV_CACHE_DIR": "cache"}.items():
             monkeypatch.setenv(name, str(theirs / value))
         child = os.fork()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,9 +23,8 @@ from envlock.files import CONFIG_BYTES, NotPlain, read_file, toml_of, write_atom
 from envlock.model.url import is_local
 from envlock.places import folder_in_home
 from envlock.redaction import shown
-from envlock.reporter import running
 from envlock.stage import make_once, temporary_folder
-from envlock.uv_command import uv_environment, uv_executable, uv_reason
+from envlock.uv_command import run_uv, uv_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -245,19 +243,7 @@ def _run(
     settings: tuple[str, ...],
     variables: dict[str, str],
 ) -> None:
-    command = [str(uv_executable()), *arguments, *settings]
-    with running(command) as told:
-        ran = subprocess.run(
-            command,
-            cwd=folder,
-            env=uv_environment(variables),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-        told.ended(f"status {ran.returncode}")
+    ran = run_uv(arguments, extra=variables, folder=folder, settings=settings)
     if ran.returncode != 0:
         urls = filter(None, (*recipe.index_urls, *recipe.find_links_urls, recipe.default_index_url))
         lines = uv_reason(hide(ran.stderr, map(address, urls)))[:_LINES]
