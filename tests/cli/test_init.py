@@ -197,7 +197,10 @@ def test_vscode_gets_an_environment_of_the_project_and_keeps_its_other_settings(
     assert ran.stdout == "wrote .vscode/settings.json\n"
     assert "  envlock create --env base --in-project   VS Code then uses it\n" in ran.stderr
     assert settings.read_text() == f"{{\n    {SETTING}\n}}\n"
-    assert "nothing to add" in envlock("init", "--vscode", "--env", "base").stdout
+    (tmp_path / ".envlock" / "envs" / "base").mkdir(parents=True)
+    ran = envlock("init", "--vscode", "--env", "base")
+    assert "nothing to add" in ran.stdout
+    assert ran.stderr == ""
     settings.write_text('{\n  // ours\n  "editor.rulers": [120],\n}\n')
     assert envlock("init", "--vscode", "--env", "base", "--json").json["written"] == [".vscode/settings.json"]
     assert settings.read_text() == f'{{\n  // ours\n  "editor.rulers": [120],\n  {SETTING}\n}}\n'

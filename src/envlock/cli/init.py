@@ -173,7 +173,8 @@ def _vscode(line: CommandLine, folder: Path, project: Project) -> Vscode:
     chosen = choose_one(project, flow=line.value(ONE_FLOW), step=line.value(ONE_STEP), environment=line.value(ONE_ENV))
     option = f"--step {quote(chosen.name)}" if chosen.is_step else f"--env {quote(chosen.name)}"
     create = f"envlock create {option} --in-project   VS Code then uses it"
-    return Vscode.of(folder, IN_PROJECT / name_in_project(chosen), (create,))
+    link = IN_PROJECT / name_in_project(chosen)
+    return Vscode.of(folder, link, () if (folder / link).exists() else (create,))
 
 
 def _only_vscode(line: CommandLine, folder: Path) -> None:
@@ -198,7 +199,8 @@ def _only_vscode(line: CommandLine, folder: Path) -> None:
         say(f"wrote {name}")
     if not vscode.is_changed:
         say(f"nothing to add: {vscode.path} has it already")
-    write_err("\nnext:")
+    if vscode.next_lines:
+        write_err("\nnext:")
     for text in vscode.next_lines:
         write_err(f"  {text}")
 

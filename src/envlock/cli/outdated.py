@@ -32,7 +32,8 @@ _MOST_NAMES = 3
     ARCHS,
     JSON,
     CONFIG,
-    epilog="Exit status: 0; 1 with --exit-code if a package is outdated; 4 if an index or a channel does not answer.",
+    epilog="Exit status: 0; 1 if a lock is missing or stale, and with --exit-code if a package is outdated; "
+    "4 if an index or a channel does not answer.",
 )
 def outdated(line: CommandLine) -> int:
     """Ask indexes and channels for newer releases of what is locked.
