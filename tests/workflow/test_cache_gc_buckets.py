@@ -72,7 +72,7 @@ def test_writers_and_a_sweeper(make: Callable[..., Project], tmp_path: Path) -> 
         return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
     sweeper = party("sweeper", project.folder, tmp_path / "stop")
-    writers = [party("writer", project.folder, number, 5) for number in range(2)]
+    writers = [party("writer", project.folder, number, 3) for number in range(2)]
     try:
         said = [writer.communicate(timeout=100)[0] for writer in writers]
     finally:
