@@ -122,7 +122,12 @@ def test_a_hostile_archive_writes_nothing(tmp_path: Path, prefix: Path, case: st
     assert below(tmp_path) == before
 
 
-@pytest.mark.parametrize("data", [b"", b"no archive", archive(("flow.py", b"x" * 9999))[:-40]])
+# Named, because an archive has the time in it, and every worker has to collect the same tests.
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no archive", archive(("flow.py", b"x" * 9999))[:-40]],
+    ids=["nothing", "no archive", "cut off"],
+)
 def test_a_damaged_archive_writes_nothing(tmp_path: Path, prefix: Path, data: bytes) -> None:
     with pytest.raises(DamagedCodePackage):
         unpack_code(CodePackage("TrainFlow/1/a", data, ""), tmp_path / "code", prefix, "")
