@@ -53,7 +53,7 @@ def test_the_environment_of_a_running_task_stays(flows: Flows, monkeypatch: pyte
     launcher = subprocess.Popen(
         [sys.executable, flow.name, "--environment=envlock", "run"],
         cwd=flows.folder,
-        env={**os.environ, "TMPDIR": str(flows.temporary)},
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # not that of all flows: what is killed leaves its code there
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envlock.hydration.prefix import find_prefix
+from envlock.hydration.prefix import check_place, find_prefix, prefix_of
 from envlock.in_use import stays, used
 from envlock.places import home
 from envlock.reporter import Reporter
@@ -37,9 +37,11 @@ def hydrate(
     Raises HostNotAllowed too.
     """
     place = into or home()
+    found = None if rebuild else find_prefix(lock, place)
+    if found is None:
+        check_place(lock, prefix_of(lock, place))  # first: a place that is refused gets no note either
     if into is None:
         know(project, lock)
-    found = None if rebuild else find_prefix(lock, place)
     if found is not None and (into is not None or stays(str(found))):
         return found
     from envlock.cache.local import LocalPackages
@@ -77,7 +79,6 @@ def hydrate(
 def where_to_hydrate(lock: Lock, place: Path, reporter: Reporter, *, force: bool = False) -> Path:
     """Where `hydrate` would make the prefix of a lock, on a machine that can have it. Raises as it does."""
     from envlock.hydration.hydrate import check_machine
-    from envlock.hydration.prefix import prefix_of
 
     check_machine(lock, place, reporter, force=force)
     return prefix_of(lock, place)
