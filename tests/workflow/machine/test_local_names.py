@@ -11,7 +11,7 @@ from envlock.workflow.machine.local_names import Origin, give_name, lead
 from tests.workflow.machine.homes import make_prefix
 
 
-@pytest.mark.parametrize("before", [None, Origin(Path("/work/a/envlock.toml"), environment="a")])
+@pytest.mark.parametrize("before", [None, Origin(Path("/projects/a/envlock.toml"), environment="a")])
 def test_a_kill_leaves_no_name_that_nobody_knows_to_be_outdated(
     before: Origin | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
