@@ -167,6 +167,7 @@ def rules_out(specifier: str, version: str) -> bool:
     return _is_empty(f"{specifier},=={version}") if specifier and _PLAIN.fullmatch(f"=={version}") else False
 
 
+@lru_cache(maxsize=4096)  # locks repeat each other's requirements, and `check` asks this of every one
 def _is_empty(specifier: str) -> bool:
     """Whether no version fits all clauses; the clauses that are not about plain numbers are passed over."""
     clauses = [found.groups() for found in map(_PLAIN.fullmatch, specifier.split(",")) if found is not None]
