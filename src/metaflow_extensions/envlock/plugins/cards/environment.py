@@ -9,12 +9,17 @@ import sys
 import sysconfig
 from collections import namedtuple
 
-from ..envlock_environment import IDENTITY_VARIABLE, LAUNCHER_VARIABLE, Identity, is_inside
+from ..envlock_environment import LAUNCHER_VARIABLE, Identity, is_inside
 
 _SECONDS = 20
 
 Package = namedtuple("Package", ["name", "version", "kind"])
 """`kind` is `PyPI`, or `conda` with the build and the channel."""
+
+Today = namedtuple("Today", ["reason", "aliases", "changes"])
+"""`reason` says why nothing is known, or is empty; `aliases` are those of the environment, and the one that it is or
+extends; `changes` are what differs in today's lock: `(package, version before, version today)`, None where it is not.
+"""
 
 
 def identity_of(task):
@@ -33,16 +38,15 @@ def python_here():
     return "%s %s" % (platform.python_implementation(), platform.python_version())
 
 
-def packages_here(prefix=None):
-    """The packages in the prefix of this process, by name: wheels as they are installed, and conda's own records."""
-    conda = _conda_packages(prefix or sys.prefix)
-    return sorted(_wheels(prefix) + conda, key=lambda package: (package.name.lower(), package.kind))
+def packages_in(prefix):
+    """The packages of a prefix of this interpreter's series, by name: wheels, and what conda's own records say."""
+    return sorted(_wheels(prefix) + _conda_packages(prefix), key=lambda package: (package.name.lower(), package.kind))
 
 
 def _wheels(prefix):
     from importlib.metadata import distributions
 
-    places = {"base": prefix, "platbase": prefix} if prefix else {}
+    places = {"base": prefix, "platbase": prefix}
     folders = {sysconfig.get_path(name, vars=places) for name in ("purelib", "platlib")}
     found = {}
     for each in distributions(path=sorted(folders)):
@@ -69,51 +73,47 @@ def _conda_package(path):
         return None
 
 
-class Today(object):
-    """What the project of a flow has today for a step, `Flow/step`, by the envlock that launched the run.
+def today_of(step, identity):
+    """What the project has today for a step, `Flow/step`, that ran in an environment, as a Today.
 
-    On a node there is no project to ask: then `reason` says so, as it does if envlock gives no answer.
+    The envlock that launched the run is asked. On a node there is none, and no project.
     """
-
-    def __init__(self, step, identity):
-        self.reason = ""
-        self.aliases = []
-        """The aliases of the environment, and the one that it is or extends."""
-        self.changes = []
-        """What has changed since, as `(package, version here, version today)`."""
-        told = os.environ.get(LAUNCHER_VARIABLE)
-        if not told or not os.environ.get(IDENTITY_VARIABLE):
-            self.reason = "this task ran where there is no envlock.toml"
-            return
-        try:
-            self._ask(step, identity, *json.loads(told))
-        except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError):
-            self.reason = self.reason or "envlock gave no answer"
-
-    def _ask(self, step, identity, python, path):
-        (project,) = self._answer(python, path, "list")["projects"]
+    launcher = os.environ.get(LAUNCHER_VARIABLE)
+    if not launcher:
+        return Today("this task ran where there is no envlock.toml", [], [])
+    python, path = json.loads(launcher)
+    try:
+        (project,) = _answer(python, path, "list")["projects"]
         (own,) = [each for each in project["environments"] if each["name"] == step]
-        self.aliases = own["aliases"] + ([own["base"]] if own["base"] else [])
-        if own["identity"] == "%s:%s" % (identity.req_id, identity.full_id):
-            return
-        for environment in self._answer(python, path, "diff", sys.prefix, step)["environments"]:
-            for arch in environment["archs"]:
-                self.changes += [(each["name"], each["before"], each["after"]) for each in arch["changes"]]
+        aliases = own["aliases"] + ([own["base"]] if own["base"] else [])
+        changes = []
+        if own["identity"] != "%s:%s" % (identity.req_id, identity.full_id):
+            for environment in _answer(python, path, "diff", sys.prefix, step)["environments"]:
+                for arch in environment["archs"]:
+                    changes += [(each["name"], each["before"], each["after"]) for each in arch["changes"]]
+    except _NoAnswer as reason:
+        return Today(str(reason), [], [])
+    except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError):
+        return Today("envlock gave no answer", [], [])
+    return Today("", aliases, changes)
 
-    def _answer(self, python, path, *command):
-        folder = os.path.dirname(os.path.abspath(sys.argv[0]))
-        done = subprocess.run(
-            [python, "-m", "envlock"] + list(command) + ["--json"],
-            cwd=folder,
-            env=dict(os.environ, PYTHONPATH=path),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_SECONDS,
-            check=False,
-        )
-        answer = json.loads(done.stdout.decode("utf-8"))
-        errors = [answer.get("error")] + [each.get("error") for each in answer.get("projects", ())]
-        for error in filter(None, errors):
-            self.reason = error["message"]
-            raise ValueError
-        return answer
+
+class _NoAnswer(Exception):
+    """The error that envlock answers with."""
+
+
+def _answer(python, path, *command):
+    done = subprocess.run(
+        [python, "-m", "envlock"] + list(command) + ["--json"],
+        cwd=os.path.dirname(os.path.abspath(sys.argv[0])),
+        env=dict(os.environ, PYTHONPATH=path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=_SECONDS,
+        check=False,
+    )
+    answer = json.loads(done.stdout.decode("utf-8"))
+    for each in (answer,) + tuple(answer.get("projects", ())):
+        if each.get("error"):
+            raise _NoAnswer(each["error"]["message"].rstrip("."))
+    return answer

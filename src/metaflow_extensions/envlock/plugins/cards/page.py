@@ -1,5 +1,7 @@
 """The page of a card: what is known of an environment, as components of Metaflow's own cards."""
 
+import sys
+
 from metaflow.plugins.cards.card_modules.basic import (
     BlankCard,
     MarkdownComponent,
@@ -7,7 +9,7 @@ from metaflow.plugins.cards.card_modules.basic import (
     TableComponent,
 )
 
-from .environment import Today, identity_of, is_here, packages_here, python_here
+from .environment import identity_of, is_here, packages_in, python_here, today_of
 
 
 def show(task, sections, graph):
@@ -32,7 +34,7 @@ def sections_of_task(task):
         sentence = "This card was not made in the environment of its task, so its packages are not listed here."
         return [_facts(facts), _text(sentence)]
     facts.append(["Python", python_here()])
-    today = Today("%s/%s" % (flow, step), identity)
+    today = today_of("%s/%s" % (flow, step), identity)
     if today.aliases:
         facts.append(["Alias", ", ".join(today.aliases)])
     return [_facts(facts), _changes(today), table_of_packages()]
@@ -41,7 +43,7 @@ def sections_of_task(task):
 def table_of_packages(names=None):
     """The packages of the environment of this process, as a rendered component: all, or those of some names."""
     wanted = None if names is None else {_plain(name) for name in names}
-    found = [each for each in packages_here() if wanted is None or _plain(each.name) in wanted]
+    found = [each for each in packages_in(sys.prefix) if wanted is None or _plain(each.name) in wanted]
     title = "%d package%s" % (len(found), "" if len(found) == 1 else "s")
     rows = [list(each) for each in found] or [["-", "-", "-"]]
     return _section(title, TableComponent(headers=["Package", "Version", "From"], data=rows).render())
@@ -49,7 +51,7 @@ def table_of_packages(names=None):
 
 def _changes(today):
     if today.reason:
-        return _section("Lock of today", _text("Not compared: %s." % today.reason.rstrip(".")))
+        return _section("Lock of today", _text("Not compared: %s." % today.reason))
     if not today.changes:
         return _section("Lock of today", _text("The same as what this task ran in."))
     rows = [[name, before or "-", after or "-"] for name, before, after in today.changes]
