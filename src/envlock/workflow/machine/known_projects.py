@@ -6,7 +6,6 @@ that is not mounted, or in a folder that cannot be read, still keeps its environ
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.errors import ConfigError
-from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
+from envlock.files import MEMO_BYTES, hold_lock, json_of, read_file, write_atomically
 from envlock.places import folder_in_home, home
 from envlock.trust import Closed
 
@@ -93,7 +92,7 @@ def _locked(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            hold_lock(handle, folder)
         yield
     finally:
         os.close(handle)
