@@ -19,7 +19,7 @@ from envlock.activation import RECEIPT
 from envlock.errors import EnvlockError
 from envlock.in_use import hold, note_of, stays
 from envlock.places import home
-from envlock.workflow.machine import gc
+from envlock.workflow.machine import environments, gc
 from envlock.workflow.machine.gc import collect
 from envlock.workflow.machine.gc_values import Sweep, limits_of
 from envlock.workflow.machine.needs import Missing
@@ -111,6 +111,16 @@ def test_a_deleted_project_needs_nothing_and_is_forgotten(tmp_path: Path) -> Non
     shutil.rmtree(project.folder)
     assert going(collect(limits_of(), delete=True)) == {name_of(1): "its project is gone"}
     assert list((home() / "projects").iterdir()) == []
+
+
+def test_gc_reads_what_projects_need_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of files that is gone costs its deadline each time."""
+    make_prefix(1)
+    MadeUpProject(tmp_path / "flows").is_known(1, "Train/start").lock_for(1, "Train/start")
+    look, times = environments.read_needs, []
+    monkeypatch.setattr(environments, "read_needs", lambda here: (times.append(here), look(here))[1])
+    assert kept(collect(limits_of(), delete=True)) == {name_of(1): "project"}
+    assert times == [{name_of(1)}]
 
 
 @pytest.mark.parametrize("fault", ["not mounted", "a link to itself"])

@@ -83,7 +83,7 @@ def find_environments(*, thorough: bool = False) -> Environments:
     """
     place = str(home())
     folder = os.path.join(place, ENVIRONMENTS)
-    names = _prefixes_in(folder)
+    names = prefixes_in(place)
     needs = read_needs(names)
     running = used_by_processes(thorough=thorough) if names else frozenset()
     found = [_prefix(os.path.join(folder, name), needs, running) for name in names]
@@ -96,9 +96,10 @@ def with_sizes(found: Environments, reporter: Reporter | None = None) -> Environ
     return found._replace(prefixes=tuple(each._replace(size=sizes[each.path]) for each in found.prefixes))
 
 
-def _prefixes_in(folder: str) -> frozenset[str]:
+def prefixes_in(place: str) -> frozenset[str]:
+    """The names of the prefixes that a home has. Costs one listing."""
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(os.path.join(place, ENVIRONMENTS)) as entries:
             return frozenset(
                 each.name for each in entries if ids_of_prefix(each.name) and each.is_dir(follow_symlinks=False)
             )

@@ -23,7 +23,7 @@ from envlock.places import home
 from envlock.reporter import Reporter
 from envlock.trust import make_folder
 from envlock.words import byte_size
-from envlock.workflow.machine.environments import Environments, find_environments
+from envlock.workflow.machine.environments import Environments, find_environments, prefixes_in
 from envlock.workflow.machine.gc_values import (
     BY_FAULT,
     BY_KERNEL,
@@ -274,7 +274,7 @@ class _Gc:
             with suppress(OSError):
                 for name in os.listdir(os.path.join(self.found.home, folder)):
                     self._sweep_note(os.path.join(self.found.home, folder, name))
-        here = {each.identity for each in find_environments().prefixes}
+        here = {":".join(ids) for ids in map(ids_of_prefix, prefixes_in(self.found.home)) if ids is not None}
         for project in self.found.needs.gone:
             if not here.intersection(project.environments):  # else it still tells whose they are
                 with suppress(OSError):
