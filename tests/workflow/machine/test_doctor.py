@@ -157,6 +157,25 @@ def test_the_interpreters_and_those_that_locks_need(
     assert (missing.state, missing.found) == (ERROR, f"no CPython {SERIES}")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="CUDA is of Linux")
+def test_what_locks_require_of_the_system_and_it_lacks(
+    project: ProjectFolder, envlock: Envlock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = 'sys_packages = { packages = { __cuda = "12.4" } }'
+    project.write(
+        f'[env.demo]\npypi = {{ python = "{SERIES}", packages = {{ alpha = "" }} }}\n{wanted}', archs=[host_arch()]
+    )
+    envlock("lock")
+    monkeypatch.setenv("CONDA_OVERRIDE_CUDA", "")
+    (lacking,) = (each for each in machine_checks.system(of(project)) if each.state == WARNING)
+    assert lacking.found == "__cuda 12.4 is required, none is here"
+    assert "demo" in lacking.meaning
+    (lock,) = (project.folder / "envlock.lock").rglob("pylock.*.toml")
+    lock.write_bytes(b"\0")
+    assert WARNING not in {each.state for each in machine_checks.system(of(project))}, "the check of locks tells"
+    assert OK in {each.state for each in machine_checks.interpreters(of(project))}
+
+
 def test_metaflow_and_what_else_extends_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     other = tmp_path / "metaflow_netflixext-1.3.0.dist-info"
     other.mkdir()

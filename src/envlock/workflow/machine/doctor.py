@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 OK, NOTE, WARNING, ERROR = "ok", "note", "warning", "error"
 """What a finding is: as it should be; good to know; may become a failure; fails where it is needed."""
-STATES = (OK, NOTE, WARNING, ERROR)
 SECONDS = 15.0
 
 

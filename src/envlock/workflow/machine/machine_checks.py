@@ -19,6 +19,7 @@ from envlock.workflow.machine.doctor import ERROR, NOTE, OK, WARNING, Check, Fin
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from envlock.model.lock import Lock
     from envlock.workflow.machine.doctor import Given
 
 _LITTLE = 2 << 30
@@ -90,22 +91,21 @@ def interpreters(given: Given) -> Iterator[Finding]:
 
 def _series_of_locks(given: Given) -> set[str]:
     """The series that locks for this arch take from the machine."""
+    return {lock.python.series for lock in _locks_here(given) if lock.python.source == "machine"}
+
+
+def _locks_here(given: Given) -> Iterator[Lock]:
+    """The locks of the project for this arch that can be read."""
     if given.project is None:
-        return set()
+        return
     from envlock.errors import EnvlockError
     from envlock.lockfile.folder import lock_files, read_lock
     from envlock.model.arch import host_arch
 
-    found = set()
     for path in lock_files(given.project.lock_folder):
         if path.parts[-3] == host_arch():
-            try:
-                lock = read_lock(path)
-            except EnvlockError:  # `locks` tells
-                continue
-            if lock.python.source == "machine":
-                found.add(lock.python.series)
-    return found
+            with suppress(EnvlockError):  # `locks` tells
+                yield read_lock(path)
 
 
 def uv(_: Given) -> Iterator[Finding]:
@@ -292,23 +292,13 @@ def system(given: Given) -> Iterator[Finding]:
 
 def _unmet(given: Given) -> Iterator[Finding]:
     """What the locks of the project require of this machine, and it lacks."""
-    if given.project is None:
-        return
-    from envlock.errors import EnvlockError
     from envlock.hydration.machine_checks import unmet
-    from envlock.lockfile.folder import lock_files, read_lock
-    from envlock.model.arch import host_arch
 
     lacking: dict[str, list[str]] = {}
-    for path in lock_files(given.project.lock_folder):
-        if path.parts[-3] == host_arch():
-            try:
-                lock = read_lock(path)
-            except EnvlockError:
-                continue
-            for package, required, here in unmet(lock):
-                text = f"{package} {required} is required, {here or 'none'} is here"
-                lacking.setdefault(text, []).extend(lock.asked_by)
+    for lock in _locks_here(given):
+        for package, required, here in unmet(lock):
+            text = f"{package} {required} is required, {here or 'none'} is here"
+            lacking.setdefault(text, []).extend(lock.asked_by)
     for text, asked_by in lacking.items():
         meaning = f"not created here without --force: {', '.join(dict.fromkeys(asked_by))}"
         yield Finding("system", "system requirements of the locks", text, WARNING, meaning)
