@@ -115,22 +115,13 @@ class Aliases:
         """
         alias = draft.alias
         for attempt in range(_ATTEMPTS):
-            before = self.newest(alias)
-            if before and before.ids == draft.ids:
-                return before, before
-            if before and not alias.moves:
-                raise AliasTaken(before, wanted=str(draft.ids))
-            if before and expected not in {None, before.sequence}:
-                raise AliasMoved(before, expected or 0)
+            move, before = self.would_add(draft, expected=expected)
+            if move is before:
+                return move, before
             if not self._is_exclusive:
                 prove_exclusive_create(self._store)
                 self._is_exclusive = True
-            move = replace(
-                draft,
-                sequence=before.sequence + 1 if before else 1,
-                previous=before.digest if before else "",
-                nonce=os.urandom(8).hex(),
-            )
+            move = replace(move, previous=before.digest if before else "", nonce=os.urandom(8).hex())
             if self._store.create(move_path(alias, move.sequence), move.render()):
                 return move, before
             time.sleep(CHANCE.uniform(0, min(_PAUSE * (attempt + 1), _LONGEST_PAUSE)))
