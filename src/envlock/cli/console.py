@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import sys
 from functools import cache
+from itertools import zip_longest
 
 from envlock import reporter
 from envlock.errors import EnvlockError, ManyErrors, one_line, printable, steady, without_commands
@@ -137,11 +138,11 @@ def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Con
     The numbers in `right` are columns that end at the same place, such as sizes. On a terminal where the table has no
     room, the widest columns are narrower, and their cells folded. rich is imported for a terminal alone.
     """
-    cells = [[one_line(cell) for cell in row] for row in (titles, *rows)]
     if is_drawn():
         from rich.cells import cell_len
         from rich.table import Table
 
+        cells = [[one_line(cell) for cell in row] for row in (titles, *rows)]
         table = Table(box=None, pad_edge=False, header_style="bold")
         natural = [max(cell_len(row[at]) for row in cells if at < len(row)) for at in range(len(titles))]
         widths = narrowed(natural, console().width - 2 * (len(titles) - 1))
@@ -152,10 +153,22 @@ def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Con
             table.add_row(*row)
         console().print(table)
         return
-    widths = [max(len(row[at]) for row in cells if at < len(row)) for at in range(len(titles))]
-    for row in cells:
-        padded = [cell.rjust(widths[at]) if at in right else cell.ljust(widths[at]) for at, cell in enumerate(row)]
-        write("  ".join(padded).rstrip())
+    for row in aligned((titles, *rows), right):
+        write("  ".join(row).rstrip())
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> list[list[str]]:
+    """The cells of rows, each in one line and as wide as the widest of its column. Rows may be short.
+
+    >>> aligned([("six", "9 kB", "no"), ("numpy", "18 MB")], right={1})
+    [['six  ', ' 9 kB', 'no'], ['numpy', '18 MB']]
+    """
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip_longest(*cells, fillvalue="")]
+    return [
+        [cell.rjust(widths[at]) if at in right else cell.ljust(widths[at]) for at, cell in enumerate(row)]
+        for row in cells
+    ]
 
 
 _NARROWEST = 10

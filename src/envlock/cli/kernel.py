@@ -8,7 +8,6 @@ from envlock.cli.command import Argument, CommandLine, Flag, Group, Value, comma
 from envlock.cli.options import CONFIG, DRY_RUN, FORCE, JSON, OFFLINE, PATHSPEC, open_project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from envlock.config.project import Project
@@ -175,16 +174,15 @@ def ls(line: CommandLine) -> int:
     - `envlock kernel ls`
     - `envlock kernel ls --json`
     """
-    from envlock.cli.console import write, write_err, write_json
-    from envlock.errors import one_line
+    from envlock.cli.console import aligned, write, write_err, write_json
     from envlock.workflow.machine.kernels import kernels
 
     found = [(each, *_state(each)) for each in kernels()]
     if line.has(JSON):
         write_json({"kernels": [_listed(*each) for each in found]})
         return 0
-    for text in _lines(found):
-        write(one_line(text))
+    for row in aligned([_row(each, state) for each, state, _ in found]):
+        write("  ".join(row).rstrip())
     if not found:
         write_err("note: envlock has installed no kernel here; `envlock kernel install STEP` installs one")
     return 0
@@ -213,12 +211,11 @@ def _listed(kernel: Kernel, state: str, why: str) -> dict[str, object]:
     }
 
 
-def _lines(found: Sequence[tuple[Kernel, str, str]]) -> Iterator[str]:
-    names = max((len(kernel.name) for kernel, _, _ in found), default=0)
-    for kernel, state, _ in found:
-        made_from = kernel.made_from
-        repair = "" if state == "ready" or made_from is None else f": {made_from.command}"
-        yield f"{kernel.name:{names}}  {made_from.subject if made_from else '?'}  {_WORDS[state]}{repair}"
+def _row(kernel: Kernel, state: str) -> tuple[str, str, str]:
+    """A kernel for the list: its name, its environment, and its state, with the command that repairs it."""
+    made_from = kernel.made_from
+    repair = "" if state == "ready" or made_from is None else f": {made_from.command}"
+    return kernel.name, made_from.subject if made_from else "?", f"{_WORDS[state]}{repair}"
 
 
 @command(_KERNEL, JSON)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from envlock.cli.console import CHANGE_STYLES
+from envlock.cli.console import CHANGE_STYLES, aligned
 from envlock.errors import one_line
 from envlock.words import count, count_between, did, first_of, listed, short_ids
 
@@ -154,17 +154,16 @@ def _table(groups: Sequence[Group]) -> Iterator[Sequence[tuple[str, str]]]:
         ]
         for (change, archs), of in sorted(rows.items(), key=lambda each: (each[0][0].kind != "python", each[0][0].name))
     ]
-    shown = [[one_line(cell) for cell in row] for row in cells[:_MOST_ROWS]]
-    widths = [max(map(len, column)) for column in zip(titles, *shown, strict=True)]
+    head, *shown = aligned((titles, *cells[:_MOST_ROWS]))
     direct = {change.name for change, _ in rows if change.direct}
-    yield [("  ".join(title.ljust(width) for title, width in zip(titles, widths, strict=True)).rstrip(), "dim")]
+    yield [("  ".join(head).rstrip(), "dim")]
     for row in shown:
-        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        rest = "".join(f"  {cell}" for cell in padded[4:]).rstrip()
+        verb = row[3].rstrip()
+        rest = "".join(f"  {cell}" for cell in row[4:]).rstrip()
         yield [
-            (padded[0], "bold" if row[0].partition(" ")[0] in direct else ""),
-            (f"  {padded[1]}  {padded[2]}  ", ""),
-            (padded[3] if rest else row[3], CHANGE_STYLES[row[3]]),
+            (row[0], "bold" if row[0].split(" ")[0] in direct else ""),
+            (f"  {row[1]}  {row[2]}  ", ""),
+            (row[3] if rest else verb, CHANGE_STYLES[verb]),
             (rest, "dim"),
         ]
     if len(cells) > _MOST_ROWS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from envlock.cli.console import aligned
 from envlock.errors import one_line
 from envlock.words import byte_size, first_of
 
@@ -202,7 +203,9 @@ def package_lines(lock: Lock) -> str:
     """The packages, one a line: first those of conda, with build, channel, size and why each is there."""
     parts = []
     if lock.conda_packages:
-        parts.append(f"Conda packages ({_totals(lock.conda_packages)})\n{_aligned(_rows(lock))}")
+        rows = aligned(_rows(lock), right={_SIZE})
+        table = "\n".join("  ".join(("", *row)).rstrip() for row in rows)
+        parts.append(f"Conda packages ({_totals(lock.conda_packages)})\n{table}")
     if lock.pypi_packages or not parts:
         parts.append("\n".join([_pypi_title(lock), *(f"  {_pinned(package)}" for package in lock.pypi_packages)]))
     return "\n".join(parts)
@@ -282,6 +285,10 @@ def provided(lock: Lock) -> Mapping[str, str]:
     return {name: version for each in lock.conda_packages if each.conda for name, version in each.conda.provides}
 
 
+_SIZE = 4
+"""The column of sizes in a row."""
+
+
 def _rows(lock: Lock) -> list[tuple[str, ...]]:
     from envlock.lockfile.graph import reasons_of
 
@@ -298,18 +305,6 @@ def _rows(lock: Lock) -> list[tuple[str, ...]]:
         )
         for package in lock.conda_packages
     ]
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        # Sizes end at the same column; all else begins there.
-        cells = [
-            cell.rjust(widths[at]) if at == len(row) - 2 else cell.ljust(widths[at]) for at, cell in enumerate(row)
-        ]
-        lines.append("  " + one_line("  ".join(cells).rstrip()))
-    return "\n".join(lines)
 
 
 def _short_channels(lock: Lock) -> dict[str, str]:

@@ -8,8 +8,6 @@ from envlock.cli.command import Argument, CommandLine, command
 from envlock.cli.options import CONFIG, DRY_RUN, JSON, OFFLINE, open_project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from envlock.workflow.machine.sync import Synced
 
 _NAMES = Argument(
@@ -37,9 +35,8 @@ def sync(line: CommandLine) -> int:
     - `envlock sync base`
     - `envlock sync --dry-run --json`
     """
-    from envlock.cli.console import say, write_err, write_json, write_reason
+    from envlock.cli.console import aligned, say, write_err, write_json, write_reason
     from envlock.cli.progress import LiveReporter
-    from envlock.errors import one_line
     from envlock.workflow.machine.sync import sync as sync_names
 
     project = open_project(line)
@@ -52,8 +49,8 @@ def sync(line: CommandLine) -> int:
     if line.has(JSON):
         write_json({"names": [_as_document(each) for each in synced], "exit_status": status}, dry_run=line.has(DRY_RUN))
         return status
-    for text in _lines(synced):
-        say(one_line(text))
+    for row in aligned([(each.name, each.environment or "?", _WORDS[each.state]) for each in synced]):
+        say("  ".join(row).rstrip())
     for each in failed:
         assert each.error is not None
         write_reason(f"\n{each.name}: {each.error.render()}")
@@ -83,10 +80,3 @@ _WORDS = {
     "outdated": "would be updated",
     "failed": "not updated",
 }
-
-
-def _lines(synced: Sequence[Synced]) -> Iterator[str]:
-    """One line for each name: the name, its environment, and what became of it."""
-    rows = [(each.name, each.environment or "?", _WORDS[each.state]) for each in synced]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-    yield from (f"{name:{widths[0]}}  {environment:{widths[1]}}  {word}" for name, environment, word in rows)
