@@ -183,3 +183,12 @@ def test_a_token_that_may_not_comment_fails_the_job_in_a_line(runner: Runner, ho
     assert "envlock: no comment on the merge request" in said
     assert "Traceback" not in said
     assert TEMPLATE["envlock-diff"]["allow_failure"] is True
+
+
+def test_a_diff_that_fails_is_no_comment(runner: Runner, host: CodeHost) -> None:
+    runner.clone("upgrade")
+    config = runner.checkout / "my flows" / "envlock.toml"
+    config.write_text("[envlock\n")
+    git(runner.checkout, "commit", "--quiet", "--all", "--message=broken")
+    assert "error[" in runner.run("envlock-diff", status=2)
+    assert host.asked == []
