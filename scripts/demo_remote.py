@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from story import wants
+
 ROOT = Path(__file__).resolve().parent.parent
 if TYPE_CHECKING:
     from tests.channel import Channel
@@ -235,13 +237,6 @@ STORIES: dict[str, Any] = {
 def run_id_of(said: str) -> str:
     """The run that a command of Metaflow began."""
     return said.rpartition("(run-id ")[2].partition(")")[0]
-
-
-def wants(holds: bool, what: str) -> None:
-    """End the demo if a check fails."""
-    if not holds:
-        sys.exit(f"this does not hold: {what}")
-    print(f"  [ok] {what}")
 
 
 if __name__ == "__main__":
