@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -397,25 +398,65 @@ def isolation(home: Path, uv_cache: Path) -> Iterator[None]:
 def read_only(folder: Path) -> Iterator[None]:
     """The folder and what is below it cannot be changed, for root neither."""
     every = [folder, *(path for path in folder.rglob("*") if not path.is_symlink())]
-    if os.geteuid() != 0:
-        folders = [path for path in every if path.is_dir()]
-        for path in folders:
-            path.chmod(0o555)
+    if os.geteuid() == 0 and _immutable(every):
         try:
+            _refuses(folder)
             yield
         finally:
-            for path in folders:
-                path.chmod(0o755)
+            subprocess.run(["chattr", "-i", *every], check=True)
         return
-    if shutil.which("chattr") is None:
-        pytest.skip("nothing can be made read-only for root here: there is no chattr")
-    done = subprocess.run(["chattr", "+i", *every], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"nothing can be made read-only for root here: {done.stderr.strip()}")
+    folders = [path for path in every if path.is_dir()]
+    for path in folders:
+        path.chmod(0o555)
     try:
-        with pytest.raises(OSError, match=r".") as caught:
-            (folder / "probe").touch()
-        assert caught.value.errno in {errno.EPERM, errno.EACCES}
-        yield
+        with _as_any_other_user():
+            _refuses(folder)
+            yield
     finally:
-        subprocess.run(["chattr", "-i", *every], check=True)
+        for path in folders:
+            path.chmod(0o755)
+
+
+def _refuses(folder: Path) -> None:
+    with pytest.raises(OSError, match=r".") as caught:
+        (folder / "probe").touch()
+    assert caught.value.errno in {errno.EPERM, errno.EACCES}
+
+
+def _immutable(every: Sequence[Path]) -> bool:
+    """Make files immutable, for which there has to be chattr, a file system that has it, and root of the host."""
+    if shutil.which("chattr") is None:
+        return False
+    if subprocess.run(["chattr", "+i", *every], capture_output=True, check=False).returncode == 0:
+        return True
+    subprocess.run(["chattr", "-i", *every], capture_output=True, check=False)
+    return False
+
+
+@contextmanager
+def _as_any_other_user() -> Iterator[None]:
+    """Root, too, may only do what the modes of files allow: this thread, and processes that it starts.
+
+    It gives up its capabilities, and being root gives none to a process that it starts (capabilities(7)).
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    if sys.platform != "linux":
+        pytest.skip("nothing can be made read-only for root here")
+    system = ctypes.CDLL(None, use_errno=True)
+    get_bits, set_bits, no_root = 27, 28, 1  # PR_GET_SECUREBITS, PR_SET_SECUREBITS, SECBIT_NOROOT
+    header, held = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()  # version 3, of this thread
+    assert system.capget(header, held) == 0
+    fewer = (ctypes.c_uint32 * 6)(*(0 if number in {0, 3} else each for number, each in enumerate(held)))
+    bits = system.prctl(get_bits, 0, 0, 0, 0)
+    if system.prctl(set_bits, bits | no_root, 0, 0, 0) != 0:
+        pytest.skip("nothing can be made read-only for root here: it may not give up its rights")
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(forked, "MAY_FORK", False)  # the parent of commands has its rights still
+            assert system.capset(header, fewer) == 0
+            yield
+    finally:
+        assert system.capset(header, held) == 0
+        assert system.prctl(set_bits, bits, 0, 0, 0) == 0
