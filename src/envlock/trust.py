@@ -21,7 +21,7 @@ VARIABLE = "ENVLOCK_HOME_GROUP"
 FOLDERS = (
     *("", "environments", "environments/.stages", "pythons", "packages", "conda", "conda/packages"),
     *("conda/distributions", "conda/repodata", "memo", "named", "remembered", "bytecode", "hashed", "pip-tools", "uv"),
-    *("kept", "kernels", "projects", "sizes"),
+    *("kept", "kernels", "licenses", "projects", "sizes"),
     *("builds", "builds/environments", "builds/work", "builds/wheels", "builds/logs"),
 )
 """The folders of a home that are checked whenever the home is looked up; a prefix is checked when it is found."""

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from envlock.model.arch import Arch
     from envlock.reporter import Reporter
 
+_LICENSES = "licenses"
+"""The folder of the home with what was read of wheels."""
+
 
 class Exported(NamedTuple):
     """What was exported, and as what."""
@@ -144,7 +147,7 @@ def _licenses(project: Project, given: Given, fetching: Reporter | None) -> dict
         asked = [Artifact(each.filename, each.sha256, each.url, each.size) for each in wheels]
         artifact_source(project, fetching).fetch(asked)
     top = home()
-    memo = top / "memo" / "-".join(("licenses", *(lock.full_id for lock in given.locks)))
+    memo = top / _LICENSES / "-".join(lock.full_id for lock in given.locks)
     known = _noted(memo)
     folder = f"{top}/packages"
     found = [
@@ -177,7 +180,7 @@ def _note(memo: Path, licenses: Mapping[str, str]) -> None:
     from envlock.places import folder_in_home
 
     try:
-        folder_in_home("memo")
+        folder_in_home(_LICENSES)
         write_atomically(memo, "".join(f"{sha256} {text}\n" for sha256, text in licenses.items()).encode())
     except OSError:
         return  # without it, the wheels are read again next time

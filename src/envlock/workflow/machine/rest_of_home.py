@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 _SHA256 = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _CONDA_ARCHIVE = re.compile(rb"([A-Za-z0-9_.+!-]+)\.(?:conda|tar\.bz2)(?![A-Za-z0-9])")
-_MEMOS = ("hashed", "remembered", "bytecode", "conda/repodata", "conda/distributions", "pip-tools", "builds/logs")
+_MEMOS = (
+    *("hashed", "licenses", "remembered", "bytecode", "conda/repodata", "conda/distributions", "pip-tools"),
+    "builds/logs",
+)
 """Folders with files that save work, and can be missing."""
 _UNUSED = "neither an environment here nor a lock of a known project needs it"
 
@@ -54,6 +57,7 @@ class _Rest:
     def __init__(self, found: Environments, stay: Sequence[Prefix], before: float) -> None:
         self.home = found.home
         self.stay = stay
+        self.paths = {each.path for each in stay}
         self.before = before
         texts = [_text_of(path) for path in found.needs.locks]
         self.hashes = {each.decode() for text in texts for each in _SHA256.findall(text)}
@@ -109,9 +113,8 @@ class _Rest:
     def is_outdated(self, memo: str) -> bool:
         """Whether a memo of a prefix is another envlock's, or of a prefix that is gone or goes."""
         fields = read_file(memo, MEMO_BYTES).decode("utf-8", "surrogateescape").split("\0")
-        stay = {each.path for each in self.stay}
         prefixes = {each for each in fields if os.path.dirname(each) == os.path.join(self.home, ENVIRONMENTS)}
-        return fields[1:2] != [__version__] or bool(prefixes and not prefixes & stay)
+        return fields[1:2] != [__version__] or bool(prefixes and not prefixes & self.paths)
 
     def folders(self, place: str) -> Iterator[str]:
         """The folders at a place that are old enough, that nobody makes, and that no process is in."""
