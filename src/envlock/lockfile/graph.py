@@ -33,6 +33,16 @@ BUILDS = "build"
 
 Node: TypeAlias = tuple[str, str]
 """A package in a graph: its kind (`conda`, `pypi`, or `BUILDS`), and its name."""
+_ORDER = {"conda": 0, "pypi": 1, BUILDS: 2}
+
+
+def by_kind(node: Node) -> tuple[int, str]:
+    """The order in which packages are told: conda packages first, and by name.
+
+    >>> sorted([("build", "a"), ("pypi", "b"), ("pypi", "a"), ("conda", "z")], key=by_kind)
+    [('conda', 'z'), ('pypi', 'a'), ('pypi', 'b'), ('build', 'a')]
+    """
+    return _ORDER[node[0]], node[1]
 
 
 class Root(NamedTuple):
@@ -125,7 +135,7 @@ def graph_of(
             name, _, version = text.partition("==")
             built_with[BUILDS, name] = version
             own.add((BUILDS, name))
-        needs[node] = tuple(sorted(own & {*by_node, *built_with}, key=lambda each: (_ORDER[each[0]], each[1])))
+        needs[node] = tuple(sorted(own & {*by_node, *built_with}, key=by_kind))
     roots = roots_of(arch, packages, requirements)
     if base is not None:
         taken = {root.node for root in roots}
@@ -133,9 +143,6 @@ def graph_of(
         roots += [root._replace(why=OF_BASE, things=("named_env",)) for root in found if root.node not in taken]
     roots += _unexplained(by_node, needs, roots, requirements, providers)
     return Graph(by_node, needs, tuple(roots), built_with)
-
-
-_ORDER = {"conda": 0, "pypi": 1, BUILDS: 2}
 
 
 def providers_in(packages: Iterable[Package]) -> Mapping[str, str]:

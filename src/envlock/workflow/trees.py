@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from envlock.conda.names import conda_name
 from envlock.errors import ConfigError
-from envlock.lockfile.graph import BUILDS, FOR_METAFLOW, REQUIRED, UNNEEDED, Graph, Node, Root, graph_of
+from envlock.lockfile.graph import BUILDS, FOR_METAFLOW, REQUIRED, UNNEEDED, Graph, Node, Root, by_kind, graph_of
 from envlock.model.requirement import normalized
 from envlock.model.requirements import requirements_from
 from envlock.values import NamedTuple
@@ -94,13 +94,12 @@ class Tree(NamedTuple):
                     start, end = (other, node) if upwards else (node, other)
                     ends = found.setdefault(start, {})
                     ends[end] = (*ends[end], *archs) if end in ends else archs
-        order = {"conda": 0, "pypi": 1}
         return {
             node: {
                 each: tuple(arch for arch in self.archs if arch in ends[each])
                 if len(ends[each]) < len(self.archs)
                 else self.archs
-                for each in sorted(ends, key=lambda each: (order.get(each[0], 2), each[1]))
+                for each in sorted(ends, key=by_kind)
             }
             for node, ends in found.items()
         }
