@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envlock.lockfile.changes import Places
     from envlock.model.arch import Arch
     from envlock.workflow.why import Reason, Why
 
@@ -135,6 +136,6 @@ def as_document(found: Why) -> dict[str, object]:
     }
 
 
-def places_document(places: Sequence[tuple[tuple[str, ...], tuple[Arch, ...]]]) -> list[dict[str, object]]:
+def places_document(places: Places) -> list[dict[str, object]]:
     """Environments, and the archs on which they have something, for `--json`."""
     return [{"environments": list(names), "archs": list(archs)} for names, archs in places]

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     AnyPackage: TypeAlias = LockedPackage | PackageRow
     Change = TypeVar("Change")
 
+    Places: TypeAlias = tuple[tuple[tuple[str, ...], tuple[Arch, ...]], ...]
+    """Environments, and the archs on which they have something."""
+
 VERBS = ("added", "removed", "upgraded", "downgraded", "rebuilt")
 """What can become of a package, in the order of counts. A rebuilt one has its version, and is another file."""
 _CALLED = {"conda": "conda", "pypi": "PyPI"}
@@ -173,6 +176,15 @@ def grouped(changes: Iterable[tuple[str, Change]]) -> tuple[tuple[tuple[str, ...
     for name, change in changes:
         groups.setdefault(change, []).append(name)
     return tuple((tuple(names), change) for change, names in groups.items())
+
+
+def places_of(archs: Mapping[str, Sequence[Arch]]) -> Places:
+    """Where something is: the environments, those with the same archs together, and the archs on which they have it.
+
+    >>> places_of({"a": ["linux-64"], "b": ["osx-arm64"], "c": ["linux-64"]})
+    ((('a', 'c'), ('linux-64',)), (('b',), ('osx-arm64',)))
+    """
+    return grouped((name, tuple(each)) for name, each in archs.items())
 
 
 def counts(changes: Iterable[PackageChange]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from envlock.cache.parallel import in_parallel
 from envlock.conda.match_specs import name_in
 from envlock.config.instants import format_instant, span_of
 from envlock.errors import EnvlockError
-from envlock.lockfile.changes import grouped
+from envlock.lockfile.changes import places_of
 from envlock.lockfile.graph import REQUIRED, Root, applies, roots_of
 from envlock.model.lock import Newer
 from envlock.model.url import strange_hosts
@@ -27,6 +27,7 @@ from envlock.workflow.check_online import as_written
 
 if TYPE_CHECKING:
     from envlock.config.project import Environment, Project
+    from envlock.lockfile.changes import Places
     from envlock.model.arch import Arch
     from envlock.model.lock import Lock, LockedPackage
     from envlock.resolve.index_check import FileFacts
@@ -47,8 +48,7 @@ class Compared(NamedTuple):
     newer: Newer
     requirement: str
     """What requires it, as it is written; empty if nothing does by name."""
-    places: tuple[tuple[tuple[str, ...], tuple[Arch, ...]], ...]
-    """Environments, and the archs on which they have it."""
+    places: Places
 
     @property
     def is_outdated(self) -> bool:
@@ -89,8 +89,7 @@ def outdated(
             key = (package.kind, package.name, package.version, answer, each.requirement)
             found.setdefault(key, {}).setdefault(each.environment.name, []).append(each.lock.arch)
     return tuple(
-        Compared(*key, grouped((name, tuple(archs)) for name, archs in places.items()))
-        for key, places in sorted(found.items(), key=lambda row: row[0][1:3])
+        Compared(*key, places_of(places)) for key, places in sorted(found.items(), key=lambda row: row[0][1:3])
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from envlock.lockfile.changes import grouped
+from envlock.lockfile.changes import places_of
 from envlock.lockfile.graph import Graph, Node
 from envlock.model.requirement import normalized
 from envlock.values import NamedTuple
@@ -16,6 +16,7 @@ from envlock.workflow.trees import Began, Tree, nodes_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from envlock.lockfile.changes import Places
     from envlock.model.arch import Arch
 
 _MOST_PATHS = 100
@@ -33,8 +34,7 @@ class Reason(NamedTuple):
     """A path, and the environments with the archs that have it."""
 
     path: Path
-    places: tuple[tuple[tuple[str, ...], tuple[Arch, ...]], ...]
-    """Names of environments, and the archs on which they have it."""
+    places: Places
 
 
 class Why(NamedTuple):
@@ -44,7 +44,7 @@ class Why(NamedTuple):
     version: str
     provides: str
     """The PyPI distribution that was asked for, if a conda package of another name provides it."""
-    places: tuple[tuple[tuple[str, ...], tuple[Arch, ...]], ...]
+    places: Places
     reasons: tuple[Reason, ...]
     hidden: int
     """Further paths, from roots that have very many."""
@@ -75,8 +75,8 @@ def why(trees: Sequence[Tree], name: str) -> tuple[Why, ...]:
         Why(
             *target,
             provides[target[0]],
-            _places(everywhere[target]),
-            tuple(Reason(path, _places(found[target][path])) for path in _by_root(found.get(target, {}))),
+            places_of(everywhere[target]),
+            tuple(Reason(path, places_of(found[target][path])) for path in _by_root(found.get(target, {}))),
             hidden[target],
         )
         for target in everywhere
@@ -90,10 +90,6 @@ def _by_root(paths: Iterable[Path]) -> Iterator[Path]:
         groups.setdefault(path.began, []).append(path)
     for group in groups.values():
         yield from group
-
-
-def _places(archs: Mapping[str, Sequence[Arch]]) -> tuple[tuple[tuple[str, ...], tuple[Arch, ...]], ...]:
-    return grouped((name, tuple(each)) for name, each in archs.items())
 
 
 def _provided(graph: Graph, node: Node, name: str) -> str:
