@@ -409,7 +409,7 @@ def read_only(folder: Path) -> Iterator[None]:
     for path in folders:
         path.chmod(0o555)
     try:
-        with _as_any_other_user():
+        with as_any_other_user():
             _refuses(folder)
             yield
     finally:
@@ -434,7 +434,7 @@ def _immutable(every: Sequence[Path]) -> bool:
 
 
 @contextmanager
-def _as_any_other_user() -> Iterator[None]:
+def as_any_other_user() -> Iterator[None]:
     """Root, too, may only do what the modes of files allow: this thread, and processes that it starts.
 
     It gives up its capabilities, and being root gives none to a process that it starts (capabilities(7)).

@@ -13,6 +13,7 @@ import pytest
 from envlock.activation import activated, changes
 from envlock.hydration.errors import ActivationFailed
 from metaflow_extensions.envlock.plugins.node.home import variable_fault, write_variables
+from tests.support import as_any_other_user
 
 OUTER = {"PATH": "/usr/bin:/bin", "HOME": "/home/ada", "KEPT": "as it was\n"}
 OWN_PROGRAMS = str(Path(sys.executable).parent)
@@ -283,11 +284,10 @@ def test_a_file_of_variables_that_is_none_is_an_error(tmp_path: Path, text: str,
         activated(prefix, OUTER)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     prefix = conda_prefix(tmp_path / "e", activate={"a.sh": ""})
     (tmp_path / "e/etc/conda/activate.d").chmod(0)
-    with pytest.raises(ActivationFailed, match="it cannot be read"):
+    with as_any_other_user(), pytest.raises(ActivationFailed, match="it cannot be read"):
         activated(prefix, OUTER)
 
 

@@ -19,6 +19,7 @@ import pytest
 from envlock.cache import folder_store
 from envlock.cache.errors import CacheUnusable
 from envlock.cache.folder_store import STAGE, FolderStore
+from tests.support import as_any_other_user
 
 # Of Python 3.12 and later; the children only call the store.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
@@ -93,15 +94,14 @@ def test_a_root_that_cannot_be_made() -> None:
         FolderStore(Path("/proc/envlock-cache")).put("packages/a", b"1")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
 def test_a_root_that_is_not_ours(root: Path) -> None:
     store = FolderStore(root)
     store.put("packages/a", b"1")
     (root / "packages").chmod(0)
     try:
-        with pytest.raises(CacheUnusable, match="cannot be read: Permission denied"):
+        with as_any_other_user(), pytest.raises(CacheUnusable, match="cannot be read: Permission denied"):
             store.entry("packages/a")
-        with pytest.raises(CacheUnusable, match="cannot be written: Permission denied"):
+        with as_any_other_user(), pytest.raises(CacheUnusable, match="cannot be written: Permission denied"):
             store.put("packages/b", b"1")
     finally:
         (root / "packages").chmod(0o755)

@@ -20,6 +20,7 @@ from envlock.config.settings import MACHINE, PLACES, PROJECT
 from envlock.errors import EnvlockError, Location, ManyErrors
 from envlock.places import UnreadableConfig, home
 from tests.config.projects import load
+from tests.support import as_any_other_user
 
 PLACE_VALUES = {
     "cache": '"s3://user/envlock"',
@@ -336,11 +337,11 @@ def test_what_is_no_readable_file_is_told(tmp_path: Path, user_file: Path, monke
     assert (error.code, "ENVLOCK_CONFIG" in error.message) == ("unreadable-config", True)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, user_file: Path) -> None:
     user_file.write_text("[envlock]\n")
     user_file.chmod(0)
-    assert failure(tmp_path).code == "unreadable-config"
+    with as_any_other_user():
+        assert failure(tmp_path).code == "unreadable-config"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")

@@ -38,6 +38,7 @@ from tests.channel.recipe import Dist, python_package
 from tests.hydration.conda_making import CondaMaking, changed, files_naming, wheels, wrong_files
 from tests.hydration.making import remains
 from tests.index import Release
+from tests.support import read_only
 
 
 @pytest.fixture(autouse=True)
@@ -527,16 +528,10 @@ def test_a_disk_that_is_full_of_environments_only(tmp_path: Path, small_disk: Pa
 
 
 def test_a_home_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
     making = CondaMaking(tmp_path)
     making.unpacked.mkdir(parents=True)
-    making.unpacked.chmod(0o555)
-    try:
-        with pytest.raises(HomeUnusable):
-            making.hydrate()
-    finally:
-        making.unpacked.chmod(0o755)
+    with read_only(making.unpacked), pytest.raises(HomeUnusable):
+        making.hydrate()
 
 
 def test_a_file_where_unpacked_packages_should_be_is_reported(tmp_path: Path) -> None:
