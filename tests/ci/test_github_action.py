@@ -23,7 +23,7 @@ import pytest
 import yaml
 from ruamel.yaml import YAML  # of YAML 1.2, as GitHub reads it: `on` is a word
 
-from tests.build.repositories import git
+from tests.build.repositories import commit, git
 from tests.index import Index
 from tests.servers.code_hosts import IS_USER, READS, WRITES, CodeHost
 from tests.support import ENVLOCK, ProjectFolder, isolation, run_envlock
@@ -31,12 +31,6 @@ from tests.support import ENVLOCK, ProjectFolder, isolation, run_envlock
 ROOT = Path(__file__).parents[2]
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
 UNCHANGED = "no environment differs"
-
-
-def commit(folder: Path, message: str) -> str:
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--allow-empty", f"--message={message}")
-    return git(folder, "rev-parse", "HEAD")
 
 
 @dataclass(frozen=True)
@@ -55,11 +49,10 @@ def upstream(index: Index, tmp_path_factory: pytest.TempPathFactory, shared_uv_c
     with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache):
         project = ProjectFolder.make(folder / "work", index.url)
         work = project.folder
-        git(work, "init", "--quiet", "--initial-branch=main")
-        commit(work, "nothing is locked here")
+        commit(work, message="nothing is locked here")
         project.write_env("alpha<2", archs=["linux-64", "osx-arm64"])
         run_envlock("lock", cwd=work)
-        heads = {"fork": commit(work, "main")}
+        heads = {"fork": commit(work, message="main")}
         for branch in ("upgrade", "words", "stale"):
             git(work, "checkout", "--quiet", "-b", branch, heads["fork"])
             if branch == "words":
@@ -68,24 +61,16 @@ def upstream(index: Index, tmp_path_factory: pytest.TempPathFactory, shared_uv_c
                 project.edit("<2", ">=2")
                 if branch == "upgrade":
                     run_envlock("lock", cwd=work)
-            heads[branch] = commit(work, branch)
+            heads[branch] = commit(work, message=branch)
         git(work, "checkout", "--quiet", "main")
         for number in range(3):
-            (work / "NOTES").write_text(f"{number}\n")
-            heads["main"] = commit(work, f"main moves on {number}")
+            heads["main"] = commit(work, {"NOTES": f"{number}\n"}, f"main moves on {number}")
         for branch in ("upgrade", "words", "stale"):
             git(work, "checkout", "--quiet", "--detach", "main")
             git(work, "merge", "--quiet", "--no-edit", branch)
             heads[f"merge/{branch}"] = git(work, "rev-parse", "HEAD")
             git(work, "update-ref", f"refs/pull/7/{branch}", "HEAD")
         yield Upstream(work, heads)
-
-
-@pytest.fixture
-def host() -> Iterator[CodeHost]:
-    served = CodeHost()
-    yield served
-    served.close()
 
 
 @dataclass

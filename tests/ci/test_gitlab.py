@@ -18,7 +18,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.build.repositories import git
+from tests.build.repositories import commit, git
 from tests.index import Index
 from tests.servers.code_hosts import IS_USER, CodeHost
 from tests.support import ENVLOCK, ProjectFolder, isolation, run_envlock
@@ -33,7 +33,6 @@ def upstream(index: Index, tmp_path_factory: pytest.TempPathFactory, shared_uv_c
     with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache):
         folder = tmp_path_factory.mktemp("upstream") / "repository"
         project = ProjectFolder.make(folder / "my flows", index.url)
-        git(folder, "init", "--quiet")
         project.write_env("alpha<2", archs=["linux-64"])
         for tag in ("one", "upgrade", "words"):
             if tag == "upgrade":
@@ -42,17 +41,9 @@ def upstream(index: Index, tmp_path_factory: pytest.TempPathFactory, shared_uv_c
                 (folder / "README").write_text("words\n")
             else:
                 run_envlock("lock", cwd=project.folder)
-            git(folder, "add", "--all")
-            git(folder, "commit", "--quiet", f"--message={tag}")
+            commit(folder, message=tag)
             git(folder, "tag", tag)
         yield folder
-
-
-@pytest.fixture
-def host() -> Iterator[CodeHost]:
-    served = CodeHost()
-    yield served
-    served.close()
 
 
 @dataclass
@@ -189,6 +180,6 @@ def test_a_diff_that_fails_is_no_comment(runner: Runner, host: CodeHost) -> None
     runner.clone("upgrade")
     config = runner.checkout / "my flows" / "envlock.toml"
     config.write_text("[envlock\n")
-    git(runner.checkout, "commit", "--quiet", "--all", "--message=broken")
+    commit(runner.checkout, message="broken")
     assert "error[" in runner.run("envlock-diff", status=2)
     assert host.asked == []

@@ -24,13 +24,14 @@ from envlock.workflow.machine.jupyter import jupyter_folder, search_path
 from tests.build.repositories import commit
 from tests.channel import Channel
 from tests.channel.recipe import File, python_package
+from tests.cli.locked_twice import LockedTwice
 from tests.conftest import Envlock, ProjectFolder
 from tests.hydration.making import SERIES
 from tests.index import Index
 from tests.index.catalogue import CATALOGUE
 from tests.index.recipe import Release
 from tests.notebooks import opened
-from tests.support import files_holding, isolation, read_only, run_envlock
+from tests.support import files_holding, read_only
 
 LAUNCHER = """
 import json, os, sys
@@ -49,45 +50,14 @@ def kernel_index() -> Any:
 
 
 @pytest.fixture(scope="module")
-def locked_twice(
-    tmp_path_factory: pytest.TempPathFactory, kernel_index: Index, shared_uv_cache: Path
-) -> tuple[Path, Path]:
-    """A project, and the same after an upgrade; both locked."""
-    project = ProjectFolder.make(tmp_path_factory.mktemp("kernel") / "project", kernel_index.url)
-    project.write_flow("TrainFlow")
-    with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache):
-        write(project)
-        run_envlock("lock", cwd=project.folder)
-        later = project.copy(project.folder.with_name("later"))
-        write(later, "1.0")
-        run_envlock("lock", cwd=later.folder)
-    return project.folder, later.folder
-
-
-def write(project: ProjectFolder, alpha: str = "1.1") -> None:
-    project.write(
-        f"""
-[flow.TrainFlow]
-file = "trainflow.py"
-pypi = {{ python = "{SERIES}", packages = {{ alpha = "{alpha}" }} }}
-[flow.TrainFlow.step.end]
-disabled = true
-[env.base]
-pypi = {{ python = "{SERIES}", packages = {{ alpha = "{alpha}", lam = "" }} }}
-""",
-        archs=[host_arch()],
-    )
+def locked_twice(tmp_path_factory: pytest.TempPathFactory, kernel_index: Index, shared_uv_cache: Path) -> LockedTwice:
+    more = "[flow.TrainFlow.step.end]\ndisabled = true\n"
+    return LockedTwice.make(tmp_path_factory, kernel_index, shared_uv_cache, more=more)
 
 
 @pytest.fixture
-def demo(project: ProjectFolder, kernel_index: Index, locked_twice: tuple[Path, Path]) -> ProjectFolder:
-    shutil.copytree(locked_twice[0], project.folder, dirs_exist_ok=True)
-    return ProjectFolder(project.folder, kernel_index.url)
-
-
-def upgrade(demo: ProjectFolder, locked_twice: tuple[Path, Path]) -> None:
-    shutil.rmtree(demo.lock_folder)
-    shutil.copytree(locked_twice[1], demo.folder, dirs_exist_ok=True)
+def demo(project: ProjectFolder, locked_twice: LockedTwice) -> ProjectFolder:
+    return locked_twice.copy(project.folder)
 
 
 def listed(name: str) -> Path:
@@ -161,13 +131,13 @@ def test_a_kernel_has_every_locked_package_and_ipykernel_in_a_prefix_of_its_own(
 
 
 def test_a_kernel_that_is_there_is_updated_without_solving_what_stayed_the_same(
-    demo: ProjectFolder, locked_twice: tuple[Path, Path], envlock: Envlock, tmp_path: Path, kernel_index: Index
+    demo: ProjectFolder, locked_twice: LockedTwice, envlock: Envlock, tmp_path: Path, kernel_index: Index
 ) -> None:
     first = envlock("kernel", "install", "base", "--json").json
     asked = len(kernel_index.requests)
     assert envlock("kernel", "install", "base", "--json").json == first
     assert len(kernel_index.requests) == asked
-    upgrade(demo, locked_twice)
+    locked_twice.upgrade(demo)
     said, stderr = start(listed("base"), tmp_path)
     assert said["prefix"] == first["prefix"]
     assert stderr.splitlines()[0] == "warning: the kernel `base` is outdated: `base` has been locked again since"
@@ -183,7 +153,7 @@ def test_a_kernel_that_is_there_is_updated_without_solving_what_stayed_the_same(
 
 
 def test_sync_updates_the_kernels_of_the_project(
-    demo: ProjectFolder, locked_twice: tuple[Path, Path], envlock: Envlock, tmp_path: Path
+    demo: ProjectFolder, locked_twice: LockedTwice, envlock: Envlock, tmp_path: Path
 ) -> None:
     prefix = tmp_path / "jupyter"
     first = envlock("kernel", "install", "base", "--name", "work", "--prefix", str(prefix), "--json").json
@@ -191,7 +161,7 @@ def test_sync_updates_the_kernels_of_the_project(
     kernel_json = prefix / "share" / "jupyter" / "kernels" / "work" / "kernel.json"
     envlock("kernel", "install", "train", "--name", "unlisted")
     shutil.rmtree(listed("unlisted").parent)
-    upgrade(demo, locked_twice)
+    locked_twice.upgrade(demo)
     (planned,) = envlock("sync", "work", "--dry-run", "--json").json["names"]
     assert (planned["kind"], planned["state"], planned["before"]) == ("kernel", "outdated", first["prefix"])
     assert not Path(planned["after"]).exists()

@@ -7,52 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from envlock.model.arch import host_arch
 from envlock.places import home
+from tests.cli.locked_twice import LockedTwice
 from tests.conftest import Envlock, ProjectFolder
-from tests.hydration.making import SERIES
 from tests.index import Index
-from tests.support import isolation, read_only, run_envlock
-
-
-def write(project: ProjectFolder, alpha: str = "1.1", *, others: str = "") -> None:
-    project.write(
-        f"""
-[flow.TrainFlow]
-file = "trainflow.py"
-pypi = {{ python = "{SERIES}", packages = {{ alpha = "{alpha}" }} }}
-[env.base]
-pypi = {{ python = "{SERIES}", packages = {{ alpha = "{alpha}", lam = "" }} }}
-{others}
-""",
-        archs=[host_arch()],
-    )
+from tests.support import read_only
 
 
 @pytest.fixture(scope="module")
-def locked_twice(tmp_path_factory: pytest.TempPathFactory, index: Index, shared_uv_cache: Path) -> tuple[Path, Path]:
-    """A project, and the same after an upgrade that was locked."""
-    project = ProjectFolder.make(tmp_path_factory.mktemp("sync") / "project", index.url)
-    project.write_flow("TrainFlow")
-    with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache):
-        write(project)
-        run_envlock("lock", cwd=project.folder)
-        later = project.copy(project.folder.with_name("later"))
-        write(later, "1.0")
-        run_envlock("lock", cwd=later.folder)
-    return project.folder, later.folder
+def locked_twice(tmp_path_factory: pytest.TempPathFactory, index: Index, shared_uv_cache: Path) -> LockedTwice:
+    return LockedTwice.make(tmp_path_factory, index, shared_uv_cache)
 
 
 @pytest.fixture
-def demo(project: ProjectFolder, locked_twice: tuple[Path, Path]) -> ProjectFolder:
+def demo(project: ProjectFolder, locked_twice: LockedTwice) -> ProjectFolder:
     """The project, locked."""
-    shutil.copytree(locked_twice[0], project.folder, dirs_exist_ok=True)
-    return project
-
-
-def upgrade(demo: ProjectFolder, locked_twice: tuple[Path, Path]) -> None:
-    shutil.rmtree(demo.lock_folder)
-    shutil.copytree(locked_twice[1], demo.folder, dirs_exist_ok=True)
+    return locked_twice.copy(project.folder)
 
 
 def alpha_at(link: Path) -> str:
@@ -61,7 +31,7 @@ def alpha_at(link: Path) -> str:
 
 
 def test_all_names_of_a_project_follow_its_lock_at_once(
-    demo: ProjectFolder, locked_twice: tuple[Path, Path], envlock: Envlock, tmp_path: Path
+    demo: ProjectFolder, locked_twice: LockedTwice, envlock: Envlock, tmp_path: Path
 ) -> None:
     envlock("create", "--step", "train", "--name", "jup")
     envlock("create", "--env", "base", "--in-project")
@@ -89,7 +59,7 @@ def test_all_names_of_a_project_follow_its_lock_at_once(
             )
         ],
     }
-    upgrade(demo, locked_twice)
+    locked_twice.upgrade(demo)
     before = [link.readlink() for link in links]
     planned = envlock("sync", "--dry-run", "--json").json["names"]
     assert {each["state"] for each in planned} == {"outdated"}
@@ -109,11 +79,11 @@ def test_all_names_of_a_project_follow_its_lock_at_once(
 
 
 def test_git_sees_no_link_of_a_project_and_the_project_may_move(
-    demo: ProjectFolder, locked_twice: tuple[Path, Path], envlock: Envlock, tmp_path: Path
+    demo: ProjectFolder, locked_twice: LockedTwice, envlock: Envlock, tmp_path: Path
 ) -> None:
     envlock("create", "--env", "base", "--in-project", "--name", "editor")
     assert (demo.folder / ".envlock" / ".gitignore").read_text().splitlines()[-1] == "*"
-    upgrade(demo, locked_twice)
+    locked_twice.upgrade(demo)
     moved = tmp_path / "moved"
     demo.folder.rename(moved)
     (synced,) = envlock("sync", "--json", cwd=moved).json["names"]
@@ -122,11 +92,11 @@ def test_git_sees_no_link_of_a_project_and_the_project_may_move(
 
 
 def test_a_name_that_cannot_follow_stays_and_the_others_follow(
-    demo: ProjectFolder, locked_twice: tuple[Path, Path], envlock: Envlock
+    demo: ProjectFolder, locked_twice: LockedTwice, envlock: Envlock
 ) -> None:
     envlock("create", "--env", "base", "--name", "gone")
     envlock("create", "--step", "train", "--name", "jup")
-    upgrade(demo, locked_twice)
+    locked_twice.upgrade(demo)
     demo.edit("[env.base]", "[env.other]")
     ran = envlock("sync", check=1)
     assert ran.stdout.splitlines() == ["gone  ?                not updated", "jup   TrainFlow/train  updated"]
@@ -151,7 +121,7 @@ def test_a_name_whose_prefix_is_gone_is_made_again(demo: ProjectFolder, envlock:
 
 
 def test_only_names_of_the_project_are_touched(
-    demo: ProjectFolder, locked_twice: tuple[Path, Path], envlock: Envlock, tmp_path: Path
+    demo: ProjectFolder, locked_twice: LockedTwice, envlock: Envlock, tmp_path: Path
 ) -> None:
     prefix = envlock("create", "--env", "base", "--name", "mine").stdout.strip()
     other = demo.copy(tmp_path / "other")
@@ -159,16 +129,16 @@ def test_only_names_of_the_project_are_touched(
     (home() / "named" / "foreign").symlink_to(prefix)
     (home() / "named" / ".damaged.from").write_text("[" * 100)
     (home() / "named" / "damaged").symlink_to(prefix)
-    upgrade(demo, locked_twice)
+    locked_twice.upgrade(demo)
     assert [each["name"] for each in envlock("sync", "--json").json["names"]] == ["mine"]
-    assert "nothing here follows this project" in envlock("sync", cwd=locked_twice[0]).stderr
+    assert "nothing here follows this project" in envlock("sync", cwd=locked_twice.before).stderr
 
 
 def test_a_home_that_cannot_be_written_is_said_for_each_name(
-    demo: ProjectFolder, locked_twice: tuple[Path, Path], envlock: Envlock
+    demo: ProjectFolder, locked_twice: LockedTwice, envlock: Envlock
 ) -> None:
     envlock("create", "--env", "base", "--name", "mine")
-    upgrade(demo, locked_twice)
+    locked_twice.upgrade(demo)
     with read_only(home() / "named"):
         (failed,) = envlock("sync", "--json", check=1).json["names"]
         assert failed["error"]["code"] == "home-unusable"
