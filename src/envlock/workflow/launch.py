@@ -46,7 +46,7 @@ from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
 from envlock.config.project import Environment, Flow, Project
 from envlock.config.read import find_config, load_project
 from envlock.errors import ConfigError, EnvlockError, ManyErrors, as_one
-from envlock.in_use import hold, used
+from envlock.in_use import hold
 from envlock.model.arch import Arch, host_arch
 from envlock.model.lock import Lock
 from envlock.named.run_record import RunRecorder
@@ -358,7 +358,6 @@ def _hydrate(launch: Launch, name: str, lock_of: Callable[[], Lock], channel: _C
         if not hold(str(prefix)):  # as long as this process: `env gc` leaves what a run needs
             prefix = hydrate(launch.project, lock, reporter)
             hold(str(prefix))
-        used(str(prefix))
         variables = changes(os.environ, activated(str(prefix), os.environ, warn=reporter.warned))
     except EnvlockError as error:
         channel.send(event="failed", identity=name, text=error.render())
