@@ -75,7 +75,6 @@ def temporary_folder(prefix: str = "envlock-", parent: Path | None = None) -> Ab
         import tempfile
         import time
         from contextlib import suppress
-        from pathlib import Path
 
         where = str(parent or tempfile.gettempdir())
         remove_left_behind(where)

@@ -32,9 +32,7 @@ def hydrate(
 
     `into` is another home for the prefix and its Python build; all else stays in this machine's. `offline` uses the
     cache alone. This machine knows the project from then on, and that the prefix was used. Costs half a millisecond if
-    the prefix is there.
-    Everything else is as in `envlock.hydration.hydrate`.
-    Raises HostNotAllowed too.
+    the prefix is there. Everything else is as in `envlock.hydration.hydrate`. Raises HostNotAllowed too.
     """
     place = into or home()
     found = None if rebuild else find_prefix(lock, place)

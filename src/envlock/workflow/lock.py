@@ -47,8 +47,7 @@ def lock(
     Everything is resolved before anything is written; each file is written whole, new files before old ones go. Where
     nothing changed, no file is touched and no process started. This machine knows the project from then on. `start` are
     locks to keep packages of, beside those of the project. `dry_run` writes and deletes nothing, and the result is what
-    would have been done. Raises ManyErrors with every environment that fails, or the
-    one error.
+    would have been done. Raises ManyErrors with every environment that fails, or the one error.
     """
     selection, upgrade, reporter = selection or Selection(), upgrade or Upgrade(), reporter or Reporter()
     environments, archs = selection.choose(project), selection.choose_archs(project)

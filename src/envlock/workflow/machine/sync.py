@@ -130,10 +130,11 @@ def _synced(
 ) -> Synced:
     """What became of something whose prefix is behind a link, and which `follow` lets follow."""
     try:
-        synced = replace(synced, state="failed", before=link.readlink(), after=link.readlink())
+        before = link.readlink()
+        synced = replace(synced, state="failed", before=before, after=before)
         project, environment = origin.of_today()
         synced = replace(synced, environment=environment.name)
-        state, after = follow(project, environment, link.readlink())
+        state, after = follow(project, environment, before)
     except EnvlockError as error:
         return replace(synced, error=error)
     except OSError as error:
