@@ -20,6 +20,11 @@ from envlock.trust import (
     make_folder,
 )
 
+NAMED = "named"
+"""The folder of the home with the links that local names are."""
+IN_PROJECT = Path(".envlock", "envs")
+"""Where a project has its own, relative to the folder of envlock.toml."""
+
 
 class NoHome(ConfigError):
     """A path begins with `~`, and there is no home folder: the user is not known here, and HOME is not set."""

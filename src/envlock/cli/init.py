@@ -168,7 +168,8 @@ def _vscode(line: CommandLine, folder: Path, project: Project) -> Vscode:
     """VS Code's settings with an environment of the project. Raises what choosing one, and reading those, raises."""
     from envlock.config.edit.vscode_settings import Vscode
     from envlock.config.selection import choose_one
-    from envlock.workflow.machine.local_names import IN_PROJECT, name_in_project
+    from envlock.places import IN_PROJECT
+    from envlock.workflow.machine.local_names import name_in_project
 
     chosen = choose_one(project, flow=line.value(ONE_FLOW), step=line.value(ONE_STEP), environment=line.value(ONE_ENV))
     option = f"--step {quote(chosen.name)}" if chosen.is_step else f"--env {quote(chosen.name)}"

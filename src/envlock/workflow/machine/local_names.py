@@ -24,7 +24,7 @@ from envlock.errors import EnvlockError
 from envlock.files import MEMO_BYTES, json_of, leads_out, read_file, write_atomically
 from envlock.hydration.errors import storage_error
 from envlock.model.arch import host_arch
-from envlock.places import folder_in_home, home
+from envlock.places import IN_PROJECT, NAMED, folder_in_home, home
 from envlock.workflow.hydrate import find_lock
 from envlock.workflow.machine.errors import BadName, NameTaken
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from envlock.config.project import Environment, Project
     from envlock.model.lock import Lock
 
-IN_PROJECT = Path(".envlock", "envs")
-"""Where a project has its links, relative to the folder of envlock.toml."""
 _GITIGNORE = b"# Links to environments on this machine, made by `envlock create --in-project`.\n*\n"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
@@ -118,7 +116,7 @@ def name_in_project(environment: Environment) -> str:
 
 def folder_of_links(project: Project | None = None) -> Path:
     """Where the links are: of the machine, or of a project."""
-    return home() / "named" if project is None else project.folder / IN_PROJECT
+    return home() / NAMED if project is None else project.folder / IN_PROJECT
 
 
 def local_names(project: Project | None = None) -> tuple[LocalName, ...]:
@@ -164,7 +162,7 @@ def give_name(
         if dry_run:
             return link
         if project is None:
-            folder_in_home("named")
+            folder_in_home(NAMED)
         else:
             _make_in_project(project)
         note = folder / f".{name}.from"

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from envlock.files import PIN_BYTES, read_file
 from envlock.model.arch import ARCHS
 from envlock.model.identity import ids_of_prefix, prefix_name
-from envlock.places import home
+from envlock.places import IN_PROJECT, NAMED, home
 from envlock.revisions import files_below
 from envlock.workflow.machine.deadlines import all_within
+from envlock.workflow.machine.jupyter import FOLDER as KERNELS
 from envlock.workflow.machine.known_projects import KnownProject, known_projects
 from metaflow_extensions.envlock.plugins.node.home import ENVIRONMENTS
 
@@ -117,7 +118,7 @@ def read_needs(here: Collection[str]) -> Needs:
             made_for.setdefault(name, []).append(Need(PROJECT, where, made[name]))
         for link, target in found.links:
             _add_link(NAME, link, target, here, needs, missing)
-    for name, target in _links(os.path.join(home(), "named")):
+    for name, target in _links(os.path.join(home(), NAMED)):
         _add_link(NAME, os.path.basename(name), target, here, needs, missing)
     for kernel, target, files in _kernels():
         locks += files
@@ -192,7 +193,7 @@ def _names_in(folder: str) -> list[str]:
 
 def _links_in(project: str) -> Iterator[tuple[str, str]]:
     """The links in a project's own folder, which `create --in-project` makes."""
-    return _links(os.path.join(project, ".envlock", "envs"))
+    return _links(os.path.join(project, IN_PROJECT))
 
 
 def _links(folder: str) -> Iterator[tuple[str, str]]:
@@ -205,7 +206,7 @@ def _links(folder: str) -> Iterator[tuple[str, str]]:
 
 def _kernels() -> Iterator[tuple[str, str, list[str]]]:
     """Each kernel, the prefix that it needs, and its locks: one link or lock file in its folder is enough."""
-    top = os.path.join(home(), "kernels")
+    top = os.path.join(home(), KERNELS)
     for name in sorted(_names_in(top)):
         for folder, files in files_below(os.path.join(top, name)):
             for file in files:
