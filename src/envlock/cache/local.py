@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from envlock.cache.layout import PACKAGES
 from envlock.cache.packages import path_of
 from envlock.files import hold_lock
 from envlock.trust import make_folder
+from metaflow_extensions.envlock.plugins.node.home import InUse, claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,43 +75,27 @@ class LocalPackages:
         there is nothing to hold, nor anybody who removes anything.
         """
         with ExitStack() as stack:
-            with suppress(OSError):
-                make_folder(str(self._home / PACKAGES), str(self._home))
-                stack.enter_context(_locked(self._home / PACKAGES, fcntl.LOCK_SH))
+            folder = self._home / PACKAGES
+            with suppress(OSError):  # nor is anything held where the file system has no locks
+                make_folder(str(folder), str(self._home))
+                handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+                stack.callback(os.close, handle)
+                hold_lock(handle, folder, shared=True)
             yield
 
     @contextmanager
     def claimed(self) -> Iterator[bool]:
         """Whether nobody uses packages of this machine now; then nobody begins to while the context lasts."""
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(_locked(self._home / PACKAGES, fcntl.LOCK_EX | fcntl.LOCK_NB))
-            except BlockingIOError:
-                is_free = False
-            except OSError:  # there are none
-                is_free = True
-            else:
-                is_free = True
-            yield is_free
-
-
-@contextmanager
-def _locked(folder: Path, kind: int) -> Iterator[None]:
-    """A folder's lock. Raises BlockingIOError; nothing is locked where the filesystem has no locks."""
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
         try:
-            if kind == fcntl.LOCK_SH:
-                hold_lock(handle, folder, shared=True)
-            else:
-                fcntl.flock(handle, kind)
-        except BlockingIOError:
-            raise
-        except OSError:
-            pass
-        yield
-    finally:
-        os.close(handle)
+            handle = claim(str(self._home / PACKAGES))
+        except InUse:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            if handle is not None:  # there are packages
+                os.close(handle)
 
 
 @contextmanager
