@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from envlock import revisions, settings_files
 from envlock.config import layers
 from envlock.config.layers import variable_of
+from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.config.schema import PLACE, ProjectTable
 from envlock.config.settings import MACHINE, PLACES, PROJECT
@@ -61,12 +62,17 @@ def place_of(error: EnvlockError) -> tuple[str, int | None, str | None]:
     return tuple(error.locations[0])
 
 
+def origins(project: Project) -> dict[str, str]:
+    """Where each setting was written that is not a default."""
+    return {key: project.place_of(("envlock", key)) for key in project.settings.written}
+
+
 def test_the_later_layer_wins(
     tmp_path: Path, user_file: Path, machine_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cache(text: str = "[envlock]\n") -> tuple[str, str]:
         project = load(tmp_path, text)
-        return project.settings.cache, project.settings_from.get("cache", "")
+        return project.settings.cache, origins(project).get("cache", "")
 
     team = '[envlock]\nextends = "team.toml"\n'
     assert cache() == ("envlock-cache", "")
@@ -122,7 +128,7 @@ def test_a_team_file_extends_another_and_its_folder_is_where_its_paths_begin(tmp
     assert (project.settings.archs, project.settings.keep_on_node) == (("linux-64",), "1 GB")
     assert project.cache_url == str(tmp_path / "cache")
     assert project.written_cache == str(tmp_path / "cache")
-    assert project.settings_from["keep-on-node"] == "../../base.toml:2"
+    assert origins(project)["keep-on-node"] == "../../base.toml:2"
 
 
 def test_a_folder_in_a_users_file_begins_beside_it(tmp_path: Path, user_file: Path) -> None:
@@ -156,9 +162,9 @@ def test_a_variable_sets_a_place(
     monkeypatch.setenv(variable_of(key), text)
     project = load(tmp_path, "")
     assert getattr(project.settings, key.replace("-", "_")) == value
-    assert project.settings_from == {key: variable_of(key)}
+    assert origins(project) == {key: variable_of(key)}
     monkeypatch.setenv(variable_of(key), "")
-    assert load(tmp_path, "").settings_from == {}, "empty is not set"
+    assert origins(load(tmp_path, "")) == {}, "empty is not set"
 
 
 @pytest.mark.parametrize(
@@ -362,7 +368,7 @@ def test_no_settings_file_counts_where_envlock_config_is_dev_null(
 ) -> None:
     user_file.write_text("this is no TOML")
     monkeypatch.setenv("ENVLOCK_CONFIG", os.devnull)
-    assert load(tmp_path, "").settings_from == {}
+    assert origins(load(tmp_path, "")) == {}
 
 
 def test_a_long_row_of_team_files_takes_no_longer_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,7 +383,7 @@ def test_a_long_row_of_team_files_takes_no_longer_for_each(tmp_path: Path, monke
 
     monkeypatch.setattr(layers, "real", real)
     project = load(tmp_path, '[envlock]\nextends = "0.toml"\n')
-    assert project.settings_from["keep-on-node"] == "40.toml:2"
+    assert origins(project)["keep-on-node"] == "40.toml:2"
     assert len(asked) <= 2 * 42
 
 

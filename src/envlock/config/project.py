@@ -317,8 +317,3 @@ class Project(NamedTuple):
     def team_files(self) -> tuple[Path, ...]:
         """The team files that envlock.toml extends, itself and by each other."""
         return tuple(map(Path, self.layers.team_files)) if self.layers is not None else ()
-
-    @property
-    def settings_from(self) -> Mapping[str, str]:
-        """Where each setting was written that is not a default: a file with its line, or a variable."""
-        return {key: str(self.locate(("envlock", key))._replace(key=None)) for key in self.settings.written}
