@@ -58,7 +58,11 @@ class Origin(NamedTuple):
     def of_today(self) -> tuple[Project, Environment]:
         """The project and its environment as envlock.toml has them now. Raises ConfigError."""
         project = load_project(self.config)
-        return project, choose_one(project, flow=self.flow, step=self.step, environment=self.environment)
+        return project, self.of(project)
+
+    def of(self, project: Project) -> Environment:
+        """The environment, of the project that it is of. Raises ConfigError."""
+        return choose_one(project, flow=self.flow, step=self.step, environment=self.environment)
 
     def compared(self, is_of: Callable[[Lock], bool]) -> Today | str | None:
         """What the environment is today; or why something of it is not that, as the end of a sentence.

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.config.selection import choose_one
 from envlock.errors import ConfigError, EnvlockError
 from envlock.hydration.errors import storage_error
 from envlock.hydration.prefix import find_prefix, prefix_of
@@ -69,8 +68,7 @@ def left_behind(project: Project, environments: Collection[str]) -> tuple[str, .
     for name, origin in origins:
         assert origin is not None
         with suppress(ConfigError):  # it is for an environment that the project has no more
-            chosen = choose_one(project, flow=origin.flow, step=origin.step, environment=origin.environment)
-            found += [name] if chosen.name in environments else []
+            found += [name] if origin.of(project).name in environments else []
     return tuple(dict.fromkeys(found))
 
 
@@ -89,13 +87,13 @@ def sync(
         if name not in known:
             raise NoSuchName(name, known)
     return (
-        *(_link(each, reporter, dry_run, offline) for each in links if not names or each.name in names),
-        *(_kernel(each, reporter, dry_run, offline) for each in own if not names or each.name in names),
+        *(_link(project, each, reporter, dry_run, offline) for each in links if not names or each.name in names),
+        *(_kernel(project, each, reporter, dry_run, offline) for each in own if not names or each.name in names),
     )
 
 
-def _link(local: LocalName, reporter: Reporter, dry_run: bool, offline: bool) -> Synced:
-    def follow(project: Project, environment: Environment, before: Path) -> tuple[str, Path]:
+def _link(project: Project, local: LocalName, reporter: Reporter, dry_run: bool, offline: bool) -> Synced:
+    def follow(environment: Environment, before: Path) -> tuple[str, Path]:
         lock = find_lock(project, environment, host_arch())
         if prefix_of(lock, home()) == before and find_prefix(lock, home()) is not None:
             return "current", before
@@ -106,15 +104,16 @@ def _link(local: LocalName, reporter: Reporter, dry_run: bool, offline: bool) ->
         return "updated", after
 
     assert local.origin is not None
-    return _synced(Synced(local.name, "name", local.link, ""), local.link, local.origin, follow)
+    synced = Synced(local.name, "name", local.link, "")
+    return _synced(project, synced, local.link, local.origin, follow)
 
 
-def _kernel(kernel: Kernel, reporter: Reporter, dry_run: bool, offline: bool) -> Synced:
+def _kernel(project: Project, kernel: Kernel, reporter: Reporter, dry_run: bool, offline: bool) -> Synced:
     made_from = kernel.made_from
     assert made_from is not None
     assert made_from.origin is not None
 
-    def follow(project: Project, environment: Environment, before: Path) -> tuple[str, Path]:
+    def follow(environment: Environment, before: Path) -> tuple[str, Path]:
         subject = of_project(project, environment, "", tuple(made_from.more.split("\n")) if made_from.more else ())
         if subject.lock.identity == made_from.base and kernel.state == "ready":
             return "current", before
@@ -122,19 +121,23 @@ def _kernel(kernel: Kernel, reporter: Reporter, dry_run: bool, offline: bool) ->
         return ("outdated" if dry_run else "updated"), made.prefix
 
     synced = Synced(kernel.name, "kernel", Path(made_from.spec) / "kernel.json", "")
-    return _synced(synced, kernel.folder / PREFIX, made_from.origin, follow)
+    return _synced(project, synced, kernel.folder / PREFIX, made_from.origin, follow)
 
 
 def _synced(
-    synced: Synced, link: Path, origin: Origin, follow: Callable[[Project, Environment, Path], tuple[str, Path]]
+    project: Project,
+    synced: Synced,
+    link: Path,
+    origin: Origin,
+    follow: Callable[[Environment, Path], tuple[str, Path]],
 ) -> Synced:
     """What became of something whose prefix is behind a link, and which `follow` lets follow."""
     try:
         before = link.readlink()
         synced = replace(synced, state="failed", before=before, after=before)
-        project, environment = origin.of_today()
+        environment = origin.of(project)
         synced = replace(synced, environment=environment.name)
-        state, after = follow(project, environment, before)
+        state, after = follow(environment, before)
     except EnvlockError as error:
         return replace(synced, error=error)
     except OSError as error:
