@@ -1,7 +1,7 @@
 """What action.yml runs: `envlock check`, and a comment on the pull request with what its locks change.
 
-Standard library only, Python 3.10. All it is told comes in environment variables, as GitHub sets them, and in the file
-of the event; nothing of that is ever part of a shell's text. It ends with the exit status of `envlock check`: whatever
+Standard library only, Python 3.10. Its input is environment variables, as GitHub sets them, and the file of the event;
+none of it ever becomes part of a shell script. It ends with the exit status of `envlock check`: whatever
 keeps it from the comment is a warning, and the comment's text is in the job summary too.
 """
 
@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ATTEMPTS = 3
-"""How often something is asked for that the server fails to answer. What it is told, it is told once."""
+"""How often a request that only reads is sent if the server fails. A request that writes is sent once."""
 DEPTHS = (50, 500)
 """How far back a shallow clone is deepened for a common ancestor, before it is made a whole one."""
 MOST_PAGES = 30
-"""A hundred comments each. Whoever talks more about a pull request gets a new comment."""
+"""The most pages of comments that are read, a hundred comments each. A pull request with more gets a new comment."""
 MOST_TEXT = 100_000
 """How much the job summary has of one text; GitHub takes a mebibyte in all."""
 NO_COMMIT = "0" * 40
@@ -228,7 +228,7 @@ def _fetched(folder: Path, *arguments: str) -> str:
 
 
 def _comment(event: Mapping[str, Any], difference: Difference, status: int) -> str:
-    """Write the comment, or change the one that is there; returns its URL, empty if there is none. Raises NoComment."""
+    """Write the comment, or update the existing one; returns its URL, empty if there is none. Raises NoComment."""
     request = event["pull_request"]
     path = f"/repos/{_variable('GITHUB_REPOSITORY')}/issues/{int(request['number'])}/comments"
     project = os.path.normpath(_variable("INPUT_FOLDER", "."))

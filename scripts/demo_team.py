@@ -136,7 +136,7 @@ def story(mia: Person, joe: Person) -> None:
 
 
 def both_want_v2(mia: Person, joe: Person) -> None:
-    """Two different environments, one name, at one moment: one gets it, the other is told who did."""
+    """Two different environments, one name, at one moment: one gets it, the other sees who did."""
     edit(mia.folder, 'packages = { itsdangerous = ">=2.1" }', 'packages = { itsdangerous = ">=2.1", jinja2 = "" }')
     platform = joe.folder.parent / "platform"
     edit(platform, 'packages = { itsdangerous = ">=2.1" }', 'packages = { itsdangerous = ">=2.1", tabulate = "" }')

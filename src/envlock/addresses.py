@@ -86,15 +86,15 @@ class Address(NamedTuple):
     values: tuple[tuple[str, str], ...] = ()
     """The variables of its path, each with the text in `url`."""
     mirrors: tuple[tuple[str, str], ...] = ()
-    """If `url` is a mirror's: all mirrors, each as where it is asked and what locks have in its place, its own first.
-    Both are without a final slash."""
+    """If `url` is a mirror's: all mirrors, each with the URL that locks have in its place, the one in use first. All
+    are without a final slash."""
     mirror: str = ""
     """The mirror as it is written, without credentials; empty if `url` is none."""
 
     @property
     def shown(self) -> str:
-        """What messages call it: as locks do, and by which mirror it is asked."""
-        return f"{self.kept} (by its mirror {self.mirror})" if self.mirror else self.kept
+        """What messages call it: its name in locks, and the mirror that is used."""
+        return f"{self.kept} (from its mirror {self.mirror})" if self.mirror else self.kept
 
     @property
     def asked(self) -> str:
@@ -113,7 +113,7 @@ class Address(NamedTuple):
 
 
 class MirroredUrl(str):
-    """The URL of an index as envlock.toml has it, which is asked by its mirror: `address` tells where.
+    """The URL of an index that has a mirror, as envlock.toml has it; `address` returns the URL of the mirror.
 
     To everything else it is the text that is written, so ids, locks and messages know no mirror.
     """
@@ -142,20 +142,20 @@ def mirrored(written: str, mirrors: Sequence[tuple[str, str]]) -> str:
 
 
 def written_as_asked(url: str) -> str:
-    """The URL that is asked, as it is written: that of the mirror, if there is one."""
+    """The URL to send requests to, as it is written: that of the mirror, if there is one."""
     return url.mirrors[0][1] if isinstance(url, MirroredUrl) else url
 
 
 def mirrors_of(indexes: Iterable[str], written: Iterable[str]) -> tuple[str, ...]:
-    """A sentence for each of these indexes, as locks name them, that is asked by a mirror."""
+    """A sentence for each of these indexes, as locks name them, that has a mirror."""
     known = {_plain(url): strip_credentials(url.mirrors[0][1]) for url in written if isinstance(url, MirroredUrl)}
-    return tuple(f"{url} is asked by its mirror {known[_plain(url)]}" for url in indexes if _plain(url) in known)
+    return tuple(f"{url} has the mirror {known[_plain(url)]}" for url in indexes if _plain(url) in known)
 
 
 def upstream_rows(
     mirrors: Iterable[tuple[str, str]], environment: Mapping[str, str] | None = None
 ) -> tuple[tuple[str, str], ...]:
-    """Where each mirror is asked, and what locks have in its place. Raises UnsetVariable and BadVariable."""
+    """The URL of each mirror, and the URL that locks have in its place. Raises UnsetVariable and BadVariable."""
     filled = ((upstream, address(mirror, environment, expected="the URL of a mirror")) for upstream, mirror in mirrors)
     return tuple((found.asked.rstrip("/"), _plain(upstream)) for upstream, found in filled)
 

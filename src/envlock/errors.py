@@ -110,7 +110,7 @@ class EnvlockError(Exception):
     hint: envlock show
 
     What is passed goes before the class's template, and is taken as it is. An error that was raised is never changed:
-    who knows more makes another one (`at`, `adding`, `with_hint`).
+    code that knows more makes another one (`at`, `adding`, `with_hint`).
     """
 
     code: ClassVar[str] = "envlock"

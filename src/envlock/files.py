@@ -35,7 +35,7 @@ REVISIONS = "/dev/null/"
 """Below it, no disk has anything: there are the files of git's revisions, which `revisions` reads."""
 
 DEEPEST = 100
-"""Tables and lists in each other that are read of TOML and JSON. Whoever walks through them may do so by recursion."""
+"""How deep tables and lists of TOML and JSON may nest, so that code may walk through them by recursion."""
 _TOO_DEEP = "it is nested too deeply"
 
 

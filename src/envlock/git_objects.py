@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _MOST_LINKS = 40
 LARGEST = 64 << 20
-"""The most that is kept of an object, unless somebody asks for more: no folder, link, envlock.toml or lock has more."""
+"""The most that is kept of an object, unless a caller needs more: no folder, link, envlock.toml or lock has more."""
 _PART = 1 << 20
 _CAT_FILE = ("git", "-c", "core.fsmonitor=false", "cat-file", "--batch")
 _SUBMODULE = 0o160000
@@ -34,7 +34,7 @@ _COMMIT = "commit "
 """Stands before the object of a submodule, which the repository itself does not have."""
 _MOST_OPEN = 4
 _AT_ONCE = 256
-"""Names that are asked for at once: what a pipe surely takes, before git waits for its answers to be read."""
+"""Names that are requested at once: few enough for a pipe, before git waits until its answers are read."""
 _LOST = frozenset(
     {
         *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_NAMESPACE"),
@@ -44,11 +44,11 @@ _LOST = frozenset(
     }
 )
 """Variables of git that are about another command, such as the one whose hook runs this; so are those of traces."""
-_FETCHING = "if this is a clone of CI, fetch all of the history there: `fetch-depth: 0` for actions/checkout"
+_FETCHING = "in CI, fetch the whole history: `fetch-depth: 0` for actions/checkout"
 
 
 class NotARepository(ConfigError):
-    """A revision is asked for, and the project is in no git repository that can be read."""
+    """A revision is named, but the project is in no git repository that can be read."""
 
     code = "not-a-repository"
     message = "`{revision}` cannot be read from git: {reason}"
@@ -196,7 +196,7 @@ class Object(NamedTuple):
     type: str
     size: int
     data: bytes
-    """Empty if it is larger than whoever asked for it takes."""
+    """Empty if the object is larger than the `limit` of `Objects.get`."""
 
 
 class Objects:
@@ -282,7 +282,7 @@ class Objects:
         return self.run("for-each-ref", "--format=%(refname:short)", *refs).split()
 
     def end(self) -> None:
-        """End git's process; it is started again if anything more is asked."""
+        """End git's process; the next request starts it again."""
         process, self._process = self._process, None
         if self in _OPEN:
             _OPEN.remove(self)
@@ -321,7 +321,7 @@ class Objects:
         return NotARepository(revision=revision, reason=reason, hint=trust)
 
     def _reason(self, name: str) -> str:
-        """Why git ended when it was asked for an object, in its own words: it is asked once more, to hear them."""
+        """Why git ended while it read an object, in its own words: the request is repeated to capture them."""
         import subprocess
 
         self.end()
@@ -333,7 +333,7 @@ class Objects:
 
 
 _OPEN: list[Objects] = []
-"""Who has a process of git: a few at most, whatever repositories are read."""
+"""The repositories that have a process of git: a few at most, however many are read."""
 
 
 def _end_all() -> None:

@@ -1,8 +1,9 @@
 """Whether a prefix is in use, and when it was used last: nothing removes one that a process holds.
 
-Whoever uses a prefix holds a shared flock of its folder, which lasts until the last process has ended that inherited
-it, whatever that process has open. The time of its note in `kept/` says when it was used last. Nodes keep the same
-rules, in the shim's `node/home.py` and `node/kept.py`; `run` depends on this module, so it imports nothing of theirs.
+A process that uses a prefix holds a shared flock of its folder, which lasts until the last process that inherited it
+has ended, whatever files that process has open. The time of its note in `kept/` says when it was used last. Nodes
+keep the same rules, in the shim's `node/home.py` and `node/kept.py`; `run` depends on this module, so
+it imports nothing of theirs.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def hold(prefix: str) -> bool:
 def stays(prefix: str) -> bool:
     """Note that a prefix is used now, and whether it is still there: `env gc` then leaves it as what was just used.
 
-    For who holds nothing, because the path is what is wanted. False if it is gone: then it has to be found again.
+    For commands that need only the path, and hold nothing. False if it is gone: then it has to be found again.
     Waits while somebody removes it.
     """
     used(prefix)

@@ -41,7 +41,7 @@ class UntrustedHome(ConfigError):
     message = "envlock does not run files that others may have written"
 
     def __init__(self, path: str, kind: str, who: str) -> None:
-        """`kind` and `who` as `trust.distrust` tells them."""
+        """`kind` and `who` as `trust.distrust` returns them."""
         reason, hint = _DISTRUST[kind]
         super().__init__(
             locations=(Location(path),),
@@ -57,7 +57,7 @@ class UntrustedSettings(ConfigError):
     message = "envlock does not follow settings that others may have written"
 
     def __init__(self, path: str, kind: str, who: str) -> None:
-        """`kind` and `who` as `trust.distrust` tells them."""
+        """`kind` and `who` as `trust.distrust` returns them."""
         reason, _ = _DISTRUST[kind]
         hint = {ANYBODY: "chmod o-w {path}", BY_GROUP: "chmod g-w {path}", OF_OTHER: "sudo chown root {path}"}
         super().__init__(

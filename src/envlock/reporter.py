@@ -142,11 +142,11 @@ def working(what: str) -> Detail:
 
 
 def waiting(what: str) -> Detail:
-    """Say what is waited for, such as another process."""
+    """Report what this process waits for, such as another process."""
     return Detail(f"wait for {what}")
 
 
 def detail(message: str) -> None:
-    """Say something that only matters to who wants to know everything."""
+    """Report a detail that matters only with `--verbose`."""
     if _show is not None:
         _show(message)

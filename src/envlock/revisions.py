@@ -2,7 +2,7 @@
 
 The files of a revision have paths below `/dev/null/<commit>`, where no disk has anything. What reads envlock.toml, flow
 files, requirement files and locks reads those of a revision too, as long as it looks through these functions and
-through `files.read_file`; who does not, finds nothing there. `git_objects` is where the files come from.
+through `files.read_file`; code that does not finds nothing there. `git_objects` is where the files come from.
 
 A link in a revision leads to what that revision has at its place. One that leads out of the repository leads nowhere.
 """
@@ -34,7 +34,7 @@ def show(tree: Tree) -> None:
 
 
 class Entry(NamedTuple):
-    """What a folder has, as `os.DirEntry` tells it."""
+    """What a folder has, as `os.DirEntry` has it."""
 
     name: str
     path: str

@@ -63,8 +63,8 @@ _PAUSES = (0.0, 0.05, 0.2, 0.5)
 def temporary_folder(prefix: str = "envlock-", parent: Path | None = None) -> AbstractContextManager[Path]:
     """A folder as long as the context lasts, for temporary files or in `parent`; those of killed commands go first.
 
-    Whoever works in one holds an flock of it, which ends with the process, and its name has the process's number. So a
-    folder whose lock is free, and whose process is not there, is of the dead. Raises OSError.
+    A command that works in one holds an flock of it, which ends with the process, and its name has the process's
+    number. So a folder whose lock is free, and whose process is gone, was left behind. Raises OSError.
     """
     from contextlib import contextmanager
 

@@ -274,7 +274,7 @@ def test_a_name_of_another_kernel_is_not_taken_over(demo: ProjectFolder, envlock
     ran = envlock("kernel", "install", "train", "--name", "ours", check=2)
     assert "error[kernel-taken]: `ours` is the name of another kernel: it is the kernel of base" in ran.stderr
     ran = envlock("kernel", "install", "base", "--name", "ours", check=2, env={"ENVLOCK_HOME": str(tmp_path / "h2")})
-    assert "it is of another home of envlock" in ran.stderr
+    assert "it belongs to another home of envlock" in ran.stderr
     team = tmp_path / "team"
     (team / "kernels" / "theirs").mkdir(parents=True)
     ran = envlock("kernel", "install", "base", "--name", "theirs", check=2, env={"JUPYTER_PATH": str(team)})

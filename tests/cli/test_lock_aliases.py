@@ -39,7 +39,7 @@ def test_a_tag_that_was_given_stays_behind_and_the_environment_is_locked_all_the
     ask(project, "lam", "zeta", aliases='["team/base:v1", "team/base"]')
     ran = envlock("lock")
     assert "moved team/base:latest to base: " in ran.stdout, "what can move, moves"
-    assert "team/base:v1 stays with the environment of before" in ran.stderr
+    assert "team/base:v1 still names the previous environment" in ran.stderr
     assert "envlock alias team/base:v3 --env base, and write it into envlock.toml:" in ran.stderr, "v2 is taken too"
     assert "zeta" not in envlock("show", "team/base:v1").stdout
     envlock("check")

@@ -131,7 +131,7 @@ def test_only_names_of_the_project_are_touched(
     (home() / "named" / "damaged").symlink_to(prefix)
     locked_twice.upgrade(demo)
     assert [each["name"] for each in envlock("sync", "--json").json["names"]] == ["mine"]
-    assert "nothing here follows this project" in envlock("sync", cwd=locked_twice.before).stderr
+    assert "this project has no local names or kernels here" in envlock("sync", cwd=locked_twice.before).stderr
 
 
 def test_a_home_that_cannot_be_written_is_said_for_each_name(
@@ -177,7 +177,7 @@ def test_lock_says_which_names_it_leaves_behind(demo: ProjectFolder, envlock: En
     assert "envlock sync" not in envlock("lock").stderr
     demo.edit('lam = ""', 'lam = "", iota = "1.0"')
     said = envlock("lock").stderr
-    assert "note: base and jup lead to what was locked before: run `envlock sync`" in said
+    assert "note: base and jup are outdated: run `envlock sync`" in said
     envlock("sync")
     demo.edit('iota = "1.0"', 'xi = "1.0"')
     envlock("create", "--step", "start", "--name", "jup", "--force")

@@ -1,4 +1,4 @@
-"""The order of conda versions, told without py-rattler, is py-rattler's."""
+"""envlock orders conda versions as py-rattler does, without importing it."""
 
 from __future__ import annotations
 

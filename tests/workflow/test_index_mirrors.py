@@ -1,4 +1,4 @@
-"""An index is asked by its mirror, and locks, ids and verdicts know nothing of it."""
+"""Requests to an index go to its mirror; locks, ids and verdicts are the same as without one."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ class NoSuchRef(OfOneSource):
 
 
 class AmbiguousRef(OfOneSource):
-    """A tag and a branch of a repository have one name, and are different commits."""
+    """A tag and a branch of a git repository have the same name, and are different commits."""
 
     code = "ambiguous-git-ref"
     message = "{url} has a tag and a branch `{ref}`, and they are different commits"

@@ -98,7 +98,7 @@ def _project(recipe: Recipe, into: Path) -> tuple[Path, int]:
     source, epoch = recipe.source, EPOCH
     if source.kind == "git":
         if recipe.offline:
-            raise GitUnreachable(recipe.said, url=source.url, details=("envlock was told to stay offline",))
+            raise GitUnreachable(recipe.said, url=source.url, details=("envlock is offline",))
         url = recipe.fetch_url or source.url
         epoch = max(EPOCH, git.checkout(url, source.commit, into, recipe.said, kept=source.url))
         top = into

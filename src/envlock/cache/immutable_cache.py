@@ -80,7 +80,7 @@ class Remembered:
             return False
 
     def note_pushed(self, place: EnvironmentPlace) -> None:
-        """Note that the bucket has an environment. Its lock is not cached: who looks it up asks the bucket once."""
+        """Note that the bucket has an environment. Its lock is not cached: the next lookup reads it from the bucket."""
         with suppress(EnvlockError, OSError), Closed():
             folder_in_home(PUSHED)
             self._pushed.put(place.path, b"")

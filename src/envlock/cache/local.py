@@ -71,8 +71,8 @@ class LocalPackages:
     def in_use(self) -> Iterator[None]:
         """While the context lasts, `env gc` removes no package of this machine. Waits while it does.
 
-        Whoever holds a shared flock of the folder uses its packages, as with prefixes. In a home that cannot be written
-        there is nothing to hold, nor anybody who removes anything.
+        A shared flock of the folder means that its packages are in use, as with prefixes. In a home that cannot be
+        written, there is nothing to hold, and nothing is removed.
         """
         with ExitStack() as stack:
             folder = self._home / PACKAGES

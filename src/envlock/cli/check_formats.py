@@ -38,7 +38,7 @@ HELP = {
     Verdict.STEPS_UNKNOWN: "Write the steps of the flow into envlock.toml: `steps = [...]`.",
     Verdict.UNREADABLE: "Upgrade envlock.",
     Verdict.DAMAGED: "Restore the file from git; or delete it, run `envlock lock`, and review the new one.",
-    Verdict.PIN_DISAGREES: "Ask who changed the pin or the cache. Nothing is repaired by itself.",
+    Verdict.PIN_DISAGREES: "Find out who changed the pin or the cache. envlock repairs neither.",
     Verdict.BUILD_NOT_ALLOWED: "Run `envlock lock`; or add the package to `build` if you trust its source.",
     Verdict.HOST_NOT_ALLOWED: "Restore the lock from git; or add the host to `hosts` if you trust it.",
 }

@@ -182,7 +182,7 @@ class CommandLine:
         return self._run_telling() if self.has(VERBOSE) else self.command.run(self)
 
     def _run_telling(self) -> int:
-        """Run the command, and tell which envlock it is of and how long it took."""
+        """Run the command, and report which envlock runs it and how long it took."""
         import sys
 
         from envlock import __version__

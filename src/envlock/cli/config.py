@@ -25,7 +25,7 @@ _KEY = Argument("key", "[KEY]", "Only this setting, such as `cache` or `cache-op
 def show(line: CommandLine) -> int:
     """Show each setting, and where it was written: a file with its line, a variable, or the default.
 
-    Of a setting that several files have, the last one counts; the others are listed below it. Credentials are not
+    If several files have a setting, the last one counts; the others are listed below it. Credentials are not
     shown. With a KEY, print its value alone. It works without an envlock.toml, too.
 
     For example:

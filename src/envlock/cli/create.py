@@ -139,7 +139,7 @@ def _refuse_combinations(line: CommandLine) -> None:
         wrong = "give one environment: an alias or ids, --flow and --step, --env, or --pathspec"
     for option in (_INTO_DIR, _INSTALL_NOTEBOOK):
         if line.has(option) and not line.has(PATHSPEC):
-            wrong = f"`{option.name}` is for what ran: give its --pathspec"
+            wrong = f"`{option.name}` needs `--pathspec`"
     if wrong:
         from envlock.cli.errors import BadUsage
 

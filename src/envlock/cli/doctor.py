@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from envlock.workflow.machine.doctor import Finding
 
-_WRITE = Flag("--write", "Also try whether the cache can be written: write a small file and delete it again.")
+_WRITE = Flag("--write", "Also check that the cache can be written: write a small file and delete it again.")
 _COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red"}
 
 
-@command(_WRITE, JSON, CONFIG, epilog="Exit status: 0; 1 if something is an error.")
+@command(_WRITE, JSON, CONFIG, epilog="Exit status: 0; 1 if there is an error.")
 def doctor(line: CommandLine) -> int:
     """Look at this machine and this project: what envlock finds, what that means, and what repairs it.
 

@@ -62,12 +62,13 @@ _KEEP = Value("--keep", "SPAN", "Keep what was used within SPAN, such as `12h`, 
 _SIZE = Value(
     "--size",
     "SIZE",
-    "Keep at most SIZE of environments, such as `20GB`: those that projects need go too, the least recently used "
-    "first, and are created again when they are needed. Without `--keep`, also what was used recently.",
+    "Keep at most SIZE of environments, such as `20GB`. Also delete those that projects need, the least recently used "
+    "first; they are created again when they are needed. Without `--keep`, also those that were used recently.",
 )
 _PACKAGES = Flag(
     "--packages",
-    "Also packages, interpreters, builds and memos that no environment here and no lock of a known project needs.",
+    "Also delete packages, interpreters, builds and memos that no environment here and no lock of a known project "
+    "needs.",
 )
 _DELETE = Flag("--delete", "Delete it. Without this option, gc only lists it.")
 

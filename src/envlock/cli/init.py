@@ -1,4 +1,4 @@
-"""`envlock init`: a first envlock.toml, or what is new in the one that is there."""
+"""`envlock init`: write a first envlock.toml, or add what is new to an existing one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ _EXTENDS = Value("--extends", "FILE", "Take the settings of this team file, a fi
 _FORCE = Flag("--force", "Write a new envlock.toml. The existing one is kept as envlock.toml.old.")
 _SCHEMA = Flag("--schema", "Also write the JSON schema, so that an editor helps with the file.")
 _METAFLOW_DEFAULT = Flag("--metaflow-default", "Also make envlock Metaflow's environment in this folder.")
-_VSCODE = Flag("--vscode", "Also let VS Code use an environment of this project, chosen by --step or --env.")
+_VSCODE = Flag(
+    "--vscode", "Also make an environment of this project VS Code's interpreter. Choose it with --step or --env."
+)
 
 _MOST_DROPPED = 20
 
@@ -53,15 +55,15 @@ _MOST_DROPPED = 20
     ),
 )
 def init(line: CommandLine) -> int:
-    """Write an envlock.toml into this folder, or add to it what is new.
+    """Write an envlock.toml into this folder, or add what is new to an existing one.
 
     It gets the flows of the folder and their steps, and the requirements of their @conda, @pypi, @named_env and
     @sys_packages decorators. Reads the files and never runs them. Lists what it cannot read from their text, with
     the line, here and in envlock.toml.
 
     A first envlock.toml gets the settings that `[init]` has in the settings files of the machine and the user, except
-    with `--extends`. To an envlock.toml that is there, it adds new flows and steps; everything else in it stays.
-    `--metaflow-default` and `--vscode` without FLOW_FILE write their own file alone.
+    with `--extends`. To an existing envlock.toml, it adds new flows and steps; everything else in it stays.
+    Without FLOW_FILE, `--metaflow-default` and `--vscode` write only their own files.
 
     For example:
 

@@ -27,7 +27,7 @@ _DISPLAY_NAME = Value("--display-name", "TEXT", "What notebooks show. Default: t
 _WITH = Value(
     "--with",
     "PACKAGE",
-    "A package that the kernel shall have beside the locked ones, such as `metaflow` or `ipywidgets`.",
+    "Also add this package to the kernel, such as `metaflow` or `ipywidgets`.",
     repeatable=True,
 )
 _USER = Flag("--user", "Install it for this user, in Jupyter's own folder. This is the default.")

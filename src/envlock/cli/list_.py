@@ -26,7 +26,7 @@ _TITLES = ("environment", "state", "python", "packages", "download", "on this ma
     _ONLINE,
     JSON,
     CONFIG,
-    epilog="Exit status: 0, whatever the states are; with --all, that of the gravest error of a project.",
+    epilog="Exit status: 0, whatever the states are; with --all, the status of the worst error.",
 )
 def list_(line: CommandLine) -> int:
     """List every environment: whether its lock is fresh, how large it is, and where it is.
@@ -79,7 +79,7 @@ def _existing(folders: Sequence[str]) -> list[Path]:
 
 
 def _show(projects: Iterable[ListedProject], *, as_json: bool, is_all: bool = False) -> int:
-    """Show each project once it is read. Returns the exit status of the gravest error."""
+    """Show each project once it is read. Returns the exit status of the worst error."""
     from envlock.cli.console import show_error, write, write_err, write_json, write_table
 
     shown: list[ListedProject] = []

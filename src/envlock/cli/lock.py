@@ -210,8 +210,8 @@ def _lock(line: CommandLine, project: Project) -> int:
         if result.changed and not is_told and (command := git_add(project, also=_edited(new))):
             write_err(f"hint: {command}")
         if not dry_run and (behind := _left_behind(project, result)):
-            lead = "leads" if len(behind) == 1 else "lead"
-            write_err(one_line(f"note: {listed(behind)} {lead} to what was locked before: run `envlock sync`"))
+            are = "is" if len(behind) == 1 else "are"
+            write_err(one_line(f"note: {listed(behind)} {are} outdated: run `envlock sync`"))
     return 0
 
 

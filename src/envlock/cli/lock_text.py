@@ -266,8 +266,8 @@ def behind_text(each: Behind) -> str:
 
     where = f", and write it into {each.at.path}:{each.at.line}" if each.at else ""
     return (
-        f"note: {each.move.alias} stays with the environment of before ({short_ids(each.move.req_id)}), as its tag is"
-        f" given once; to give the next: envlock alias {each.following} --env {quote(each.environment)}{where}"
+        f"note: {each.move.alias} still names the previous environment ({short_ids(each.move.req_id)}), because its tag"
+        f" is given only once; to give the next: envlock alias {each.following} --env {quote(each.environment)}{where}"
     )
 
 

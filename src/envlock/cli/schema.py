@@ -7,8 +7,8 @@ from pathlib import Path
 
 from envlock.cli.command import CommandLine, Flag, Value, command
 
-_TEAM = Flag("--team", "The schema of a team file, which envlock.toml extends.")
-_USER = Flag("--user", "The schema of the settings file of a user or a machine.")
+_TEAM = Flag("--team", "Print the schema of a team file, which envlock.toml extends.")
+_USER = Flag("--user", "Print the schema of the settings file of a user or a machine.")
 _OUTPUT = Value("--output", "FILE", "Write it to this file. Default: print it.", short="-o")
 
 

@@ -21,7 +21,7 @@ _NAMES = Argument(
     OFFLINE,
     JSON,
     CONFIG,
-    epilog="Exit status: 0; 1 if one cannot follow: it stays as it is, and the others are updated.",
+    epilog="Exit status: 0; 1 if a name cannot be updated: it stays as it is, and the others are updated.",
 )
 def sync(line: CommandLine) -> int:
     """Update the project's local names and kernels on this machine to what is locked now.
@@ -56,7 +56,8 @@ def sync(line: CommandLine) -> int:
         write_reason(f"\n{each.name}: {each.error.render()}")
     if not synced:
         write_err(
-            "note: nothing here follows this project; `envlock create --name NAME` gives a name to an environment"
+            "note: this project has no local names or kernels here; `envlock create --name NAME` gives a name to an"
+            " environment"
         )
     return status
 

@@ -28,11 +28,11 @@ REFERENCE = Argument(
 _INVERT = Value(
     "--invert",
     "PKG",
-    "The tree upside down: what needs this package, up to what is required.",
+    "Turn the tree upside down: show what needs this package, up to what is required.",
     complete="packages",
     repeatable=True,
 )
-_DEPTH = Value("--depth", "N", "Show only so many levels below the first.", least=0)
+_DEPTH = Value("--depth", "N", "Show only N levels below the first.", least=0)
 
 
 @command(REFERENCE, _INVERT, _DEPTH, ARCHS, JSON, CONFIG)
@@ -40,7 +40,7 @@ def tree(line: CommandLine) -> int:
     """Show what each required package brings with it, conda packages and wheels in one tree.
 
     Each tree begins with what is required, and where that is written. Archs with the same packages are shown together;
-    a package that only some have is marked with them. `(*)` is a package whose tree is shown in full above.
+    a package that only some have is marked with them. `(*)` marks a package whose tree is shown in full above.
 
     For example:
 

@@ -31,7 +31,7 @@ _PACKAGE = Argument("package", "PKG", "A conda or PyPI package, or what a conda 
 def why(line: CommandLine) -> int:
     """Say why a package is there: every shortest path to it, from the line that requires the first package.
 
-    That line is one of envlock.toml or of a requirement file; or Metaflow needs the first package, or a base has it.
+    The line is in envlock.toml or in a requirement file; or Metaflow needs the first package, or a base has it.
     Environments and archs with the same path are shown together. A PyPI name also finds the conda package that provides
     it.
 

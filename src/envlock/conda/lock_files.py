@@ -276,12 +276,12 @@ def of_index(package: LockedPackage, index: Mapping[str, Any]) -> LockedPackage:
 
 
 class Needs(NamedTuple):
-    """What a package of another lock needs, as the lock and what its channel tells have it together."""
+    """What a package of another lock needs, by the lock and by its channel together."""
 
     depends: tuple[str, ...]
     names: frozenset[str]
     is_as_told: bool
-    """Whether it is just what the channel tells."""
+    """Whether it is just what the channel says."""
 
 
 def needs_of(package: LockedPackage, found: LockedPackage, *, states_needs: bool) -> Needs:

@@ -1,8 +1,8 @@
 """Match specifications against locked packages: which package one names, and whether a package meets it.
 
 Reading a name takes a regular expression; judging versions takes conda's own rules, so py-rattler is imported for that
-and for nothing else. Only the order of two versions is told without it, for commands that have to be fast: a property
-holds that to py-rattler's.
+and for nothing else. Only the order of two versions is computed without it, for commands that have to be fast: a
+property test holds that to py-rattler's.
 """
 
 from __future__ import annotations

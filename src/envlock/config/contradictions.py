@@ -49,7 +49,7 @@ class SettingEntersIds(ConfigError):
 
 
 class BadTeamFile(ConfigError):
-    """A team file that is not there, or that is not a file of the repository."""
+    """A team file does not exist, or is not a file of the repository."""
 
     code = "bad-team-file"
     message = "cannot extend `{path}`: {reason}"
@@ -172,7 +172,7 @@ class NameAndPathspec(Contradiction):
 
 
 class EmptyNamedEnv(Contradiction):
-    """A `named_env` that says nothing."""
+    """A `named_env` names no environment."""
 
     code = "empty-named-env"
     message = "`named_env` is empty"

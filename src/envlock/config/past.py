@@ -84,7 +84,7 @@ def shown_path(project: Project, path: Path) -> str:
 
 @contextmanager
 def errors_told_of(project: Project) -> Iterator[None]:
-    """Whatever is wrong with a project of a revision, is told with the revision; with any other, as it is."""
+    """Errors about a project of a revision name the revision; all others are raised as they are."""
     try:
         yield
     except EnvlockError as error:

@@ -161,7 +161,7 @@ def _location(reading: _Reading, key: KeyPath) -> Location:
 
 
 def _asking_mirrors(project: Project) -> Project:
-    """The project, whose indexes are asked by their mirrors."""
+    """The project, with the mirrors of its indexes."""
     own = project.settings
 
     def change(each: Environment) -> Environment:

@@ -83,7 +83,7 @@ def hydrate(
         from envlock.in_use import is_held
 
         if is_held(str(prefix_of(lock, home))):
-            reporter.warned(f"{name_of(lock)} is in use, and its environment is replaced: start again what runs in it")
+            reporter.warned(f"{name_of(lock)} is in use, and its environment is replaced: restart what runs in it")
         _discard_receipt(prefix_of(lock, home))
     else:
         found = find_prefix(lock, home)
@@ -167,7 +167,7 @@ class _Hydration:
 
     @property
     def phase(self) -> str:
-        """What the reporter is told of."""
+        """The name of this work in progress reports."""
         return f"hydrating {name_of(self.lock)}"
 
     def is_whole(self) -> bool:
@@ -195,7 +195,7 @@ class _Hydration:
 
     @contextmanager
     def telling(self, stage: Path) -> Iterator[None]:
-        """Tell the reporter which packages are there, while others are being installed."""
+        """Report which packages are installed, while others are being installed."""
         records = dict(map(_record_of, self.lock.packages))
 
         def look() -> None:

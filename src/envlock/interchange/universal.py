@@ -282,7 +282,7 @@ def sdist_of(url: str, sha256: str, subdirectory: str = "") -> Source | None:
 
 
 def sdist_named(files: Iterable[tuple[str, str]]) -> Source | None:
-    """The sdist among files, each with its SHA-256, of which the lock has no URL: its index has to be asked.
+    """The sdist among files, each with its SHA-256, of which the lock has no URL: its index has it.
 
     >>> sdist_named([("demo-1.0-py3-none-any.whl", "ab"), ("demo-1.0.tar.gz", "cd")]).filename
     'demo-1.0.tar.gz'

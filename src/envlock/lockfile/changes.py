@@ -1,8 +1,8 @@
 """What moved between two locks of one arch: packages that were added, removed, upgraded, downgraded or rebuilt.
 
-There is one comparison of locks, and this is it: `lock` tells by it what it changed, `alias log` what a move changed,
-and `diff` how two environments differ. Locks may be `Lock`s or plain rows. Why they moved is often in what is required:
-`requirement_changes` compares that.
+There is one comparison of locks, and this is it: `lock` uses it to say what it changed, `alias log` what a move
+changed, and `diff` how two environments differ. Locks may be `Lock`s or plain rows. Why they moved is often in what
+is required: `requirement_changes` compares that.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class PackageChange(NamedTuple):
     new: str
     """Empty for a removed package."""
     old_file: str = ""
-    """What tells the file from others of that version: a conda build, a commit, or digits of its SHA-256. Empty where
-    the versions do."""
+    """What distinguishes the file from others of that version: a conda build, a commit, or digits of its SHA-256. Empty
+    where the versions do."""
     new_file: str = ""
     direct: bool = False
     """Whether the requirements name it: it is there, or was, for its own sake."""
@@ -223,7 +223,7 @@ def _change(one: AnyPackage | None, other: AnyPackage | None, *, direct: bool, o
 
 
 def _file(package: AnyPackage, *, alone: bool) -> str:
-    """What tells a file from others; `alone` is whether the version does not. A commit of git always tells more."""
+    """What distinguishes a file from others; `alone` is whether the version does not. A git commit always does."""
     if package.source is not None and package.source.kind == "git":
         return package.source.commit[:12]
     return (package.build or package.sha256[:12]) if alone else ""
@@ -322,7 +322,7 @@ def requirement_changes(
 ) -> tuple[RequirementChange, ...]:
     """How the documents of two requirements differ, python first. An empty one requires nothing.
 
-    `paths` has where the folders and files are whose URLs name their content. Values of variables are not told.
+    `paths` has where the folders and files are whose URLs name their content. Values of variables are left out.
     """
     old, new = (_by_thing(each, paths or {}) for each in (before, after))
     if before and after:  # a lock leaves out a Python without limits
@@ -342,7 +342,7 @@ def requirement_changes(
 
 
 def _by_thing(document: Mapping[str, Any], paths: Mapping[str, str]) -> dict[tuple[str, str], str]:
-    """What a document requires, by name and thing, as `RequirementChange` tells it."""
+    """What a document requires, by name and thing, as in `RequirementChange`."""
     found: dict[tuple[str, str], str] = {}
 
     def add(name: str, thing: str, said: str) -> None:

@@ -151,7 +151,7 @@ def promotion_target(source: Alias, text: str) -> Alias:
 
 @dataclass(frozen=True)
 class Behind:
-    """An alias of envlock.toml that stays with the environment of before: its tag never moves."""
+    """An alias of envlock.toml that still names the previous environment: its tag never moves."""
 
     environment: str
     """The environment of envlock.toml that is another one now."""

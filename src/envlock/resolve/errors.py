@@ -337,13 +337,13 @@ class SecretInLink(OfOneEnvironment):
 
 
 class UnknownUpstream(OfOneEnvironment):
-    """A mirror of an index has a file at a URL that does not tell where upstream has it."""
+    """A mirror of an index has a file at a URL that does not show its URL upstream."""
 
     code = "unknown-upstream"
 
 
 class AmbiguousMirror(OfOneEnvironment):
-    """The mirror of an index is also an index of its own: which of them a package is from could not be told."""
+    """The mirror of an index is also an index of its own: a lock could not say which of them a package is from."""
 
     code = "ambiguous-mirror"
 

@@ -1,6 +1,6 @@
 """Which releases of a package are newer than the locked one: on an index, from the names of its files.
 
-Counts as uv does: a yanked file is none, and pre-releases count if they are asked for, or if there is nothing else.
+Counts as uv does: a yanked file is none, and pre-releases count if a specifier names one, or if there is nothing else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Limits(NamedTuple):
 
 
 def newer_releases(name: str, locked: str, files: Mapping[str, FileFacts], limits: Limits) -> Newer:
-    """The newest releases among the files of a package. Nothing is asked.
+    """The newest releases among the files of a package. Sends no request.
 
     >>> from envlock.model.requirements import Requirements
     >>> from envlock.resolve.platform_tags import target_of

@@ -304,7 +304,7 @@ def _refuse_ambiguous_mirrors(request: Request) -> None:
                 request.name,
                 request.arch,
                 f"{place.kept} is an index of this environment, and the mirror of {mirrors[begins]}",
-                details=("which of the two a package is from could not be told",),
+                details=("a lock could not say which of the two a package is from",),
                 hint="give the mirror a URL of its own, or take it out of `index-mirrors`",
                 packages=(strip_credentials(place.kept),),
             )
@@ -328,9 +328,8 @@ def refuse_files_of_mirrors(request: Request, packages: Iterable[LockedPackage])
                 f"found at {folder}/",
                 "a lock names where upstream has a file, so that it is the same everywhere",
             ),
-            hint="add the folder of upstream's files to `index-mirrors`, with that of the mirror's, if both have the "
-            "same paths below it; else lock where upstream answers: `envlock push` finds the files of a lock on any "
-            "mirror",
+            hint="if the mirror keeps upstream's paths, add the folder of the files to `index-mirrors`; otherwise lock "
+            "where upstream answers: `envlock push` finds the files of a lock on any mirror",
             packages=(package.name,),
         )
 
@@ -340,7 +339,7 @@ def _is_below(url: str, folder: str) -> bool:
 
 
 def asked_url(request: Request, url: str) -> str:
-    """Where a file that a requirement names is asked: on the mirror of its folder, if an index of the request has one.
+    """Where to get a file that a requirement names: from the mirror of its folder, if an index of the request has one.
 
     Raises UnsetVariable, BadVariable.
     """

@@ -162,7 +162,7 @@ class Builds:
             known = self._commits.get((url, ref))
             if known is None:
                 if self._offline and not is_commit(ref):
-                    reason = "envlock was told to stay offline, and no lock has its commit"
+                    reason = "envlock is offline, and no lock has its commit"
                     raise GitUnreachable(requirement.name, url=url, details=(reason,))
                 known = self._commits[url, ref] = commit_of(fetch_url, ref, requirement.name, kept=url)
             return known
@@ -172,7 +172,7 @@ class Builds:
         package = LockedPackage(requirement.name, "", asked.filename, url, "")
         answer = FetchedHashes(self._project, self._reporter, offline=self._offline).digests(package, {})
         if answer is None:
-            reason = "envlock was told to stay offline, and does not know the archive"
+            reason = "envlock is offline, and does not have the archive"
             raise BadBuiltWheel(requirement.name, reason=reason)
         return answer[0]["sha256"]
 

@@ -64,7 +64,7 @@ def check_index(project: Project) -> tuple[Finding, ...] | None:
         return None if found is None else ()
     names = [*map(project.shown, (project.path, project.lock_folder)), *map(project.shown, others[1:])]
     named = [name for name in names if any(path == name or path.startswith(f"{name}/") for path in found)]
-    reasons = (f"git's index lacks {words.first_of(words.short_paths(found), 3)}, or has it otherwise",)
+    reasons = (f"git's index lacks {words.first_of(words.short_paths(found), 3)}, or has another version of it",)
     at = Location(names[1] if names[1] in named else named[0] if named else names[0])
     added = " ".join(shlex.quote(os.path.relpath(project.folder / name)) for name in named or names)
     return (Finding("", "", Verdict.NOT_ADDED, reasons, at, f"git add {added}"),)

@@ -54,7 +54,7 @@ class Verdict(str, Enum):
     NOT_ADDED = "not-added", 1, "not added to git", "git's index has each lock as it is (`--staged`)", True
     BASE_LACKS_ARCH = "base-lacks-arch", 1, "named for another arch", "a named environment is there for each arch"
     ALIAS_MOVED = "alias-moved", 1, "moved since it was pinned", "a tag names what it is pinned to (`--online`)"
-    YANKED = "yanked", 1, "yanked, or deleted from its index", "indexes offer what is locked (`--online`)"
+    YANKED = "yanked", 1, "yanked, or deleted from its index", "indexes have not yanked what is locked (`--online`)"
     UNKNOWN_NAME = "unknown-name", 2, "unknown name", "each `named_env` names an environment"
     STEPS_UNKNOWN = "steps-unknown", 2, "may have steps that envlock cannot read", "the steps of each flow are known"
     UNREADABLE = "unreadable", 2, "written by another version", "this envlock can read each lock and each pin"
@@ -70,7 +70,7 @@ class Verdict(str, Enum):
         "build-not-allowed",
         3,
         "BUILD NOT ALLOWED",
-        "what was built from an sdist of an index, `build` allows",
+        "`build` allows each package that was built from an sdist of an index",
         True,
     )
     HOST_NOT_ALLOWED = "host-not-allowed", 3, "HOST NOT ALLOWED", "each URL is on one of `hosts`", True

@@ -52,7 +52,7 @@ class StepNotInConfig(ConfigError):
 
 
 class PrefixGone(ConfigError):
-    """There is no environment at a path that is given as one."""
+    """There is no environment at the path that was given."""
 
     code = "prefix-gone"
     message = "there is no environment at `{path}`: {reason}"
@@ -68,7 +68,7 @@ class PrefixGone(ConfigError):
 
 
 class NothingToCompareWith(ConfigError):
-    """One environment is named to be compared, and it is not one that the project has at another revision."""
+    """Only one environment is named to compare, and the project has no earlier revision of it."""
 
     code = "nothing-to-compare-with"
     message = "`{reference}` alone cannot be compared: only a revision, or an environment of this project, can"
@@ -286,7 +286,7 @@ class OtherLocksExist(ConfigError):
 
 
 class PackageNotLocked(ConfigError):
-    """A package that is in no lock that was looked at."""
+    """A package is in none of the locks that were searched."""
 
     code = "package-not-locked"
     message = "no lock of {where} has a package `{name}`"

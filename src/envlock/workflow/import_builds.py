@@ -67,7 +67,7 @@ def built_import(project: Project, file: Path, imported: Imported, reporter: Rep
 
 
 def _with_urls(project: Project, shown: str, imported: Imported, reporter: Reporter, *, offline: bool) -> Imported:
-    """The same, in which each sdist has the URL of the file with its SHA-256, which its index tells.
+    """The same, in which each sdist has the URL of the file with its SHA-256, which its index lists.
 
     Raises ImportIncomplete, and what asking an index raises.
     """

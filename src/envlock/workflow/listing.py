@@ -1,4 +1,4 @@
-"""`list`: every environment of projects: its state, what it weighs, and where it is. Read-only, offline if not told."""
+"""`list`: every environment of projects: its state, its size, and where it is. Read-only, and offline by default."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Listed(NamedTuple):
 
     name: str
     state: str
-    """`fresh`, `disabled`, `fetched` (when the step starts), or the gravest verdict of `check`."""
+    """`fresh`, `disabled`, `fetched` (when the step starts), or the worst verdict of `check`."""
     archs: tuple[Arch, ...] = ()
     """Those that it is locked for."""
     wanting: tuple[str, ...] = ()

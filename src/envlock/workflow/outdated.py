@@ -75,7 +75,7 @@ def outdated(
 ) -> tuple[Compared, ...]:
     """The packages that the project requires by name, or `everything` that is locked, with their newest releases.
 
-    Packages that are built from git, a folder or a URL have none. Each index is asked once for a package. Raises
+    Packages that are built from git, a folder or a URL have none. Each index gets one request for a package. Raises
     HostNotAllowed, IndexUnreachable, IndexUnauthorized, ChannelUnreachable, ChannelUnauthorized, and what is wrong with
     a lock.
     """

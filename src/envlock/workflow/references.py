@@ -5,8 +5,8 @@ a pathspec, the path of a lock file or of a prefix; `REVISION:` before a name or
 revision of git. The first of these that a text names is what it means: the project's names come first, then what is on
 this machine, then the cache. `workflow/find.py` has that order, and nothing else does.
 
-Looking at locks has to be fast, so nothing here imports what solves, asks or draws, and a lock is read when it is asked
-for: `rows` costs a quarter of a millisecond for 60 packages, `lock` ten times as much.
+Looking at locks has to be fast, so nothing here imports what solves, sends requests or draws, and a lock is read only
+when it is needed: `rows` costs a quarter of a millisecond for 60 packages, `lock` ten times as much.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class LockFile(NamedTuple):
 
 
 class Referred:
-    """An environment that a reference names, and its locks. Each lock is read, and verified, when it is asked for."""
+    """An environment that a reference names, and its locks. Each lock is read, and verified, only when it is needed."""
 
     def __init__(
         self,

@@ -277,8 +277,8 @@ def has(graph: Graph, node: Node) -> bool:
 def lines_of(tree: Tree, *, depth: int | None = None, invert: Collection[Node] = ()) -> Iterator[TreeLine]:
     """The tree from its roots down, or upside down: from the packages `invert` up to what needs them.
 
-    What a package brings is told once, in full; where it comes again, the line is repeated. So cycles end. `depth` is
-    how many levels there are below the first.
+    What a package brings is shown once, in full; where it comes again, only its line is. So cycles end. `depth` is how
+    many levels there are below the first.
     """
     edges = tree.edges(upwards=bool(invert))
     roots = tree.began_by_node()
@@ -310,7 +310,7 @@ def lines_of(tree: Tree, *, depth: int | None = None, invert: Collection[Node] =
 
 
 class _Place(NamedTuple):
-    """A package that is still to be told."""
+    """A package that is still to be shown."""
 
     node: Node
     archs: tuple[Arch, ...]

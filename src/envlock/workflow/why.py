@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from envlock.model.arch import Arch
 
 _MOST_PATHS = 100
-"""Paths from one root that are told; packages that need each other in many ways have thousands."""
+"""The most paths that are shown from one root; packages that need each other in many ways have thousands."""
 
 
 class Path(NamedTuple):
@@ -102,7 +102,7 @@ def _provided(graph: Graph, node: Node, name: str) -> str:
 
 
 def paths_to(graph: Graph, target: Node, began: Sequence[Began]) -> tuple[list[Path], int]:
-    """The shortest paths from each root to a package, and how many more there are than are told.
+    """The shortest paths from each root to a package, and how many more there are than are shown.
 
     A path does not go through its own root twice, so there are as many steps as packages at most.
     """

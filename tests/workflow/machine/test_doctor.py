@@ -268,7 +268,7 @@ def test_an_index_that_answers_denies_or_is_silent(
     mirror = private_index.url_with("reader", "s3cr3t-t0ken")
     monkeypatch.setenv("ENVLOCK_INDEX_MIRRORS", f"http://127.0.0.1:9/simple={mirror}")
     (found,) = look().values()
-    assert (found.state, found.looked_at) == (OK, f"http://127.0.0.1:9/simple by its mirror {private_index.url}")
+    assert (found.state, found.looked_at) == (OK, f"http://127.0.0.1:9/simple from its mirror {private_index.url}")
 
 
 def test_an_index_that_never_answers_costs_its_own_finding(

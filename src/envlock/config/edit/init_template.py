@@ -74,15 +74,15 @@ _EXAMPLE = """
 
 @dataclass(frozen=True)
 class Template:
-    """An envlock.toml, not written yet: a first one, or the one that is there with more in it."""
+    """An envlock.toml, not written yet: a first one, or an existing one with additions."""
 
     text: str
     flows: tuple[DecoratedFlow, ...]
     project: Project
     before: str | None = None
-    """The text that is there, and stays but for what is added; None for a first one."""
+    """The existing text, to which only additions are made; None for a first one."""
     added: tuple[KeyPath, ...] = ()
-    """The tables and keys that one that is there gets."""
+    """The tables and keys that are added to an existing one."""
     steps: tuple[tuple[str, str], ...] = ()
     """The steps that it gets in comments, each with its flow."""
     offered: tuple[str, ...] = ()
@@ -121,7 +121,7 @@ def make_template(
 ) -> Template:
     """The envlock.toml for a folder: with the flows of these files, else of the folder's own, or a skeleton.
 
-    `before` is the text that is there, to be added to. `take` are requirement files that the flows are to name; where
+    `before` is the existing text, to be added to. `take` are requirement files that the flows are to name; where
     there are none, `[env.base]` does. `extends` is a team file; without one, a first file has the settings of `[init]`.
     envlock accepts the text; a level that it would refuse becomes a note. Raises FlowFileMissing, FlowFileSyntax,
     NoFlowInFile, SameFlowTwice, NoRequirementFile, BadTeamFile; what is wrong with `before` or with settings files.

@@ -55,7 +55,7 @@ class FlowFileSyntax(ConfigError):
 
 
 class BadNotebook(ConfigError):
-    """A flow file that is called a notebook, and cannot be read as one."""
+    """A flow file has the name of a notebook, but cannot be read as one."""
 
     code = "bad-notebook"
     message = "`{name}` is no notebook that envlock can read: {reason}"

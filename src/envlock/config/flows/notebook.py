@@ -1,6 +1,6 @@
 """The Python code of a Jupyter notebook, each line of it where the notebook's file has it.
 
-What is read from a flow tells its lines, and those are lines of the file: so the code of a notebook is its cells, with
+What is read from a flow has its lines, and those are lines of the file: so the code of a notebook is its cells, with
 an empty line for every line of the file that is none of theirs. No cell is run.
 """
 

@@ -109,7 +109,7 @@ def of_error(check: str, looked_at: str, error: EnvlockError, state: str = ERROR
 
 def _failed(check: Check, answer: Exception | None, seconds: float) -> Finding:
     if answer is None:
-        said = "what needs it would wait as long: a server does not answer, or a disk is gone"
+        said = "commands that need it hang, too: a server does not answer, or a disk is gone"
         return Finding(check.name, check.looks_at, f"no answer within {seconds:g} s", WARNING, said, hangs=True)
     if isinstance(answer, EnvlockError):
         return of_error(check.name, check.looks_at, answer)

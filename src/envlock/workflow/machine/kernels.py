@@ -279,7 +279,9 @@ def _refuse_taken(name: str, folder: Path, spec: Path, subject: Subject) -> None
         if owner == "":
             raise KernelTaken(name, str(place), "it is not envlock's", f"`jupyter kernelspec remove {name}` removes it")
         if owner is not None and owner != str(folder):
-            raise KernelTaken(name, str(place), f"it is of another home of envlock, {Path(owner).parent.parent}", "")
+            raise KernelTaken(
+                name, str(place), f"it belongs to another home of envlock, {Path(owner).parent.parent}", ""
+            )
     known = _made_from(folder)
     if known is not None and (known.subject, known.origin) != (subject.name, subject.origin):
         remove = f"`envlock kernel remove {name}` removes it"

@@ -144,7 +144,7 @@ def _device(path: str) -> int:
 
 
 def _nearest(path: str) -> str:
-    """The path, or the nearest folder above it that is there."""
+    """The path, or the nearest folder above it that exists."""
     while not os.path.exists(path) and os.path.dirname(path) != path:
         path = os.path.dirname(path)
     return path
@@ -163,7 +163,7 @@ def home_folder(_: Given) -> Iterator[Finding]:
     said = f"{kind}, {byte_size(status.f_bavail * status.f_frsize)} free" if kind else "there"
     named = f"export ENVLOCK_HOME=<a folder on {{}}>, or {_SETTING}"
     if status.f_flag & os.ST_RDONLY or not os.access(there, os.W_OK | os.X_OK):
-        meaning = "environments that are there work; no other can be created, and nothing is remembered"
+        meaning = "existing environments work, but no new ones can be created, and nothing is remembered"
         yield Finding(
             "home", place, f"{said}; it cannot be written", ERROR, meaning, named.format("a disk to write to")
         )
@@ -186,7 +186,7 @@ _SETTING = "`home` in ~/.config/envlock/config.toml"
 
 
 def _file_system(path: str) -> str:
-    """The type of the file system of a path, as the kernel names it; empty where that is not told."""
+    """The type of the file system of a path, as the kernel names it; empty where the system does not say it."""
     best, kind = "", ""
     real = os.path.realpath(path)
     try:
@@ -280,7 +280,7 @@ def system(given: Given) -> Iterator[Finding]:
     looked_at = "libraries and drivers of this machine" + (f", {listed(overridden)}" if overridden else "")
     found = listed(parts) if parts else "nothing that packages require"
     if overridden:
-        meaning = "envlock believes these variables, and packages may not start where they say more than there is"
+        meaning = "envlock uses these values: packages may not start if they say more than this machine has"
         yield Finding("system", looked_at, found, NOTE, meaning, f"unset {' '.join(overridden)}")
     elif os.uname().sysname == "Linux" and not here("__glibc"):
         meaning = "packages are made for glibc, and this machine has another C library, such as musl"
@@ -328,7 +328,7 @@ def git(_: Given) -> Iterator[Finding]:
 
     path = shutil.which("git")
     if path is None:
-        meaning = "locks after a merge are not told apart, and nothing can be built from a repository"
+        meaning = "envlock cannot sort out locks after a merge, and cannot build packages from git repositories"
         yield Finding("git", "git on PATH", "none", NOTE, meaning, "install git")
         return
     ran = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=False)

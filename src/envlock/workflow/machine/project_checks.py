@@ -44,7 +44,7 @@ _SCHEMES = {"gcs": "gs", "abfs": "az", "abfss": "az", "adl": "az", "s3a": "s3"}
 
 
 def cache(given: Given) -> Iterator[Finding]:
-    """Whether the project's cache answers, and with `--write` whether it takes a file."""
+    """Whether the project's cache answers, and with `--write` whether it can be written."""
     if given.project is None:
         return
     from envlock.cache.format import check_format
@@ -77,7 +77,7 @@ def _written(store: Store, url: str) -> Finding:
 
 
 def indexes(given: Given) -> Iterator[Finding]:
-    """Whether each index and each channel of the project answers, and lets this user in."""
+    """Whether each index and each channel of the project answers, and accepts the credentials."""
     if given.project is None:
         return
     from envlock.addresses import address
@@ -139,7 +139,7 @@ def _answer(kind: str, written: str, asked: str, url: str) -> Finding:
     if status in _DENIED:
         said = "credentials are missing or wrong" if header is None else "its credentials are not accepted"
         repair = "add it to ~/.netrc, or write the URL with `${VARIABLE}`s"
-        return Finding(kind, shown, f"access denied ({status})", ERROR, f"{said}: what comes from there fails", repair)
+        return Finding(kind, shown, f"access denied ({status})", ERROR, f"{said}: requests to it fail", repair)
     if status == _NOT_FOUND and kind == "channel":
         return Finding(kind, shown, "there is no channel (404)", ERROR, "locking fails", "fix the URL in envlock.toml")
     if status == _NOT_FOUND:
@@ -160,7 +160,7 @@ def _shown(written: str) -> str:
 
     shown = strip_channel_credentials(strip_credentials(str(written))) or "?"
     mirror = written_as_asked(written)
-    return shown if mirror == written else f"{shown} by its mirror {strip_credentials(mirror)}"
+    return shown if mirror == written else f"{shown} from its mirror {strip_credentials(mirror)}"
 
 
 def credentials(given: Given) -> Iterator[Finding]:
@@ -179,7 +179,7 @@ def credentials(given: Given) -> Iterator[Finding]:
             continue
         where = f"for the {kind} {_shown(written)}"
         if has_password(written):
-            said = "whoever reads envlock.toml, or its history in git, has the password"
+            said = "everybody who can read envlock.toml, or its history in git, can read the password"
             repair = "write `${VARIABLE}` in its place, or use ~/.netrc"
             yield Finding("credentials", where, "a password is written in envlock.toml", WARNING, said, repair)
         else:
@@ -253,7 +253,7 @@ def git_attributes(given: Given) -> Iterator[Finding]:
         said = "git may mix the lines of two locks in a merge"
         yield Finding("git-attributes", str(path), found, NOTE if path.exists() else WARNING, said, "envlock lock")
     if missing:
-        said = "whoever checks it out has no lock, or another one"
+        said = "a checkout of the commit has no lock, or another one"
         name = given.project.lock_folder.name
         repair = f"git add {name} {given.project.path.name} (if git ignores it, take it out of .gitignore)"
         found = f"not in git's index: {first_of(short_paths(missing), 2)}"

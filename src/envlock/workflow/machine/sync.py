@@ -45,7 +45,7 @@ class Synced:
     after: Path | None = None
     """The prefix that it has, or would have."""
     error: EnvlockError | None = None
-    """Why it cannot follow."""
+    """Why it cannot be updated."""
 
 
 def kernels_of(project: Project) -> tuple[Kernel, ...]:
@@ -78,7 +78,7 @@ def sync(
     """Let what follows a project lead to what is locked now, hydrating it where it is not on this machine.
 
     `names` are those of local names and kernels; none means all. Each changes at once, after its environment is whole;
-    one that cannot follow stays as it is, and the others are updated. With `dry_run`, nothing is written. Raises
+    one that cannot be updated stays as it is, and the others are updated. With `dry_run`, nothing is written. Raises
     NoSuchName.
     """
     links, own = names_of(project), kernels_of(project)

@@ -225,7 +225,7 @@ def _sweep_notes(home: str) -> None:
 def evict(home: str, place: str, *, is_wanted: Callable[[], bool] = _never) -> bool:
     """Remove one folder of a home at once, unless somebody uses or makes it. Whether it is gone.
 
-    `is_wanted` is asked once nobody else can begin to use it: whoever noted a use before that keeps it.
+    `is_wanted` is called once nobody else can begin to use it: a use that was noted before that keeps it.
     """
     folder = os.path.join(home, place)
     try:

@@ -91,7 +91,7 @@ class Transport:
         self._guard = threading.Lock()
         self._stopped = threading.Event()
         self._changed = threading.Condition()
-        """Told when an answer is there, and when all is stopped."""
+        """Notified when an answer is there, and when all is stopped."""
 
     def get(self, path: str, write: Callable[[bytes], None], start: int = 0, end: Optional[int] = None) -> None:
         """Write an object's bytes from `start` up to `end`, or to its end, piece by piece, and in order.
