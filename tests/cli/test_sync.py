@@ -181,4 +181,4 @@ def test_lock_says_which_names_it_leaves_behind(demo: ProjectFolder, envlock: En
     envlock("sync")
     demo.edit('iota = "1.0"', 'xi = "1.0"')
     envlock("create", "--step", "start", "--name", "jup", "--force")
-    assert "note: base leads to what was locked before" in envlock("lock").stderr
+    assert "note: base is outdated: run `envlock sync`" in envlock("lock").stderr
