@@ -6,8 +6,13 @@ shim, the part of envlock that travels there. Others are temporary. What a kille
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
+import shutil
 import stat
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +23,6 @@ from metaflow_extensions.envlock.plugins.node import stage as of_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
 
 STAGES = of_node.STAGES
 
@@ -60,49 +64,34 @@ _LEFT = r"(?:envlock-(?:push-|shell-|metaflow-)?|\.hashed-)([0-9]+)-"
 _PAUSES = (0.0, 0.05, 0.2, 0.5)
 
 
-def temporary_folder(prefix: str = "envlock-", parent: Path | None = None) -> AbstractContextManager[Path]:
+@contextmanager
+def temporary_folder(prefix: str = "envlock-", parent: Path | None = None) -> Iterator[Path]:
     """A folder as long as the context lasts, for temporary files or in `parent`; those of killed commands go first.
 
     A command that works in one holds an flock of it, which ends with the process, and its name has the process's
     number. So a folder whose lock is free, and whose process is gone, was left behind. Raises OSError.
     """
-    from contextlib import contextmanager
+    import tempfile
 
-    @contextmanager
-    def folder() -> Iterator[Path]:
-        import fcntl
-        import shutil
-        import tempfile
-        import time
-        from contextlib import suppress
-
-        where = str(parent or tempfile.gettempdir())
-        remove_left_behind(where)
-        made = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=where)
-        handle = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            with suppress(OSError):  # some network mounts have no locks
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield Path(made)
-        finally:
-            for pause in _PAUSES:  # what was told to end may be writing its last file
-                time.sleep(pause)
-                shutil.rmtree(made, ignore_errors=True)
-                if not os.path.lexists(made):
-                    break
-            os.close(handle)
-
-    return folder()
+    where = str(parent or tempfile.gettempdir())
+    remove_left_behind(where)
+    made = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=where)
+    handle = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # some network mounts have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield Path(made)
+    finally:
+        for pause in _PAUSES:  # what was told to end may be writing its last file
+            time.sleep(pause)
+            shutil.rmtree(made, ignore_errors=True)
+            if not os.path.lexists(made):
+                break
+        os.close(handle)
 
 
 def remove_left_behind(where: str) -> None:
     """Remove the temporary folders that killed commands of this user left in a folder. What cannot be removed stays."""
-    import fcntl
-    import re
-    import shutil
-    import time
-    from contextlib import suppress
-
     left = []
     with suppress(OSError), os.scandir(where) as entries:
         left = [(each.path, match) for each in entries if (match := re.match(_LEFT, each.name))]
