@@ -51,18 +51,12 @@ def doctor(line: CommandLine) -> int:
 
 
 def _show(findings: Sequence[Finding]) -> None:
-    from envlock.cli.console import console, is_drawn, write
+    from envlock.cli.console import write, write_styled
 
-    if is_drawn():
-        from rich.text import Text
-
-        for each in findings:
-            text = Text("\n".join(finding_lines(each)))
-            text.stylize(_COLOURS[each.state], 0, len(each.state))
-            console().print(text)
-    else:
-        for each in findings:
-            write("\n".join(finding_lines(each)))
+    for each in findings:
+        first, *others = finding_lines(each)
+        state = (each.state, _COLOURS[each.state])
+        write_styled([(state, (first.removeprefix(each.state), "")), *(((line, ""),) for line in others)])
     write(summary(findings))
 
 
