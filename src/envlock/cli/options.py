@@ -36,6 +36,8 @@ KEEP_PYTHONPATH = Flag("--keep-pythonpath", "Keep PYTHONPATH. The modules that i
 LOCAL_NAME = Value(
     "--name", "N", "The environment that `envlock create --name N` made, from any folder.", complete="local_names"
 )
+ENTERING = (ONE_FLOW, ONE_STEP, ONE_ENV, LOCAL_NAME, PATHSPEC, OFFLINE, FORCE, KEEP_PYTHONPATH, CONFIG)
+"""What commands take that enter an environment."""
 
 
 def open_project(line: CommandLine) -> Project:

@@ -8,17 +8,7 @@ import sys
 from envlock.activation import activated
 from envlock.cli.command import Argument, CommandLine, command
 from envlock.cli.one_environment import Wanted, held_prefix
-from envlock.cli.options import (
-    CONFIG,
-    FORCE,
-    KEEP_PYTHONPATH,
-    LOCAL_NAME,
-    OFFLINE,
-    ONE_ENV,
-    ONE_FLOW,
-    ONE_STEP,
-    PATHSPEC,
-)
+from envlock.cli.options import ENTERING, KEEP_PYTHONPATH, LOCAL_NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,15 +20,7 @@ _COMMAND = Argument("command", "-- COMMAND [ARGUMENTS]...", "What to run.")
 
 @command(
     _COMMAND,
-    ONE_FLOW,
-    ONE_STEP,
-    ONE_ENV,
-    LOCAL_NAME,
-    PATHSPEC,
-    OFFLINE,
-    FORCE,
-    KEEP_PYTHONPATH,
-    CONFIG,
+    *ENTERING,
     epilog="Exit status: the command's own; 1 to 5 if it could not be started.",
 )
 def run(line: CommandLine) -> int:

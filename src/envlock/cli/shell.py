@@ -7,18 +7,7 @@ import sys
 
 from envlock.cli.command import CommandLine, command
 from envlock.cli.one_environment import Wanted, held_prefix
-from envlock.cli.options import (
-    CONFIG,
-    FORCE,
-    KEEP_PYTHONPATH,
-    LOCAL_NAME,
-    OFFLINE,
-    ONE_ENV,
-    ONE_FLOW,
-    ONE_STEP,
-    PATHSPEC,
-    config_path,
-)
+from envlock.cli.options import ENTERING, KEEP_PYTHONPATH, LOCAL_NAME, config_path
 from envlock.cli.run import forget_signals, variables_in
 
 TYPE_CHECKING = False
@@ -30,15 +19,7 @@ NAME_VARIABLE = "ENVLOCK_SHELL_NAME"
 
 
 @command(
-    ONE_FLOW,
-    ONE_STEP,
-    ONE_ENV,
-    LOCAL_NAME,
-    PATHSPEC,
-    OFFLINE,
-    FORCE,
-    KEEP_PYTHONPATH,
-    CONFIG,
+    *ENTERING,
     epilog="Exit status: the shell's own; 1 to 5 if it could not be started.",
 )
 def shell(line: CommandLine) -> int:
