@@ -99,14 +99,14 @@ def test_a_card_of_a_disabled_step_says_so(cards: Cards) -> None:
 
 
 def test_a_lock_that_changed_meanwhile_is_a_change(cards: Cards) -> None:
-    assert cards.tables("end")["Lock of today: 1 change"] == [["alpha", "1.1", "1.0"]]
+    assert cards.tables("end")["Current lock: 1 change"] == [["alpha", "1.1", "1.0"]]
 
 
 @pytest.mark.slow
 def test_a_browser_draws_the_card(cards: Cards, tmp_path: Path) -> None:
     page = cards.pages["end", "envlock"]
     drawn = re.sub(r"<[^>]+>", " ", text_of(page))
-    for words in ("Environment of end", "Lock of today: 1 change", "alpha", "1.1", "requests"):
+    for words in ("Environment of end", "Current lock: 1 change", "alpha", "1.1", "requests"):
         assert words in drawn
     picture = tmp_path / "card.png"
     picture_of(page, picture)

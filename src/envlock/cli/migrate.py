@@ -32,7 +32,7 @@ def migrate(line: CommandLine) -> int:
     requirements of the decorators with those of the written envlock.toml. What cannot be carried over stays with its
     decorator, and is listed with its line.
 
-    All flows get one envlock.toml in FOLDER, or the nearest one that is there. If two flows have one name, the flows
+    All flows get one envlock.toml in FOLDER, or the nearest existing one. If two flows have one name, the flows
     of their folders get one there.
 
     For example:

@@ -94,7 +94,7 @@ def _of_lock(wanted: Wanted, project: Project, lock: Lock, name: str, into: Path
 def _deciding(project: Project, base: Base | None, lock: Lock, prefix: Path, *, is_nearest: bool) -> Iterator[str]:
     """Every path whose change could change the answer: which prefix it is, or whether it is complete.
 
-    `is_nearest` tells that the project was found from the working folder.
+    `is_nearest` says that the project was found from the working folder.
     """
     if is_nearest:
         for folder in (Path.cwd(), *Path.cwd().parents):

@@ -336,7 +336,7 @@ class SeveralEnvironments(ConfigError):
     def __init__(self, names: Sequence[str], key: KeyPath, path: str, *, by_options: bool = True) -> None:
         """`key` is the table of one of them, `path` the project's envlock.toml.
 
-        `by_options` tells whether a user names one by options, or else by a reference.
+        `by_options` says whether a user names one by options, or else by a reference.
         """
         from envlock.config.selection import options_of
 

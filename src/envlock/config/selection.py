@@ -125,7 +125,7 @@ def choose_one(
 ) -> Environment:
     """The environment of a step, or of an `[env.*]` table; an empty name leaves the choice open.
 
-    `by_options` tells whether a user names one by options, or else by a reference.
+    `by_options` says whether a user names one by options, or else by a reference.
 
     Steps with the same requirements count as one. Raises NoSuchSelection, SeveralEnvironments, StepDisabled,
     NoEnvironments.

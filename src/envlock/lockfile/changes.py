@@ -257,7 +257,7 @@ def compared(kind: str, one: str, other: str) -> int:
 
     try:
         versions = Version(one), Version(other)
-    except InvalidVersion:  # a lock may hold what uv takes: then only equal ones can be told
+    except InvalidVersion:  # a lock may hold what uv takes: then only equal ones can be recognized
         return (one > other) - (one < other)
     return (versions[0] > versions[1]) - (versions[0] < versions[1])
 

@@ -37,7 +37,7 @@ _ORDER = {"conda": 0, "pypi": 1, BUILDS: 2}
 
 
 def by_kind(node: Node) -> tuple[int, str]:
-    """The order in which packages are told: conda packages first, and by name.
+    """The order in which packages are shown: conda packages first, and by name.
 
     >>> sorted([("build", "a"), ("pypi", "b"), ("pypi", "a"), ("conda", "z")], key=by_kind)
     [('conda', 'z'), ('pypi', 'a'), ('pypi', 'b'), ('build', 'a')]

@@ -43,7 +43,7 @@ class Subject:
     options: str = ""
     """How a command line names it, quoted for a shell."""
     more: tuple[str, ...] = ()
-    """What the kernel shall have beside ipykernel: requirements of PyPI packages, or of conda packages where the
+    """What the kernel has beside ipykernel: requirements of PyPI packages, or of conda packages where the
     environment has no others."""
 
 
@@ -56,7 +56,7 @@ def of_project(project: Project, chosen: Environment, options: str, more: tuple[
 
 
 def resolve(project: Project, subject: Subject, folder: Path, reporter: Reporter, *, offline: bool = False) -> Lock:
-    """The lock of a kernel's environment: the locked one, extended by ipykernel and what else it shall have.
+    """The lock of a kernel's environment: the locked one, extended by ipykernel and what else the kernel has.
 
     The same lock where that has ipykernel, and nothing else is asked for. `folder` has the locks that the kernel had:
     what still serves is kept, so nothing is solved while the locked environment stays the same. Raises

@@ -67,7 +67,7 @@ class Origin(NamedTuple):
     def compared(self, is_of: Callable[[Lock], bool]) -> Today | str | None:
         """What the environment is today; or why something of it is not that, as the end of a sentence.
 
-        `is_of` tells whether it was made for a lock. None if there is nothing to compare with: the project is gone, or
+        `is_of` says whether it was made for a lock. None if there is nothing to compare with: the project is gone, or
         looks the environment up when its step starts.
         """
         if not self.config.exists():

@@ -27,7 +27,7 @@ _LITTLE = 2 << 30
 _NETWORK_FILES = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs")
 _SECONDS = 12.0
 _EXTENSIONS = "metaflow-extensions"
-# Which environments Metaflow offers, and what extends it, asked of Metaflow itself.
+# Which environments Metaflow offers, and what extends it, by Metaflow itself.
 _ASK_METAFLOW = (
     "import json; from importlib.metadata import distributions, version\n"
     "from metaflow.plugins import ENVIRONMENTS\n"

@@ -51,12 +51,12 @@ def table_of_packages(names=None):
 
 def _changes(today):
     if today.reason:
-        return _section("Lock of today", _text("Not compared: %s." % today.reason))
+        return _section("Current lock", _text("Not compared: %s." % today.reason))
     if not today.changes:
-        return _section("Lock of today", _text("The same as what this task ran in."))
+        return _section("Current lock", _text("The same as what this task ran in."))
     rows = [[name, before or "-", after or "-"] for name, before, after in today.changes]
     table = TableComponent(headers=["Package", "In this task", "Today"], data=rows).render()
-    return _section("Lock of today: %d change%s" % (len(rows), "" if len(rows) == 1 else "s"), table)
+    return _section("Current lock: %d change%s" % (len(rows), "" if len(rows) == 1 else "s"), table)
 
 
 def _facts(rows):
