@@ -24,7 +24,7 @@ from benchmarks.projects import ROOTS
 from benchmarks.timing import ENVLOCK, PYTHON, TOLD, UV, Command, Row, costs
 from envlock.cache.layout import plan_at
 from envlock.cache.open import open_store
-from envlock.cache.plans import Plan, parse_plan
+from envlock.cache.plan import Plan, parse_plan
 from envlock.model.arch import host_arch
 from tests.pods.folders import pod_python
 from tests.servers.clouds import BUCKET, Cloud, seaweedfs

@@ -12,29 +12,28 @@ from typing import Any
 import pytest
 
 from envlock.cache.errors import NewerPlan, PlanDamaged
-from envlock.cache.layout import EnvironmentPlace, PlanPlace, environment_place, kit_path, package_path
+from envlock.cache.layout import EnvironmentPlace, PlanPlace, environment_place, kit_path, package_path, part_path
 from envlock.cache.memory_store import MemoryStore
-from envlock.cache.plans import (
+from envlock.cache.plan import (
     CondaTools,
+    Pack,
+    Part,
     Plan,
     PlanFile,
     PlanPackage,
     PlanPython,
-    Plans,
     PlanTools,
     PythonBuild,
-    find_plan,
-    image_of,
-    is_of,
     parse_plan,
 )
+from envlock.cache.plans import Plans, find_plan, image_of, is_of
 from envlock.lockfile.document import render
 from envlock.model.arch import LINUX_64, LINUX_AARCH64
 from envlock.model.lock import Lock
 from tests.lockfile.conda_locks import MIXED
 from tests.lockfile.test_formats import LOCKS
 
-FORMATS = Path(__file__).parent.parent / "formats" / "plan1"
+FORMATS = Path(__file__).parent.parent / "formats"
 LOCK = LOCKS["pylock.machine.toml"]
 
 
@@ -44,6 +43,10 @@ def kit(digit: str, filename: str, size: int) -> PlanFile:
 
 def package(digit: str, filename: str, size: int) -> PlanFile:
     return PlanFile(package_path(digit * 64, filename), size, digit * 64)
+
+
+def part(digit: str, size: int, raw_digit: str, raw_size: int) -> Part:
+    return Part(PlanFile(part_path(digit * 64), size, digit * 64), raw_size, raw_digit * 64)
 
 
 UV = kit("1", "uv-0.13.9-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl", 17600000)
@@ -80,9 +83,25 @@ PLANS = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(PLANS))
-def test_format_1_is_written_to_the_byte_and_read_as_it_was_meant(name: str) -> None:
-    data, plan = (FORMATS / name).read_bytes(), PLANS[name]
+ZSTD = kit("5", "backports_zstd-1.0.0-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl", 500000)
+PACKED = {
+    "wheels.json": replace(
+        PLANS["wheels.json"],
+        tools=PlanTools(UV, zstd=ZSTD),
+        variables=(("THREADS", "4"),),
+        pack=Pack("3.12.4", "", (part("c", 16000000, "d", 48000000), part("e", 9000, "f", 20480))),
+    ),
+    "conda.json": replace(
+        PLANS["conda.json"], pack=Pack("3.12.9", "/opt/envlock_placeholder", (part("c", 16000000, "d", 48000000),))
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "name"), [("plan1", name) for name in sorted(PLANS)] + [("plan3", name) for name in sorted(PACKED)]
+)
+def test_a_format_is_written_to_the_byte_and_read_as_it_was_meant(version: str, name: str) -> None:
+    data, plan = (FORMATS / version / name).read_bytes(), {"plan1": PLANS, "plan3": PACKED}[version][name]
     assert plan.render() == data
     assert parse_plan(data, plan.place) == plan
     assert plan.sha256 == hashlib.sha256(data).hexdigest()
@@ -96,18 +115,39 @@ def test_a_plan_with_variables_has_format_2(name: str) -> None:
     assert parse_plan(data, plan.place) == plan
 
 
+def test_a_plan_without_a_pack_has_the_format_that_older_nodes_read() -> None:
+    plan = PACKED["wheels.json"]
+    assert json.loads(replace(plan, pack=None).render())["format"] == 2
+    assert replace(PACKED["conda.json"], pack=None).render() == PLANS["conda.json"].render()
+
+
+def test_the_raw_digest_of_a_pack_is_of_the_digests_of_its_raw_parts() -> None:
+    pack = PACKED["wheels.json"].pack
+    assert pack is not None
+    assert pack.raw == hashlib.sha256(("d" * 64 + "\n" + "f" * 64 + "\n").encode()).hexdigest()
+    assert pack.size == 16009000
+
+
+def test_a_plan_names_its_parts_beside_the_packages_that_serve_without_them() -> None:
+    plan = PACKED["wheels.json"]
+    assert [file.size for file in plan.files] == [17600000, 500000, 30000000, 12345, 16000000, 9000]
+    assert plan.parts == {part_path("c" * 64), part_path("e" * 64)}
+    assert {path.rpartition("/")[2][:3] for path in plan.kits} == {"uv-", "cpy", "bac"}
+    assert PLANS["wheels.json"].parts == frozenset()
+
+
 def test_a_plan_lists_each_of_its_files_once() -> None:
     plan = PLANS["conda.json"]
     assert [file.size for file in plan.files] == [17600000, 24900000, 300000, 30000000, 31000000, 12345]
     assert {path.rpartition("/")[2][:3] for path in plan.kits} == {"uv-", "cpy", "py_", "ker"}
 
 
-def changed(change: Callable[[Any], object], name: str = "conda.json") -> tuple[bytes, PlanPlace]:
+def changed(change: Callable[[Any], object], name: str = "plan1/conda.json") -> tuple[bytes, PlanPlace]:
     """A plan that somebody changed, in its canonical form and under its own right name."""
     document = json.loads((FORMATS / name).read_bytes())
     change(document)
     data = json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-    return data, PlanPlace(PLANS[name].environment, hashlib.sha256(data).hexdigest())
+    return data, PlanPlace(PLANS[name.rpartition("/")[2]].environment, hashlib.sha256(data).hexdigest())
 
 
 @pytest.mark.parametrize(
@@ -140,7 +180,35 @@ def test_a_changed_plan_is_damage_even_under_its_own_right_name(change: Callable
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda plan: plan.update(format=3, install="pack"), "format 3"),
+        (lambda plan: plan["pack"]["parts"][0].update(path="parts/../x.tar.zst"), "not a part of a cache"),
+        (lambda plan: plan["pack"]["parts"][0].update(path=WHEEL.file.path), "not a part of a cache"),
+        (lambda plan: plan["pack"]["parts"][0].update(sha256="0" * 64), "not a part of a cache"),
+        (lambda plan: plan["pack"]["parts"][0].update(raw_sha256="x"), "not valid there"),
+        (lambda plan: plan["pack"]["parts"][0].update(raw_sha256="0" * 64), "envlock did not write"),
+        (lambda plan: plan["pack"]["parts"][0].update(size=-1), "not a size"),
+        (lambda plan: plan["pack"]["parts"][0].update(raw_size=1.0), "not a size"),
+        (lambda plan: plan["pack"].update(parts=[]), "no parts"),
+        (lambda plan: plan["pack"].update(compiler="3.11.2"), "not of the series"),
+        (lambda plan: plan["pack"].update(compiler="3.12"), "not valid there"),
+        (lambda plan: plan["pack"].update(placeholder="../x"), "not valid there"),
+        (lambda plan: plan["pack"].update(placeholder="/opt/../x"), "not valid there"),
+        (lambda plan: plan["pack"].update(raw="0" * 64), "envlock did not write"),
+        (lambda plan: plan["pack"].update(more=1), "envlock did not write"),
+        (lambda plan: plan["tools"].update(zstd={"path": "x", "size": 1, "sha256": "0" * 64}), "not a file of a cache"),
+        (lambda plan: plan.pop("pack"), "envlock did not write"),
+        (lambda plan: plan.update(format=2), "envlock did not write"),
+    ],
+)
+def test_a_changed_pack_is_damage(change: Callable[[Any], object], reason: str) -> None:
+    with pytest.raises(PlanDamaged) as caught:
+        parse_plan(*changed(change, "plan3/wheels.json"))
+    assert reason in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda plan: plan.update(format=4, install="pack"), "format 4"),
         (lambda plan: plan.update(install="pack"), "`pack`"),
     ],
 )
@@ -149,7 +217,7 @@ def test_what_a_newer_envlock_wrote_is_no_damage(change: Callable[[Any], object]
         parse_plan(*changed(change))
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\xff", (FORMATS / "wheels.json").read_bytes()[:-1]])
+@pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\xff", (FORMATS / "plan1" / "wheels.json").read_bytes()[:-1]])
 def test_what_is_no_plan_at_all_is_damage(data: bytes) -> None:
     with pytest.raises(PlanDamaged):
         parse_plan(data, PlanPlace(PLANS["wheels.json"].environment, hashlib.sha256(data).hexdigest()))
@@ -191,7 +259,7 @@ def test_the_newest_plan_that_can_be_read_is_found(store: MemoryStore) -> None:
     Plans(store).write(plan)
     assert find_plan(store, LOCK) == plan
     assert Plans(store).of(plan.environment) == [plan.place, older.place]
-    newer, place = changed(lambda document: document.update(format=3), "wheels.json")
+    newer, place = changed(lambda document: document.update(format=4), "plan1/wheels.json")
     store.put(place.path, newer)
     assert find_plan(store, LOCK) == plan
     assert {place for _, place in Plans(store).places()} == {plan.place, older.place, place}
@@ -246,7 +314,7 @@ def test_a_plan_whose_build_is_another_than_the_locked_one_is_passed_over() -> N
 
 
 def test_a_lock_whose_plans_cannot_be_read_has_an_error_that_says_why(store: MemoryStore) -> None:
-    newer, place = changed(lambda document: document.update(format=3), "wheels.json")
+    newer, place = changed(lambda document: document.update(format=4), "plan1/wheels.json")
     store.put(place.path, newer)
     with pytest.raises(NewerPlan):
         find_plan(store, LOCK)

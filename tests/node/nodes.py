@@ -22,7 +22,15 @@ import rattler
 import uv
 
 from envlock.cache.layout import environment_place, kit_path, package_path
-from envlock.cache.plans import CondaTools, Plan, PlanFile, PlanPackage, PlanPython, PlanTools, PythonBuild
+from envlock.cache.plan import (
+    CondaTools,
+    Plan,
+    PlanFile,
+    PlanPackage,
+    PlanPython,
+    PlanTools,
+    PythonBuild,
+)
 from envlock.interpreters import find_interpreter, machine_series
 from envlock.lockfile.document import render
 from envlock.model.lock import Lock

@@ -13,7 +13,8 @@ import pytest
 
 from envlock.cache.layout import package_path
 from envlock.cache.open import open_store
-from envlock.cache.plans import Plan, find_plan
+from envlock.cache.plan import Plan
+from envlock.cache.plans import find_plan
 from envlock.config.project import Project
 from envlock.model.lock import Lock
 from envlock.workflow.push import push_locks

@@ -27,7 +27,7 @@ from envlock.cache.gc_roots import used_by_runs
 from envlock.cache.layout import build_path, package_path
 from envlock.cache.memory_store import MemoryStore
 from envlock.cache.packages import BuiltFor, BuiltWheels, path_of
-from envlock.cache.plans import parse_plan
+from envlock.cache.plan import parse_plan
 from envlock.cli import prefix_memo as memo
 from envlock.cli.env import environments_document
 from envlock.conda.install import clobbers, owners_of

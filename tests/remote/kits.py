@@ -21,7 +21,15 @@ from importlib import metadata
 from pathlib import Path
 
 from envlock.cache.layout import environment_place, kit_path, package_path
-from envlock.cache.plans import CondaTools, Plan, PlanFile, PlanPackage, PlanPython, PlanTools, PythonBuild
+from envlock.cache.plan import (
+    CondaTools,
+    Plan,
+    PlanFile,
+    PlanPackage,
+    PlanPython,
+    PlanTools,
+    PythonBuild,
+)
 from envlock.lockfile.document import render
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
 from envlock.model.lock import Lock

@@ -12,7 +12,15 @@ from envlock.cache.layout import environment_place, kit_path
 from envlock.cache.local import LocalPackages
 from envlock.cache.open import open_store
 from envlock.cache.packages import path_of
-from envlock.cache.plans import Plan, PlanFile, PlanPackage, PlanPython, Plans, PlanTools, PythonBuild
+from envlock.cache.plan import (
+    Plan,
+    PlanFile,
+    PlanPackage,
+    PlanPython,
+    PlanTools,
+    PythonBuild,
+)
+from envlock.cache.plans import Plans
 from envlock.cache.port import Entry, Store
 from envlock.config.project import Project
 from envlock.config.read import load_project

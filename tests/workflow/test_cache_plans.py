@@ -12,7 +12,8 @@ from envlock.cache.errors import UnreadableAnnouncement, UnreadableKeptPlan
 from envlock.cache.gc import ENVIRONMENT, KIT, PACKAGE, PLAN, POINTER, Garbage
 from envlock.cache.gc_lock import Needs, announced
 from envlock.cache.layout import KITS, PLANS, PlanPlace, environment_place, push_path
-from envlock.cache.plans import FORMAT, Plan, Plans, parse_plan
+from envlock.cache.plan import FORMAT, Plan, parse_plan
+from envlock.cache.plans import Plans
 from envlock.cache.port import Entry, Store
 from envlock.cache.verify import DAMAGED_KIT, DAMAGED_PLAN, MISSING_KIT, verify
 from envlock.config.project import Project

@@ -16,16 +16,8 @@ import pytest
 
 from envlock.cache.layout import kit_path
 from envlock.cache.open import open_store
-from envlock.cache.plans import (
-    Plan,
-    PlanFile,
-    PlanPython,
-    Plans,
-    PlanTools,
-    PythonBuild,
-    executable_of,
-    image_of,
-)
+from envlock.cache.plan import Plan, PlanFile, PlanPython, PlanTools, PythonBuild
+from envlock.cache.plans import Plans, executable_of, image_of
 from envlock.cache.port import Store
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError, ManyErrors

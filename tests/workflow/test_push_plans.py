@@ -17,7 +17,8 @@ from envlock.cache.folder_store import FolderStore
 from envlock.cache.gc_lock import Needs
 from envlock.cache.layout import environment_place, kit_at, package_path
 from envlock.cache.open import open_store
-from envlock.cache.plans import Plan, Plans, find_plan
+from envlock.cache.plan import Plan
+from envlock.cache.plans import Plans, find_plan
 from envlock.cache.port import Store, tell_nobody
 from envlock.config.project import Project
 from envlock.config.read import load_project

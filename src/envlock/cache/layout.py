@@ -6,7 +6,8 @@ envs/<arch>/<req_id>/<full_id>.toml             the lock, written after its pack
 aliases/<name>/@tags/<tag>/<0000000001>.json    one move of an alias, written once; `@` stands in no part of a name
 pathspecs/<Flow>/<run>/<step>/<arch>.json       the environment that a step ran in
 resolved/<req_id>/<arch>/<time>-<user>-<full_id>  who resolved it when, written after the environment
-kits/objects/<sha256[:2]>/<sha256>/<file name>  a part of a kit, written once
+kits/objects/<sha256[:2]>/<sha256>/<file name>  a file of a kit, written once
+parts/<sha256[:2]>/<sha256>.tar.zst             a part of a pack, written once
 plans/<arch>/<req_id>/<full_id>/<sha256>.json   a plan, written after all that it names; its name is its own SHA-256
 builds/<key[:2]>/<key>/<arch>-<series>.json     the wheel that was built of a source on a machine of that arch
 pushes/<nonce>.json                             what a push that is under way is going to need
@@ -16,8 +17,8 @@ probe/<nonce>                                   for a moment, to try whether the
 ```
 
 Every path of packages and environments is known from a lock alone, so neither push nor hydrate ever lists anything.
-Kits and plans have folders of their own, which a gc that does not know them leaves alone. The parts of a path come from
-locks, which come from other people: each is checked, and none leads out of the cache.
+Kits, parts and plans have folders of their own, which a gc that does not know them leaves alone. What a path is made of
+comes from locks, which come from other people: all of it is checked, and no path leads out of the cache.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ ALIASES = "aliases"
 PATHSPECS = "pathspecs"
 RESOLVED = "resolved"
 KITS = "kits/objects"
+PARTS = "parts"
 PLANS = "plans"
 BUILDS = "builds"
 PUSHES = "pushes"
@@ -129,6 +131,33 @@ def kit_at(path: str) -> tuple[str, str] | None:
     'kernel.zip'
     """
     return package_at(f"{PACKAGES}{path.removeprefix(KITS)}") if path.startswith(f"{KITS}/") else None
+
+
+def part_path(sha256: str) -> str:
+    """The path of a part of a pack, by the SHA-256 of its compressed bytes. Raises UnsafePath.
+
+    >>> part_path("ab" + "0" * 62)
+    'parts/ab/ab00000000000000000000000000000000000000000000000000000000000000.tar.zst'
+    """
+    if not _SHA256.match(sha256):
+        raise UnsafePath(sha256)
+    return f"{PARTS}/{sha256[:2]}/{sha256}.tar.zst"
+
+
+def part_at(path: str) -> str | None:
+    """The SHA-256 in the path of a part of a pack; None for any other path.
+
+    >>> part_at(part_path("ab" + "0" * 62))[:4], part_at("parts/notes.txt")
+    ('ab00', None)
+    """
+    sha256 = path.rpartition("/")[2].removesuffix(".tar.zst")
+    return sha256 if _SHA256.match(sha256) and part_path(sha256) == path else None
+
+
+def sha256_at(path: str) -> str:
+    """The SHA-256 in the path of a package, a file of a kit or a part; empty for any other path."""
+    found = package_at(path) or kit_at(path)
+    return found[0] if found else part_at(path) or ""
 
 
 class PlanPlace(NamedTuple):

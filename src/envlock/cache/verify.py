@@ -10,7 +10,8 @@ from envlock.cache.errors import CacheUnusable
 from envlock.cache.layout import FORMAT, kit_at, package_at
 from envlock.cache.packages import path_of
 from envlock.cache.parallel import all_in_parallel, in_parallel
-from envlock.cache.plans import Plan, Plans
+from envlock.cache.plan import Plan
+from envlock.cache.plans import Plans
 from envlock.errors import DamageError, EnvlockError
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ MODULES = {
         "__init__ activation addresses credentials errors files interpreters places redaction reporter revisions "
         "settings_files stage trust uv_command values words"
     ),
-    "cache": "__init__ errors layout plans",
+    "cache": "__init__ errors layout plan",
     "conda": "__init__ channels client errors event_loop install match_specs records solve_request",
     "hydration": (
         "__init__ collisions conda_rattler errors finishing installed machine_checks port prefix pypi_uv shebangs "
@@ -30,7 +30,7 @@ MODULES = {
     "lockfile": (
         "__init__ allowed_values built_packages canonical_text conda_packages consistency document errors summary"
     ),
-    "model": "__init__ arch artifact conda_requirement identity lock marker python_range requirement requirements url",
+    "model": "__init__ arch artifact conda_requirement identity lock marker requirement requirements url",
     "named": "__init__ alias errors",
     "remote": "__init__ on_node",
 }

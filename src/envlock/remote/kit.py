@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from envlock.cache.layout import environment_place, kit_path
 from envlock.cache.open import BUCKETS
 from envlock.cache.packages import path_of
-from envlock.cache.plans import (
+from envlock.cache.plan import (
     CondaTools,
     Plan,
     PlanFile,
@@ -29,9 +29,8 @@ from envlock.cache.plans import (
     PlanPython,
     PlanTools,
     PythonBuild,
-    executable_of,
-    image_of,
 )
+from envlock.cache.plans import executable_of, image_of
 from envlock.errors import EnvlockError, ResolveError
 from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.lockfile.document import render

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envlock.cache.errors import PlanDamaged
 from envlock.cache.layout import EnvironmentPlace, PlanPlace, environment_place
-from envlock.cache.plans import parse_plan
+from envlock.cache.plan import parse_plan
 from envlock.errors import EnvlockError, Location, one_line
 from envlock.files import LOCK_BYTES, json_of, read_file
 from envlock.hydration.errors import ChangedArtifact, ForeignArch, storage_error

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from envlock.cache.errors import together
 from envlock.cache.layout import kit_at
 from envlock.cache.parallel import WORKERS, all_in_parallel
-from envlock.cache.plans import Plan, Plans, find_plan
+from envlock.cache.plan import Plan
+from envlock.cache.plans import Plans, find_plan
 from envlock.errors import EnvlockError
 from envlock.model.artifact import Artifact
 from envlock.remote.kit import REMOTE_ARCHS, Kit, Kits, NoKit, NoKitPython, has_plans, insists, place_of, plan_of
