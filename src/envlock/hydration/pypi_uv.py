@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tomli_w
 
 from envlock.files import METADATA_BYTES, read_file
-from envlock.hydration.collisions import file_and_folder, sentences, settle
 from envlock.hydration.errors import FileAndFolder, InstallFailed, ReservedPath, UnfitForMachine, disk_full, is_full
-from envlock.hydration.finishing import compile_bytecode_below
-from envlock.hydration.installed import records_of_uv
 from envlock.hydration.machine_checks import system_here
 from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
 from envlock.hydration.prefix import name_of
-from envlock.hydration.wheels import check_metadata, paths_in
 from envlock.reporter import Reporter, watching
 from envlock.uv_command import run_uv, uv_cache, uv_environment, uv_reason
 
@@ -55,6 +53,8 @@ class UvInstaller:
     def finish(self, lock: Lock, place: Path) -> None:
         """Compile the wheels' modules, if that is wanted. Raises DiskFull."""
         if self._options.compile_bytecode:
+            from envlock.hydration.finishing import compile_bytecode_below
+
             compile_bytecode_below(_site_packages(lock, place), place / "bin" / "python", self._reporter)
 
 
@@ -92,6 +92,8 @@ class WheelsByUv:
 
     def sync(self) -> None:
         """Make these wheels the only packages of the environment."""
+        # What `settle` needs is imported while uv works: by then it takes no time.
+        threading.Thread(target=import_module, args=("envlock.hydration.wheels",), daemon=True).start()
         self._pip("sync", self._lock.pypi_packages)
 
     def add(self, wheels: Sequence[LockedPackage]) -> None:
@@ -104,6 +106,10 @@ class WheelsByUv:
 
         Raises MisdescribedWheel for a wheel that is not what it was locked as, and ReservedPath.
         """
+        from envlock.hydration.collisions import sentences, settle
+        from envlock.hydration.installed import records_of_uv
+        from envlock.hydration.wheels import check_metadata
+
         try:
             found = settle(self._lock.pypi_packages, site_packages, self._stage, lambda wheel: self.add([wheel]))
         except ValueError as error:
@@ -130,6 +136,9 @@ class WheelsByUv:
         reserved = _RESERVED.search(completed.stderr)
         if reserved is not None:
             raise ReservedPath(package=reserved["wheel"].partition("-")[0], path=f"bin/{reserved['name']}")
+        from envlock.hydration.collisions import file_and_folder
+        from envlock.hydration.wheels import paths_in
+
         paths = {each.name: paths_in(files[each.sha256]) for each in lock.pypi_packages if each.sha256 in files}
         clash = file_and_folder(paths)
         if clash is not None:
