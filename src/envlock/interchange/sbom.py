@@ -229,7 +229,7 @@ def _uuid(given: Given, lock: LockRows) -> str:
     """A UUID of version 8: the hash of all that a document is made of."""
     of_lock = (lock.arch, lock.identity, lock.resolved_at, sorted(given.licenses.items()))
     made_of = (__version__, given.format, given.environment, given.only, *of_lock)
-    digest = sha256(repr(made_of).encode()).hexdigest()
+    digest = sha256(repr(made_of).encode())
     return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-a{digest[17:20]}-{digest[20:32]}"
 
 
@@ -351,7 +351,7 @@ def _spdx_license(text: str) -> tuple[str, dict[str, str]]:
     declared = _license_of(text)
     if not declared.name:
         return declared.expression, {reference: reference for reference in re.findall(_REFERENCE, declared.expression)}
-    reference = f"LicenseRef-{sha256(declared.name.encode()).hexdigest()[:16]}"
+    reference = f"LicenseRef-{sha256(declared.name.encode())[:16]}"
     return reference, {reference: declared.name}
 
 

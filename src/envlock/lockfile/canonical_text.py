@@ -163,7 +163,7 @@ def ends_with_stamp(text: str) -> bool:
 
 def digest_of(body: str) -> str:
     """The SHA-256 of a body, 64 hex digits."""
-    return str(sha256(body.encode()).hexdigest())
+    return sha256(body.encode())
 
 
 def requires_python(source: str, version: str) -> str:
