@@ -292,7 +292,7 @@ def test_what_is_neither_a_kit_nor_a_plan(path: str) -> None:
 
 
 @pytest.mark.parametrize("filename", ["../kernel.zip", "", ".hidden", "a/b"])
-def test_names_that_no_part_of_a_kit_has(filename: str) -> None:
+def test_names_that_no_file_of_a_kit_has(filename: str) -> None:
     with pytest.raises(UnsafePath):
         kit_path(SHA, filename)
 

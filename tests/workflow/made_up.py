@@ -8,11 +8,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from envlock.cache.layout import environment_place, kit_path
+from envlock.cache.layout import environment_place, kit_path, part_path
 from envlock.cache.local import LocalPackages
 from envlock.cache.open import open_store
 from envlock.cache.packages import path_of
 from envlock.cache.plan import (
+    Pack,
+    Part,
     Plan,
     PlanFile,
     PlanPackage,
@@ -100,26 +102,36 @@ def keep(lock: Lock) -> None:
         local.place(artifact, lambda stage, name=name: stage.write_bytes(content_of(name)))  # type: ignore[misc]
 
 
-def made_up_plan(lock: Lock, uv: str, python: str) -> Plan:
-    """A plan by which a node makes an environment with these parts of a kit, which are made-up packages."""
-    parts = [(kit_path(each.sha256, each.filename), each) for each in map(made_up_package, (uv, python))]
-    tool, build = (PlanFile(path, each.size or 0, each.sha256) for path, each in parts)
+def made_up_part(name: str) -> Part:
+    """A part whose compressed bytes are those of a made-up package."""
+    made = made_up_package(name)
+    return Part(PlanFile(part_path(made.sha256), made.size or 0, made.sha256), 1024, made.sha256)
+
+
+def made_up_plan(lock: Lock, uv: str, python: str, *parts: str) -> Plan:
+    """A plan by which a node makes an environment with these files of a kit and parts, which are made-up packages."""
+    kit = [(kit_path(each.sha256, each.filename), each) for each in map(made_up_package, (uv, python))]
+    tool, build = (PlanFile(path, each.size or 0, each.sha256) for path, each in kit)
     packages = tuple(
         PlanPackage("wheel", each.name, each.version, PlanFile(path_of(artifact), each.size or 0, each.sha256))
         for each, artifact in zip(lock.packages, artifacts_of(lock), strict=True)
     )
     python_of = PlanPython(lock.python.series, ((0, None),), PythonBuild(build, "3.12.4", "python/bin/python3.12"))
-    return Plan(environment_place(lock), python_of, (), PlanTools(tool), packages)
+    pack = Pack(f"{lock.python.series}.4", "", tuple(map(made_up_part, parts))) if parts else None
+    return Plan(environment_place(lock), python_of, (), PlanTools(tool), packages, pack=pack)
 
 
-def write_plan(store: Store, lock: Lock, uv: str, python: str) -> Plan:
-    """Write a made-up plan, and before it the parts of its kit that are not there."""
+def write_plan(store: Store, lock: Lock, uv: str, python: str, *parts: str) -> Plan:
+    """Write a made-up plan, and before it the files of its kit and the parts that are not there."""
     for name in (uv, python):
-        part = made_up_package(name)
-        path = kit_path(part.sha256, part.filename)
+        made = made_up_package(name)
+        path = kit_path(made.sha256, made.filename)
         if store.entry(path) is None:
             store.put(path, content_of(name))
-    plan = made_up_plan(lock, uv, python)
+    for name in parts:
+        if store.entry(made_up_part(name).file.path) is None:
+            store.put(made_up_part(name).file.path, content_of(name))
+    plan = made_up_plan(lock, uv, python, *parts)
     Plans(store).write(plan)
     return plan
 
@@ -140,8 +152,14 @@ def packages_in(store: Store) -> set[str]:
 
 
 def kits_in(store: Store) -> set[str]:
-    """The names of the parts of kits that are there."""
+    """The names of the files of kits that are there."""
     return _names(store, "kits")
+
+
+def parts_in(store: Store, *names: str) -> set[str]:
+    """Which of these made-up parts are there; all that are there must be among them."""
+    there = {made_up_part(name).file.path: name for name in names}
+    return {there[path] for path in paths(store, "parts")}
 
 
 def _names(store: Store, folder: str) -> set[str]:

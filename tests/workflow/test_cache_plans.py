@@ -1,4 +1,4 @@
-"""Plans and kits in a cache: what gc keeps and deletes of them, what verify finds and repairs, what ls counts."""
+"""Plans, kits and parts in a cache: what gc keeps and deletes, what verify finds and repairs, what ls counts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from envlock.__main__ import main
 from envlock.cache.errors import UnreadableAnnouncement, UnreadableKeptPlan
-from envlock.cache.gc import ENVIRONMENT, KIT, PACKAGE, PLAN, POINTER, Garbage
+from envlock.cache.gc import ENVIRONMENT, KIT, PACKAGE, PART, PLAN, POINTER, Garbage
 from envlock.cache.gc_lock import Needs, announced
-from envlock.cache.layout import KITS, PLANS, PlanPlace, environment_place, push_path
+from envlock.cache.layout import KITS, PARTS, PLANS, PlanPlace, environment_place, push_path
 from envlock.cache.plan import FORMAT, Plan, parse_plan
 from envlock.cache.plans import Plans
 from envlock.cache.port import Entry, Store
-from envlock.cache.verify import DAMAGED_KIT, DAMAGED_PLAN, MISSING_KIT, verify
+from envlock.cache.verify import DAMAGED_KIT, DAMAGED_PART, DAMAGED_PLAN, MISSING_KIT, MISSING_PART, verify
 from envlock.config.project import Project
 from envlock.named.alias import parse_alias
 from envlock.named.give import give
@@ -27,13 +27,18 @@ from tests.cache.locks import lock_of
 from tests.workflow.made_up import (
     age,
     kits_in,
+    made_up_part,
     made_up_project,
     packages_in,
+    parts_in,
     paths,
     store_of,
     sweeps_that_are_killed,
     write_plan,
 )
+
+MINE, TWO = ("part1", "part2"), ("part2", "part3")
+"""The parts of the packs of `mine` and `two`: they share one."""
 
 
 @pytest.fixture
@@ -50,9 +55,9 @@ def project(tmp_path: Path, other: Project) -> Project:
     made = made_up_project(tmp_path / "project", {"mine": ["shared", "own"]})
     push(made)
     store = store_of(made)
-    write_plan(store, lock_of(made, "mine"), "uv1", "python1")
+    write_plan(store, lock_of(made, "mine"), "uv1", "python1", *MINE)
     write_plan(store, lock_of(other, "one"), "uv1", "python2")
-    write_plan(store, lock_of(other, "two"), "uv2", "python2")
+    write_plan(store, lock_of(other, "two"), "uv2", "python2", *TWO)
     age(tmp_path / "cache", 30)
     return made
 
@@ -104,8 +109,10 @@ class TestGc:
             *[ENVIRONMENT] * 2,
             *[PACKAGE] * 2,
             *[KIT] * 2,
+            PART,
         ]
-        assert (done.totals[PLAN].count, done.totals[KIT].count) == (3, 4)
+        assert (done.totals[PLAN].count, done.totals[KIT].count, done.totals[PART].count) == (3, 4, 3)
+        assert parts_in(store, *MINE) == set(MINE)
 
     def test_all_plans_of_an_environment_stay(self, project: Project, store: Store, tmp_path: Path) -> None:
         """A flow that was deployed before envlock was upgraded still names the older plan."""
@@ -136,10 +143,23 @@ class TestGc:
         swept(project, grace="2d")
         assert kits_in(store) == {"uv1", "python1"}
 
-    def test_a_young_part_of_a_kit_stays(self, project: Project, store: Store, tmp_path: Path) -> None:
+    def test_a_young_file_of_a_kit_stays(self, project: Project, store: Store, tmp_path: Path) -> None:
         age(tmp_path / "cache", 3, "uv2-")
         swept(project)
         assert kits_in(store) == {"uv1", "python1", "uv2"}
+
+    def test_all_parts_stay_while_a_push_packs(self, project: Project, store: Store) -> None:
+        """It learns which of them it needs only as it makes them."""
+        with announced(store, Needs(parts=frozenset({PARTS}))):
+            collect_garbage(project, limits_of(grace="0"), delete=True)
+            assert parts_in(store, *MINE, *TWO) == {*MINE, *TWO}
+        swept(project, grace="0")
+        assert parts_in(store, *MINE, *TWO) == set(MINE)
+
+    def test_a_gc_that_knows_no_parts_reads_the_file_of_such_a_push(self) -> None:
+        document = json.loads(Needs(packages=frozenset({"x"}), parts=frozenset({PARTS})).render())
+        assert (document["format"], document["packages"], document["parts"]) == (1, ["x"], [PARTS])
+        assert "parts" not in json.loads(Needs(packages=frozenset({"x"})).render())
 
     def test_what_a_push_needs_stays(self, project: Project, other: Project, store: Store) -> None:
         plan = plan_of(store, other, "two")
@@ -169,10 +189,10 @@ class TestGc:
     def test_an_older_gc_does_not_see_them(self) -> None:
         """Those folders are all that it ever lists."""
         seen = ("packages", "envs", "aliases", "pathspecs", "resolved", "pushes", "sweeps", "probe")
-        assert not any(f"{folder}/".startswith(f"{each}/") for folder in (PLANS, KITS) for each in seen)
+        assert not any(f"{folder}/".startswith(f"{each}/") for folder in (PLANS, KITS, PARTS) for each in seen)
 
     @pytest.mark.parametrize("kind", ["damaged", "cut", "newer"])
-    def test_a_plan_that_cannot_be_read_keeps_every_part_of_a_kit(
+    def test_a_plan_that_cannot_be_read_keeps_every_file_of_a_kit(
         self, project: Project, store: Store, tmp_path: Path, kind: str
     ) -> None:
         plan = plan_of(store, project, "mine")
@@ -187,6 +207,7 @@ class TestGc:
         assert (error.exit_status, path in error.locations[0].path) == (3, True)
         assert ("--repair" in (error.hint or "")) is (kind != "newer")
         assert len(paths(store, KITS)) == 4
+        assert parts_in(store, *MINE, *TWO) == {*MINE, *TWO}
         assert len(done.of(PLAN)) == 2, "all else goes"
         assert packages_in(store) == {"shared", "own"}
 
@@ -205,11 +226,12 @@ class TestGc:
 
     def test_what_envlock_did_not_put_there_stays(self, project: Project, store: Store, tmp_path: Path) -> None:
         strangers = {"kits/README.md", "kits/objects/ab/uv.whl", "plans/notes.txt", "plans/linux-64/x.json"}
+        strangers |= {"parts/README.md", f"parts/ab/{'cd' * 32}.tar.zst"}
         for path in strangers:
             store.put(path, b"the team's")
         age(tmp_path / "cache", 400)
         swept(project)
-        assert strangers <= paths(store, "kits", "plans")
+        assert strangers <= paths(store, "kits", "plans", "parts")
         assert set(list_cache(project).strangers) == strangers - {"kits/README.md"}
 
     def test_a_sweep_that_is_killed_leaves_no_plan_without_what_it_names(
@@ -233,7 +255,7 @@ class TestVerify:
         assert len(result.verification.plans) == 3
 
     def test_damaged_and_missing_ones_are_found(self, project: Project, other: Project, store: Store) -> None:
-        plan, uv1, uv2 = plan_of(store, project, "mine"), part(store, "uv1"), part(store, "uv2")
+        plan, uv1, uv2 = plan_of(store, project, "mine"), kit(store, "uv1"), kit(store, "uv2")
         store.put(plan.place.path, plan.render()[:-5])
         store.put(uv1, b"changed")
         store.delete(uv2)
@@ -245,6 +267,17 @@ class TestVerify:
             (called(other, "two"),),
         ]
 
+    def test_damaged_and_missing_parts_are_found(self, project: Project, other: Project, store: Store) -> None:
+        damaged, missing = (made_up_part(name).file.path for name in ("part2", "part3"))
+        store.put(damaged, b"changed")
+        store.delete(missing)
+        result = verify_cache(project)
+        assert found(result) == [(DAMAGED_PART, damaged), (MISSING_PART, missing)]
+        assert [set(finding.needed_by) for finding in result.findings] == [
+            {called(project, "mine"), called(other, "two")},
+            {called(other, "two")},
+        ]
+
     def test_a_plan_of_a_newer_envlock_is_no_damage(self, project: Project, store: Store) -> None:
         store.put(*newer(plan_of(store, project, "mine")))
         result = verify_cache(project)
@@ -254,7 +287,7 @@ class TestVerify:
     def test_a_plan_without_an_environment_lacks_nothing(self, project: Project, other: Project, store: Store) -> None:
         """An older gc deleted the environment; the next gc deletes the plan."""
         store.delete(environment_place(lock_of(other, "two")).path)
-        store.delete(part(store, "uv2"))
+        store.delete(kit(store, "uv2"))
         assert verify_cache(project).findings == ()
 
     def test_what_goes_and_comes_meanwhile_is_no_damage(self, project: Project, other: Project, store: Store) -> None:
@@ -269,7 +302,7 @@ class TestVerify:
                 listed = list(store.entries(folder))
                 if folder == PLANS:
                     store.delete(plan.place.path)
-                    store.delete(part(store, "uv2"))
+                    store.delete(kit(store, "uv2"))
                 if folder == KITS:
                     write_plan(store, lock_of(project, "mine"), "uv9", "python1")
                 return listed
@@ -291,20 +324,36 @@ class TestRepair:
     ) -> None:
         plan = plan_of(store, project, "mine")
         store.put(plan.place.path, b"")
-        store.delete(part(store, "uv2"))
+        store.delete(kit(store, "uv2"))
         assert self.repaired(project) == [DAMAGED_PLAN, MISSING_KIT]
         assert [place for _, place in Plans(store).places()] == [plan_of(store, other, "one").place]
-        assert write_plan(store, lock_of(project, "mine"), "uv1", "python1") == plan
+        assert write_plan(store, lock_of(project, "mine"), "uv1", "python1", *MINE) == plan
         assert verify_cache(project).findings == ()
 
-    def test_a_damaged_part_of_a_kit_goes_after_the_plans_that_name_it(self, project: Project, store: Store) -> None:
-        store.put(part(store, "uv1"), b"changed")
+    def test_a_damaged_file_of_a_kit_goes_after_the_plans_that_name_it(self, project: Project, store: Store) -> None:
+        store.put(kit(store, "uv1"), b"changed")
         assert self.repaired(project) == [DAMAGED_KIT]
         assert kits_in(store) == {"python1", "uv2", "python2"}
         assert len(paths(store, PLANS)) == 1
 
+    def test_a_plan_that_lost_a_part_becomes_one_of_packages(
+        self, project: Project, other: Project, store: Store
+    ) -> None:
+        plans = {name: plan_of(store, each, name) for name, each in (("mine", project), ("two", other))}
+        store.put(made_up_part("part3").file.path, b"changed")
+        assert self.repaired(project) == [DAMAGED_PART]
+        assert plan_of(store, other, "two") == plans["two"].without_pack()
+        assert plan_of(store, project, "mine") == plans["mine"]
+        assert parts_in(store, *MINE) == set(MINE)
+
+    def test_parts_stay_while_a_push_packs(self, project: Project, store: Store) -> None:
+        store.put(made_up_part("part1").file.path, b"changed")
+        with announced(store, Needs(parts=frozenset({PARTS}))):
+            assert [verdict for verdict, _ in found(verify_cache(project, repair=True))] == [DAMAGED_PART]
+        assert store.entry(made_up_part("part1").file.path) is not None
+
     def test_what_a_push_is_about_to_write_stays(self, project: Project, store: Store) -> None:
-        plan, uv1 = plan_of(store, project, "mine"), part(store, "uv1")
+        plan, uv1 = plan_of(store, project, "mine"), kit(store, "uv1")
         store.put(plan.place.path, b"")
         store.put(uv1, b"changed")
         needs = Needs(frozenset({plan.environment.path}), kits=plan.kits)
@@ -317,7 +366,7 @@ class TestRepair:
     ) -> None:
         import envlock.workflow.cache as cache_module
 
-        plan, uv1, uv2 = plan_of(store, project, "mine"), part(store, "uv1"), part(store, "uv2")
+        plan, uv1, uv2 = plan_of(store, project, "mine"), kit(store, "uv1"), kit(store, "uv2")
         stray = f"packages/ab/{'ab' * 32}/stray-1.0-py3-none-any.whl"
         right = {path: store.read(path) for path in (plan.place.path, uv1, uv2)}
         store.put(plan.place.path, b"")
@@ -339,7 +388,7 @@ class TestRepair:
         assert store.entry(stray) is None
 
 
-def part(store: Store, name: str) -> str:
+def kit(store: Store, name: str) -> str:
     (path,) = (path for path in paths(store, KITS) if path.rpartition("/")[2].startswith(f"{name}-"))
     return path
 
@@ -360,18 +409,19 @@ class TestCommands:
 
     def test_ls_counts_them(self, capsys: pytest.CaptureFixture[str]) -> None:
         said = self.run(capsys, "ls")
-        assert "3 plans and 4 parts of kits (" in said
+        assert "3 plans, 4 files of kits (" in said
         assert said.splitlines()[0].split()[-1] == "plans"
         counted = json.loads(self.run(capsys, "ls", "--json"))
-        assert (counted["plans"], counted["kits"]) == (3, 4)
-        assert counted["kit_bytes"] > 0
+        assert (counted["plans"], counted["kits"], counted["parts"]) == (3, 4, 3)
+        assert counted["kit_bytes"] > 0 < counted["part_bytes"]
+        assert ", and 3 parts (" in said
         assert [each["plans"] for each in counted["environments"]] == [1, 1, 1]
 
     def test_verify_counts_them_and_says_what_helps(
         self, project: Project, store: Store, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert "3 plans and 4 parts of kits" in self.run(capsys, "verify")
-        store.put(part(store, "uv1"), b"changed")
+        assert "3 plans, 4 files of kits (" in self.run(capsys, "verify")
+        store.put(kit(store, "uv1"), b"changed")
         store.put(*newer(plan_of(store, project, "mine")))
         shown = json.loads(self.run(capsys, "verify", "--json", status=3))
         assert (shown["plans"], shown["kits"], shown["unread_plans"]) == (4, 4, [called(project, "mine")])
@@ -381,10 +431,12 @@ class TestCommands:
     def test_gc_lists_them(self, capsys: pytest.CaptureFixture[str]) -> None:
         said = self.run(capsys, "gc")
         assert "plans: 2 of 3" in said
-        assert "parts of kits: 2 of 4, " in said
+        assert "files of kits: 2 of 4, " in said
+        assert "parts of packs: 1 of 3, " in said
         counted = json.loads(self.run(capsys, "gc", "--json"))["kinds"]
         assert (counted["plan"]["files"], counted["plan"]["of_files"]) == (2, 3)
         assert (counted["kit"]["files"], counted["kit"]["of_files"]) == (2, 4)
+        assert (counted["part"]["files"], counted["part"]["of_files"]) == (1, 3)
 
 
 def test_a_made_up_plan_is_one(store: Store, project: Project) -> None:

@@ -309,7 +309,7 @@ class TestBuckets:
         assert_whole(open_store(made.cache_url, cloud.options))
         counting.passed.clear()
         assert push(made).moved_nothing
-        # The format, two locks and two plans are read; the bucket, two packages and two parts of kits are looked at.
+        # The format, two locks and two plans are read; the bucket, two packages and two files of kits are looked at.
         assert sorted(method for method, _ in counting.passed) == ["GET"] * 5 + ["HEAD"] * 5
 
     def test_what_cannot_be_got_is_a_warning_there(self, project: tuple[Project, Cloud, Proxy], own: Index) -> None:

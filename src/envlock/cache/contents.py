@@ -1,4 +1,4 @@
-"""The contents of a cache: its environments, the packages that they need or that nothing needs, plans and kits."""
+"""The contents of a cache: environments, the packages that they need or that nothing needs, plans, kits and parts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 from envlock.cache.environments import Environments
 from envlock.cache.errors import CacheFormatDamaged, CacheUnusable
 from envlock.cache.format import check_format
-from envlock.cache.layout import KITS, PACKAGES, PLANS, EnvironmentPlace, PlanPlace, kit_at, package_at, plan_at
+from envlock.cache.layout import (
+    KITS,
+    PACKAGES,
+    PARTS,
+    PLANS,
+    EnvironmentPlace,
+    PlanPlace,
+    kit_at,
+    package_at,
+    part_at,
+    plan_at,
+)
 from envlock.cache.packages import path_of
 from envlock.cache.parallel import in_parallel
 from envlock.errors import EnvlockError
@@ -52,11 +63,13 @@ class Contents:
     packages: Mapping[str, int]
     """The size of each package, by path."""
     strangers: tuple[str, ...]
-    """Paths among the packages, plans and kits that envlock never writes."""
+    """Paths among the packages, plans, kits and parts that envlock never writes."""
     plans: tuple[PlanPlace, ...] = ()
     """Every plan. Sorted."""
     kits: Mapping[str, int] = field(default_factory=dict)
-    """The size of each part of a kit, by path."""
+    """The size of each file of a kit, by path."""
+    parts: Mapping[str, int] = field(default_factory=dict)
+    """The size of each part of a pack, by path."""
     format_error: CacheFormatDamaged | None = None
     """That the file with the format of the cache is damaged; everything else was read."""
 
@@ -68,7 +81,7 @@ class Contents:
     @property
     def is_empty(self) -> bool:
         """Whether nobody has pushed anything."""
-        return not (self.environments or self.packages or self.plans or self.kits)
+        return not (self.environments or self.packages or self.plans or self.kits or self.parts)
 
     @property
     def size(self) -> int:
@@ -77,8 +90,13 @@ class Contents:
 
     @property
     def kits_size(self) -> int:
-        """Bytes of all parts of kits."""
+        """Bytes of all files of kits."""
         return sum(self.kits.values())
+
+    @property
+    def parts_size(self) -> int:
+        """Bytes of all parts of packs."""
+        return sum(self.parts.values())
 
     @property
     def named(self) -> frozenset[str]:
@@ -92,7 +110,7 @@ class Contents:
 
 
 def read_contents(store: Store) -> Contents:
-    """List a cache: four listings, and each environment's lock. Raises CacheUnusable, NewerCache.
+    """List a cache: five listings, and each environment's lock. Raises CacheUnusable, NewerCache.
 
     Others may push and sweep meanwhile: an environment that they write is whole or is not seen, and one that they take
     away is not missed.
@@ -109,9 +127,10 @@ def read_contents(store: Store) -> Contents:
         by_environment.setdefault(plan.environment, []).append(plan)
     locks = [(place, lock) for place, lock in _locks(store) if lock is not None]
     # After what names them: so each was there if it was listed.
-    found = {entry.path: entry.size for folder in (PACKAGES, KITS) for entry in store.entries(folder)}
+    found = {entry.path: entry.size for folder in (PACKAGES, KITS, PARTS) for entry in store.entries(folder)}
     packages = {path: size for path, size in found.items() if package_at(path) is not None}
     kits = {path: size for path, size in found.items() if kit_at(path) is not None}
+    parts = {path: size for path, size in found.items() if part_at(path) is not None}
     read = []
     for place, lock in locks:
         artifacts = () if isinstance(lock, EnvlockError) else artifacts_of(lock)
@@ -123,9 +142,9 @@ def read_contents(store: Store) -> Contents:
         own = tuple(by_environment.get(place, ()))
         read.append(CachedEnvironment(place=place, lock=lock, size=size, missing=missing, plans=own))
     read.sort(key=lambda each: (each.place.arch, each.place.identity))
-    known = packages.keys() | kits.keys() | {place.path for place in plans}
+    known = packages.keys() | kits.keys() | parts.keys() | {place.path for place in plans}
     strangers = tuple(sorted({*found, *plan_paths} - known))
-    return Contents(store.url, tuple(read), packages, strangers, plans, kits, format_error)
+    return Contents(store.url, tuple(read), packages, strangers, plans, kits, parts, format_error)
 
 
 def _locks(store: Store) -> Iterator[tuple[EnvironmentPlace, Lock | EnvlockError | None]]:

@@ -366,10 +366,12 @@ class UnreadableKept(DamageError):
 
 
 class UnreadableKeptPlan(DamageError):
-    """The plan of an environment that must stay cannot be read, so the parts of its kit are unknown."""
+    """The plan of an environment that must stay cannot be read, so what it names is unknown."""
 
     code = "unreadable-kept-plan"
-    message = "a plan that must stay cannot be read, so it is unknown what it needs; no part of a kit is deleted"
+    message = (
+        "a plan that must stay cannot be read, so what it needs is unknown; no file of a kit and no part is deleted"
+    )
 
     def __init__(self, place: str, why: EnvlockError) -> None:
         hint = PlanDamaged.hint if isinstance(why, DamageError) else "run gc with the newest envlock"

@@ -1,8 +1,8 @@
 """Garbage collection: find and delete what nothing in a cache points to, once it is old enough.
 
 Ages are measured by the server's clock; a file of unknown age stays. Pointers are deleted before what they point to, so
-a killed gc leaves no dangling pointer: run records, then plans, environments, packages, and the parts of kits. Moves of
-aliases always stay: they are history, and say what was.
+a killed gc leaves no dangling pointer: run records, then plans, environments, packages, the files of kits, and parts.
+Moves of aliases always stay: they are history, and say what was.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from envlock.cache.layout import (
     ENVIRONMENTS,
     KITS,
     PACKAGES,
+    PARTS,
     PATHSPECS,
     PLANS,
     PROBES,
@@ -31,6 +32,7 @@ from envlock.cache.layout import (
     environment_at,
     kit_at,
     package_at,
+    part_at,
     probe_path,
     resolved_at,
 )
@@ -52,10 +54,12 @@ ENVIRONMENT = "environment"
 PACKAGE = "package"
 PLAN = "plan"
 KIT = "kit"
-"""A part of a kit."""
+"""A file of a kit."""
+PART = "part"
+"""A part of a pack."""
 POINTER = "pointer"
 LEFTOVER = "leftover"
-KINDS = (POINTER, PLAN, ENVIRONMENT, PACKAGE, KIT, LEFTOVER)
+KINDS = (POINTER, PLAN, ENVIRONMENT, PACKAGE, KIT, PART, LEFTOVER)
 """In the order in which they are deleted."""
 SWEEPING = "sweeping"
 _NONCE = re.compile(r"[0-9a-f]+(?:\.json)?")
@@ -102,7 +106,7 @@ class Garbage:
     doomed: tuple[Unneeded, ...]
     """In the order in which they are deleted."""
     totals: dict[str, Total]
-    """Everything in the cache, by kind: environments, packages, plans, parts of kits, pointers."""
+    """Everything in the cache, by kind: environments, packages, plans, files of kits, parts, pointers."""
     kept: dict[str, int]
     """How many environments stay, by reason."""
     pushes: int
@@ -162,7 +166,7 @@ class _Look:
         self.unreadable_locks: list[EnvlockError] = []
         """Each may need any package."""
         self.unreadable_plans: list[EnvlockError] = []
-        """Each may need any part of a kit."""
+        """Each may need any file of a kit, and any part."""
         self.totals: dict[str, Total] = {}
 
     def run(self) -> Garbage:
@@ -184,9 +188,13 @@ class _Look:
         self.read_plans(staying_plans)
         packages = [entry for entry in self.store.entries(PACKAGES) if package_at(entry.path)]
         kits = [entry for entry in self.store.entries(KITS) if kit_at(entry.path)]
+        parts = [entry for entry in self.store.entries(PARTS) if part_at(entry.path)]
         self.roots.packages |= BuiltWheels(self.store).packages()
         named = self.named(packages, self.roots.packages, self.unreadable_locks)
         named_kits = self.named(kits, self.roots.kits, self.unreadable_plans)
+        if PARTS in self.roots.parts:  # a push is about to name some of them
+            self.roots.parts |= {entry.path for entry in parts}
+        named_parts = self.named(parts, self.roots.parts, self.unreadable_plans)
         gone = {each.path for each in going}
         there = {entry.path for entry in environments} - gone
         pointers = [(entry, path) for entry, path in runs if path in gone]
@@ -197,12 +205,13 @@ class _Look:
         ]
         plan_entries = [entry for entry, _ in plans]
         run_entries = [entry for entry, _ in runs]
-        self.warn_of_dates([*announced.ahead, *environments, *packages, *plan_entries, *kits, *run_entries])
+        self.warn_of_dates([*announced.ahead, *environments, *packages, *plan_entries, *kits, *parts, *run_entries])
         self.count(POINTER, [*resolved, *run_entries])
         self.count(PLAN, plan_entries)
         self.count(ENVIRONMENT, environments)
         self.count(PACKAGE, packages)
         self.count(KIT, kits)
+        self.count(PART, parts)
         return Garbage(
             url=self.store.url,
             doomed=(
@@ -211,6 +220,7 @@ class _Look:
                 *going,
                 *self.doomed(PACKAGE, packages, named),
                 *self.doomed(KIT, kits, named_kits),
+                *self.doomed(PART, parts, named_parts),
                 *(self.doom(LEFTOVER, entry) for entry in self.leftovers(announced)),
             ),
             totals=self.totals,
@@ -278,7 +288,8 @@ class _Look:
                 self.unreadable_plans.append(UnreadableKeptPlan(f"{self.store.url}/{entry.path}", plan))
             else:
                 self.roots.kits |= plan.kits
-                self.roots.packages |= {file.path for file in plan.files} - plan.kits
+                self.roots.parts |= plan.parts
+                self.roots.packages |= {file.path for file in plan.files} - plan.kits - plan.parts
 
     def each_read(
         self, phase: str, unit: str, entries: Collection[Entry], read: Callable[[Entry], _Read]
@@ -347,14 +358,14 @@ def _now(store: Store) -> float:
     A file that is dated after this machine's clock does not make it later than that clock. Nothing is written into an
     empty cache: it may be a folder that was never meant to be one.
     """
-    everything = (ENVIRONMENTS, PUSHES, SWEEPS, PROBES, RESOLVED, PATHSPECS, ALIASES, PLANS, PACKAGES, KITS)
+    everything = (ENVIRONMENTS, PUSHES, SWEEPS, PROBES, RESOLVED, PATHSPECS, ALIASES, PLANS, PACKAGES, KITS, PARTS)
     if not any(True for folder in everything for _ in store.entries(folder)):
         return 0.0
     path = probe_path(os.urandom(16).hex())
     try:
         store.put(path, b"")
     except CacheUnusable:  # it can still be read, and an earlier time only keeps more
-        folders = (PACKAGES, ENVIRONMENTS, ALIASES, PATHSPECS, PUSHES, PLANS, KITS)
+        folders = (PACKAGES, ENVIRONMENTS, ALIASES, PATHSPECS, PUSHES, PLANS, KITS, PARTS)
         times = [entry.modified for folder in folders for entry in store.entries(folder) if entry.modified is not None]
         return min(max(times, default=0.0), time.time())
     try:

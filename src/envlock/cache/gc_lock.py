@@ -42,7 +42,7 @@ _PAUSE = 0.02
 _LONGEST_PAUSE = 2.0
 
 
-_LATER = ("kits",)
+_LATER = ("kits", "parts")
 """Keys that the file of a push has only where they hold something."""
 
 
@@ -55,10 +55,13 @@ class Needs(NamedTuple):
     environments: frozenset[str] = frozenset()
     packages: frozenset[str] = frozenset()
     kits: frozenset[str] = frozenset()
-    """Parts of kits. Plans stay with their environment, so they are not listed."""
+    """Files of kits. Plans stay with their environment, so they are not listed."""
+    parts: frozenset[str] = frozenset()
+    """Parts of packs; the folder `parts` for all of them. A push that packs learns their paths only as it makes them.
+    """
 
     def render(self) -> bytes:
-        """The JSON that is written. A gc that knows no kits reads the rest of it."""
+        """The JSON that is written. A gc that knows no kits or parts reads the rest of it."""
         lists = {name: sorted(paths) for name, paths in self._asdict().items() if paths or name not in _LATER}
         return json.dumps({"format": FORMAT, **lists}, indent=1).encode() + b"\n"
 

@@ -36,6 +36,7 @@ class Roots:
         self.environments: dict[str, str] = {}
         self.packages: set[str] = set()
         self.kits: set[str] = set()
+        self.parts: set[str] = set()
 
     def mark(self, place: EnvironmentPlace, reason: str) -> None:
         """Keep one environment."""
@@ -52,6 +53,7 @@ class Roots:
             self.environments.setdefault(path, BY_PUSH)
         self.packages |= needs.packages
         self.kits |= needs.kits
+        self.parts |= needs.parts
 
     def reasons(self, paths: Iterable[str]) -> dict[str, int]:
         """How many of these paths are kept for each reason."""

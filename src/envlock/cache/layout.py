@@ -116,7 +116,7 @@ def package_at(path: str) -> tuple[str, str] | None:
 
 
 def kit_path(sha256: str, filename: str) -> str:
-    """The path of a part of a kit: a wheel of uv or py-rattler, a Python build, the node kernel. Raises UnsafePath.
+    """The path of a file of a kit: a wheel of uv or py-rattler, a Python build, the node kernel. Raises UnsafePath.
 
     >>> kit_path("ab" + "0" * 62, "kernel.zip")
     'kits/objects/ab/ab00000000000000000000000000000000000000000000000000000000000000/kernel.zip'
@@ -125,7 +125,7 @@ def kit_path(sha256: str, filename: str) -> str:
 
 
 def kit_at(path: str) -> tuple[str, str] | None:
-    """The SHA-256 and file name in the path of a part of a kit; None for any other path.
+    """The SHA-256 and file name in the path of a file of a kit; None for any other path.
 
     >>> kit_at(kit_path("ab" + "0" * 62, "kernel.zip"))[1]
     'kernel.zip'

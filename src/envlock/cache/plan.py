@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from envlock.cache.errors import NewerPlan, PlanDamaged
@@ -160,6 +160,10 @@ class Plan:
     def parts(self) -> frozenset[str]:
         """The paths of the parts of its pack."""
         return frozenset(part.file.path for part in self.pack.parts) if self.pack else frozenset()
+
+    def without_pack(self) -> Plan:
+        """The same plan without a pack."""
+        return replace(self, pack=None, tools=self.tools._replace(zstd=None))
 
     @property
     def sha256(self) -> str:

@@ -1,4 +1,4 @@
-"""Verify a cache: hash every package and part of a kit, read every lock and plan, and look for what they name."""
+"""Verify a cache: hash every package, file of a kit and part, read every lock and plan, look for what they name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from envlock.cache.contents import read_contents
 from envlock.cache.errors import CacheUnusable
-from envlock.cache.layout import FORMAT, kit_at, package_at
+from envlock.cache.layout import FORMAT, kit_at, part_at, sha256_at
 from envlock.cache.packages import path_of
 from envlock.cache.parallel import all_in_parallel, in_parallel
 from envlock.cache.plan import Plan
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 VERIFYING = "verifying"
 DAMAGED_PACKAGE, MISSING_PACKAGE = "damaged-package", "missing-package"
 DAMAGED_KIT, MISSING_KIT = "damaged-kit", "missing-kit"
+DAMAGED_PART, MISSING_PART = "damaged-part", "missing-part"
 DAMAGED_LOCK, DAMAGED_PLAN, DAMAGED_FORMAT = "damaged-lock", "damaged-plan", "damaged-format"
 
 
@@ -33,7 +34,7 @@ class CacheFinding:
     """Something in a cache that is damaged or missing."""
 
     verdict: str
-    """One of the constants above: `damaged-package`, `missing-kit`, ... A part of a kit counts as a kit."""
+    """One of the constants above: `damaged-package`, `missing-kit`, ... A file of a kit counts as a kit."""
     path: str
     """Below the cache's root."""
     reason: str
@@ -63,14 +64,15 @@ def verify(store: Store, reporter: Reporter) -> Verification:
     plans = [plan for place, plan in found.items() if isinstance(plan, Plan) and place.environment in there]
     needs = _needs(contents, plans)
     findings = [
-        CacheFinding(DAMAGED_KIT if kit_at(path) else DAMAGED_PACKAGE, path, reason, needs.get(path, ()))
-        for path, reason in _hashes(store, {**contents.packages, **contents.kits}, reporter)
+        CacheFinding(_damaged(path), path, reason, needs.get(path, ()))
+        for path, reason in _hashes(store, {**contents.packages, **contents.kits, **contents.parts}, reporter)
         if reason
     ]
     missing = {path_of(artifact): MISSING_PACKAGE for each in contents.environments for artifact in each.missing}
     # Looked for once more: a push may have put it there since it was listed.
-    lost = {path for plan in plans for path in plan.kits} - contents.kits.keys()
-    missing |= {path: MISSING_KIT for path, entry in all_in_parallel(store.entry, lost) if entry is None}
+    lost = {path: MISSING_KIT for plan in plans for path in plan.kits - contents.kits.keys()}
+    lost |= {path: MISSING_PART for plan in plans for path in plan.parts - contents.parts.keys()}
+    missing |= {path: lost[path] for path, entry in all_in_parallel(store.entry, lost) if entry is None}
     findings += [CacheFinding(verdict, path, "it is not there", needs[path]) for path, verdict in missing.items()]
     if contents.format_error is not None:
         findings.append(CacheFinding(DAMAGED_FORMAT, FORMAT, contents.format_error.message))
@@ -127,21 +129,25 @@ def _hashes(store: Store, sizes: Mapping[str, int], reporter: Reporter) -> Itera
         reporter.advanced(VERIFYING, path.rpartition("/")[2], sizes[path])
         if got is None:
             continue
-        expected, _ = package_at(path) or kit_at(path) or ("", "")
-        yield path, "" if got == expected else f"its bytes hash to {got}"
+        yield path, "" if got == sha256_at(path) else f"its bytes hash to {got}"
     reporter.ended(VERIFYING)
 
 
 def _needs(contents: Contents, plans: Iterable[Plan]) -> dict[str, tuple[str, ...]]:
-    """The environments that need each package and each part of a kit, by its path."""
+    """The environments that need each package, each file of a kit and each part, by its path."""
     needs: dict[str, dict[str, None]] = {}
     for environment in contents.environments:
         for artifact in environment.artifacts:
             needs.setdefault(path_of(artifact), {})[_called(environment.place)] = None
     for plan in plans:
-        for path in plan.kits:
+        for path in plan.kits | plan.parts:
             needs.setdefault(path, {})[_called(plan.environment)] = None
     return {path: tuple(names) for path, names in needs.items()}
+
+
+def _damaged(path: str) -> str:
+    """The verdict on a damaged file."""
+    return DAMAGED_KIT if kit_at(path) else DAMAGED_PART if part_at(path) else DAMAGED_PACKAGE
 
 
 def _called(place: EnvironmentPlace) -> str:

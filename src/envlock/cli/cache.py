@@ -50,7 +50,7 @@ _REPAIR = Flag(
 
 @command(_REPAIR, JSON, CONFIG, epilog="Exit status: 0 nothing is damaged, 3 something is damaged or missing.")
 def verify(line: CommandLine) -> int:
-    """Compare every file in the cache with its hash, and find packages and parts of kits that are missing.
+    """Compare every file in the cache with its hash, and find packages and files of kits that are missing.
 
     For example:
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envlock.cache.gc import ENVIRONMENT, KINDS, KIT, LEFTOVER, PACKAGE, PLAN, POINTER, Unneeded
+from envlock.cache.gc import ENVIRONMENT, KINDS, KIT, LEFTOVER, PACKAGE, PART, PLAN, POINTER, Unneeded
 from envlock.cache.gc_roots import BY_AGE, BY_ALIAS, BY_DOUBT, BY_LOCK, BY_PUSH, BY_RUN
-from envlock.cache.verify import DAMAGED_KIT, DAMAGED_LOCK, DAMAGED_PACKAGE, DAMAGED_PLAN, MISSING_KIT
+from envlock.cache.verify import (
+    DAMAGED_KIT,
+    DAMAGED_LOCK,
+    DAMAGED_PACKAGE,
+    DAMAGED_PART,
+    DAMAGED_PLAN,
+    MISSING_KIT,
+    MISSING_PART,
+)
 from envlock.errors import EnvlockError, one_line
 from envlock.words import byte_size, count, first_of, listed, short_ids
 
@@ -25,7 +33,8 @@ _TITLES = {
     ENVIRONMENT: "environments",
     PACKAGE: "packages",
     PLAN: "plans",
-    KIT: "parts of kits",
+    KIT: "files of kits",
+    PART: "parts of packs",
     POINTER: "records of them",
     LEFTOVER: "left by killed processes",
 }
@@ -42,6 +51,8 @@ _PUSHED_AGAIN = {
     DAMAGED_PLAN: "deleted: `envlock push` writes it again",
     DAMAGED_KIT: "deleted, with the plans that name it: `envlock push` writes them again",
     MISSING_KIT: "the plans that name it are deleted: `envlock push` writes them again",
+    DAMAGED_PART: "deleted; nodes use the packages until `envlock push --pack` packs again",
+    MISSING_PART: "nodes use the packages until `envlock push --pack` packs again",
 }
 _DAY = 24 * 3600
 
@@ -84,8 +95,10 @@ def _totals(contents: Contents) -> list[str]:
     packages = f"{count(len(contents.packages), 'package')} ({byte_size(contents.size)})"
     found = [packages, count(len(contents.environments), "environment")]
     if contents.plans or contents.kits:
-        kits = count(len(contents.kits), "part of kits", "parts of kits")
+        kits = count(len(contents.kits), "file of kits", "files of kits")
         found += [count(len(contents.plans), "plan"), f"{kits} ({byte_size(contents.kits_size)})"]
+    if contents.parts:
+        found.append(f"{count(len(contents.parts), 'part')} ({byte_size(contents.parts_size)})")
     return found
 
 
@@ -99,6 +112,8 @@ def contents_document(contents: Contents) -> dict[str, object]:
         "plans": len(contents.plans),
         "kits": len(contents.kits),
         "kit_bytes": contents.kits_size,
+        "parts": len(contents.parts),
+        "part_bytes": contents.parts_size,
         "strangers": list(contents.strangers),
         "error": contents.format_error.as_dict() if contents.format_error else None,
         "environments": [_environment_document(each) for each in contents.environments],
@@ -127,7 +142,7 @@ def finding_text(finding: CacheFinding, *, is_repaired: bool) -> str:
     lines = [f"{finding.verdict}: {one_line(finding.path)}", f"  {one_line(finding.reason)}"]
     if finding.needed_by:
         lines.append(f"  needed by {_names(finding.needed_by)}")
-    elif finding.verdict in {DAMAGED_PACKAGE, DAMAGED_KIT}:
+    elif finding.verdict in {DAMAGED_PACKAGE, DAMAGED_KIT, DAMAGED_PART}:
         lines.append("  needed by no environment")
     if is_repaired:
         lines.append(f"  {_PUSHED_AGAIN.get(finding.verdict, 'repaired')}")
@@ -169,6 +184,8 @@ def verification_document(result: VerifiedCache, status: int) -> dict[str, objec
         "plans": len(contents.plans),
         "kits": len(contents.kits),
         "kit_bytes": contents.kits_size,
+        "parts": len(contents.parts),
+        "part_bytes": contents.parts_size,
         "unread_environments": list(result.verification.unread),
         "unread_plans": list(result.verification.unread_plans),
         "findings": [
@@ -196,7 +213,7 @@ def sweep_text(swept: Garbage, *, deleted: bool) -> str:
         verb = "deleted from" if deleted else "not needed in"
         lines.append(f"{verb} {swept.url}:")
         lines += [_row(swept, kind) for kind in _TITLES if swept.of(kind)]
-        large = [*swept.of(PACKAGE), *swept.of(KIT)]
+        large = [*swept.of(PACKAGE), *swept.of(KIT), *swept.of(PART)]
         largest = sorted(large, key=lambda each: (-each.size, each.path))[:_LARGEST_SHOWN]
         if largest:
             lines += ["", "the largest:"]
@@ -251,7 +268,7 @@ def _row(swept: Garbage, kind: str) -> str:
     size = sum(each.size for each in going)
     if total is None:
         return f"  {_TITLES[kind]}: {len(going)}"
-    of = f" of {byte_size(total.size)}" if kind in {PACKAGE, KIT} else ""
+    of = f" of {byte_size(total.size)}" if kind in {PACKAGE, KIT, PART} else ""
     return f"  {_TITLES[kind]}: {len(going)} of {total.count}" + (f", {byte_size(size)}{of}" if of else "")
 
 

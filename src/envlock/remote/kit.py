@@ -94,7 +94,7 @@ class Build(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """envlock's kernel as a part of a kit."""
+    """envlock's kernel as a file of a kit."""
 
     file: PlanFile
     data: bytes
@@ -121,7 +121,7 @@ class Kit:
 
 
 def place_of(artifact: Artifact) -> str:
-    """The path of a downloaded part of a kit in a cache. Raises UnsafePath."""
+    """The path of a downloaded file of a kit in a cache. Raises UnsafePath."""
     return kit_path(artifact.sha256, artifact.filename)
 
 
@@ -388,5 +388,5 @@ def _noted(memo: Path) -> list[Build] | None:
 def _from_row(filename: object, sha256: object, url: object, size: object, version: object) -> Build:
     texts = (filename, sha256, url, version)
     if not all(type(text) is str for text in texts) or not (size is None or type(size) is int):
-        raise ValueError(f"{texts!r} is no part of a kit")
+        raise ValueError(f"{texts!r} is no file of a kit")
     return Build(Artifact(str(filename), str(sha256), str(url), size if type(size) is int else None), str(version))

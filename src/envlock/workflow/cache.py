@@ -15,7 +15,7 @@ from envlock.cache.format import check_format
 from envlock.cache.gc import Garbage, Limits, delete_garbage, find_garbage
 from envlock.cache.gc_lock import GcFlag, Needs, announced, announcements
 from envlock.cache.gc_roots import BY_LOCK, Roots
-from envlock.cache.layout import EnvironmentPlace, environment_place, kit_at, package_at, plan_at
+from envlock.cache.layout import PARTS, EnvironmentPlace, environment_place, plan_at, sha256_at
 from envlock.cache.local import LocalPackages
 from envlock.cache.open import open_cache
 from envlock.cache.packages import path_of
@@ -24,9 +24,11 @@ from envlock.cache.verify import (
     DAMAGED_KIT,
     DAMAGED_LOCK,
     DAMAGED_PACKAGE,
+    DAMAGED_PART,
     DAMAGED_PLAN,
     MISSING_KIT,
     MISSING_PACKAGE,
+    MISSING_PART,
     CacheFinding,
     Verification,
     verify,
@@ -79,8 +81,9 @@ def verify_cache(project: Project, *, repair: bool = False, reporter: Reporter |
     """Read all of the project's cache and find damage; with `repair`, repair it.
 
     Fetches damaged packages again from upstream, deletes those that no lock names, and writes a damaged lock again if
-    this project has it. Deletes damaged plans, damaged parts of kits, and plans that name a part which is damaged or
-    missing: the next push of each project writes the same ones again. Raises CacheUnusable.
+    this project has it. Deletes damaged plans, damaged files of kits, and plans that name one which is damaged or
+    missing: the next push of each project writes the same ones again. Deletes damaged parts too; a plan that names a
+    lost part is replaced by one without a pack. Raises CacheUnusable.
     """
     reporter = reporter or Reporter()
     store = open_cache(project)
@@ -125,36 +128,42 @@ class _Repair:
         return VerifiedCache(self.verification, repaired, together(failed.values()))
 
     def discard(self, strays: set[str]) -> set[str]:
-        """Delete damaged packages that no lock names, and what is of no use of plans and kits. Returns what is mended.
+        """Delete damaged packages that no lock names, and what is of no use of plans, kits and parts.
+
+        Returns what is mended.
 
         Leaves what a push is about to name, and what a push has replaced since it was verified.
         """
         findings = self.verification.findings
         kits = {each.path for each in findings if each.verdict in {DAMAGED_KIT, MISSING_KIT}}
+        parts = {each.path for each in findings if each.verdict in {DAMAGED_PART, MISSING_PART}}
         plans = list(filter(None, (plan_at(each.path) for each in findings if each.verdict == DAMAGED_PLAN)))
-        if not (strays or kits or plans):
+        if not (strays or kits or parts or plans):
             return set()
         with GcFlag(self.store) as flag:
             others = announcements(self.store, flag.now)
             if others.unreadable:
                 return set()
             files = (strays | kits) - others.needs.packages - others.needs.kits
+            files |= set() if PARTS in others.needs.parts else parts - others.needs.parts
             lost = {path for path in files if self.is_wrong(path)}
             useless = [place for place in plans if self.is_plan_wrong(place)]
-            useless += [plan.place for plan in self.verification.plans if plan.kits & lost]
+            useless += [plan.place for plan in self.verification.plans if (plan.kits | plan.parts) & lost]
             gone = {place.path for place in useless if place.environment.path not in others.needs.environments}
+            for plan in self.verification.plans:
+                if plan.place.path in gone and not plan.kits & lost:
+                    Plans(self.store).write(plan.without_pack())
             for path in (*sorted(gone), *sorted(lost)):  # what names others goes first
                 with flag.taking():
                     self.store.delete(path)
         left = [plan for plan in self.verification.plans if plan.place.path not in gone]
         mended = {place.path for place in plans if place not in useless} | (files - lost)
-        return mended | gone | lost.difference(*(plan.kits for plan in left))
+        return mended | gone | lost.difference(*(plan.kits | plan.parts for plan in left))
 
     def is_wrong(self, path: str) -> bool:
-        """Whether a package or a part of a kit is still damaged or missing."""
-        expected, _ = package_at(path) or kit_at(path) or ("", "")
+        """Whether a package, a file of a kit or a part is still damaged or missing."""
         try:
-            return self.store.sha256(path) != expected
+            return self.store.sha256(path) != sha256_at(path)
         except FileNotFoundError:
             return True
 

@@ -1,4 +1,4 @@
-"""The plans of a push: the parts of kits into the cache, then the plans that name them.
+"""The plans of a push: the files of kits into the cache, then the plans that name them.
 
 By then, the packages and the locks are there. So where a kit cannot be got, everything that is for workstations is in
 the cache all the same.
@@ -52,7 +52,7 @@ class PlansPushed:
     warnings: tuple[EnvlockError, ...] = ()
     """Why plans need the image's own Python."""
     damaged: tuple[str, ...] = ()
-    """Parts of kits that were damaged in the cache, and were replaced."""
+    """Files of kits that were damaged in the cache, and were replaced."""
 
 
 @dataclass
@@ -68,7 +68,7 @@ class PlansPush:
     """By the arch and the identity of a lock."""
     errors: list[EnvlockError] = field(default_factory=list)
     wrong: set[str] = field(default_factory=set)
-    """The parts of kits that the cache lacks or has damaged, by path."""
+    """The files of kits that the cache lacks or has damaged, by path."""
     damaged: set[str] = field(default_factory=set)
     sizes: dict[str, int] = field(default_factory=dict)
     """Of files of the cache, by path."""
@@ -147,7 +147,7 @@ class PlansPush:
         )
 
     def move(self, announcement: Announcement) -> tuple[int, int, dict[str, EnvlockError]]:
-        """Bring all parts of kits into the cache. Returns how many moved, their bytes, and why others did not."""
+        """Bring all files of kits into the cache. Returns how many moved, their bytes, and why others did not."""
         moved: set[str] = set()
         moved_bytes = 0
         while True:
