@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from envlock.conda.event_loop import run
 from envlock.conda.records import record_of
 from envlock.files import RECORD_BYTES, json_of, read_file
+from envlock.model.arch import Arch
 from envlock.model.lock import LockedPackage
 from envlock.reporter import working
 from envlock.words import count
@@ -58,8 +59,10 @@ class Clobber(NamedTuple):
     loser: str
 
 
-def install(archives: Sequence[tuple[LockedPackage, Path]], *, stage: Path, place: Path, unpacked: Path) -> None:
-    """Fill `stage`, an empty folder, with exactly these packages, each from its archive.
+def install(
+    archives: Sequence[tuple[LockedPackage, Path]], arch: Arch, *, stage: Path, place: Path, unpacked: Path
+) -> None:
+    """Fill `stage`, an empty folder, with exactly these packages of an arch, each from its archive.
 
     Files that name their own prefix name `place`, where the stage is renamed to. `unpacked` is the shared folder of
     unpacked packages; many processes may use it at once. Nothing is asked of a network, and no script is run. Where two
@@ -69,6 +72,7 @@ def install(archives: Sequence[tuple[LockedPackage, Path]], *, stage: Path, plac
     from rattler import exceptions
     from rattler.install import install as link
     from rattler.package_cache import PackageCache, ValidationMode
+    from rattler.platform import Subdir
 
     packages = [package for package, _ in archives]
     urls = {package.name: path.as_uri() for package, path in archives}
@@ -88,6 +92,7 @@ def install(archives: Sequence[tuple[LockedPackage, Path]], *, stage: Path, plac
                 stage,
                 package_cache=cache,
                 installed_packages=[],
+                platform=Subdir(arch),
                 execute_link_scripts=False,
                 show_progress=False,
                 alternative_target_prefix=place,

@@ -64,7 +64,7 @@ class CondaInstaller:
         if not (stage / "bin" / f"python{lock.python.series}").exists():
             raise LinkFailed(name_of(lock), (f"its packages contain no bin/python{lock.python.series}",))
         if lock.pypi_packages:
-            wheels = WheelsByUv(lock, files, stage, self._reporter, self._options.uv)
+            wheels = WheelsByUv(lock, files, stage, self._reporter, self._options)
             if self._options.unpack_again:
                 wheels.unpack_again()
             wheels.add(lock.pypi_packages)
@@ -86,7 +86,7 @@ class CondaInstaller:
         # A second attempt helps if another process found the same unpacked package changed, and was unpacking it again.
         for attempt in (1, 2):
             try:
-                install(archives, stage=stage, place=place, unpacked=self._unpacked)
+                install(archives, lock.arch, stage=stage, place=place, unpacked=self._unpacked)
             except LeadsOut as error:  # noqa: PERF203  two attempts
                 channel = error.package.conda.channel if error.package.conda is not None else ""
                 raise BadCondaArchive(error.package.filename, channel, (error.reason,)) from None

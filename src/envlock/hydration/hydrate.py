@@ -189,7 +189,7 @@ class _Hydration:
         self.python = self.conda_python() if has_conda_python else self.pythons.provide(self.lock)
         packages = {package.sha256 for package in self.lock.packages}
         self.files = self.source.fetch([file for file in artifacts_of(self.lock) if file.sha256 in packages])
-        with _hashing(self.lock, self.files), self.telling(stage):
+        with verified(self.lock, self.files), self.telling(stage):
             python = None if has_conda_python else self.python.path
             self.installer.install(self.lock, self.files, python, stage, self.prefix)
 
@@ -236,8 +236,8 @@ class _Hydration:
 
 
 @contextmanager
-def _hashing(lock: Lock, files: Mapping[str, Path]) -> Iterator[None]:
-    """Hash every artifact of a lock in other threads while the body installs; at its end, compare.
+def verified(lock: Lock, files: Mapping[str, Path]) -> Iterator[None]:
+    """Hash every package of a lock in other threads while the body installs; at its end, compare.
 
     Raises ChangedArtifact for the first package, in the order of the lock, whose file is not the one that was locked:
     also in place of a HydrateError of the body, since it says more than what an installer makes of such a file.

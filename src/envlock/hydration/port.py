@@ -46,6 +46,9 @@ class InstallOptions(NamedTuple):
     """Unpack wheels again, and remove them from uv's cache, whose files environments share."""
     uv: Path | None = None
     """The uv executable, absolute; None for the one that is installed with envlock."""
+    apart: Path | None = None
+    """The folder where wheels are unpacked anew, instead of in uv's cache. They may then be of another Linux arch, and
+    need a newer system, than this machine's."""
 
 
 DEFAULT_OPTIONS = InstallOptions()

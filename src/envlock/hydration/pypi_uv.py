@@ -17,6 +17,7 @@ from envlock.hydration.errors import FileAndFolder, InstallFailed, ReservedPath,
 from envlock.hydration.machine_checks import system_here
 from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
 from envlock.hydration.prefix import name_of
+from envlock.model.arch import MARKER_VALUES
 from envlock.reporter import Reporter, watching
 from envlock.uv_command import run_uv, uv_cache, uv_environment, uv_reason
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 PATIENCE = "30"
 """How many seconds to wait for other runs of uv before its cache can be cleaned."""
 _PYLOCK = "pylock.toml"
+_NEWEST_SYSTEM = "manylinux_2_40"
+"""The newest system that uv knows a name of."""
 _RESERVED = re.compile(r"Failed to install: (?P<wheel>\S+).*\n.*must not use the reserved name `(?P<name>[^`]+)`")
 
 
@@ -41,7 +44,7 @@ class UvInstaller:
     def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
         """Make `stage` the environment. Two runs of uv: 20 ms, and the time to link the files. Raises HydrateError."""
         del place  # a relocatable environment does not contain its own path
-        wheels = WheelsByUv(lock, files, stage, self._reporter, self._options.uv)
+        wheels = WheelsByUv(lock, files, stage, self._reporter, self._options)
         options = ("--relocatable", "--allow-existing", "--no-project", "--offline", "--python", str(python))
         wheels.run("venv", *options, str(stage))
         if lock.packages:
@@ -65,14 +68,22 @@ class WheelsByUv:
     """
 
     def __init__(
-        self, lock: Lock, files: Mapping[str, Path], stage: Path, reporter: Reporter, uv: Path | None = None
+        self,
+        lock: Lock,
+        files: Mapping[str, Path],
+        stage: Path,
+        reporter: Reporter,
+        options: InstallOptions = DEFAULT_OPTIONS,
     ) -> None:
         self._lock = lock
         self._files = files
         self._stage = stage
         self._reporter = reporter
-        self._uv = uv
+        self._uv = options.uv
+        self._cache = options.apart
         self._options: tuple[str, ...] = ()
+        if options.apart is not None:
+            self._options = ("--python-platform", f"{MARKER_VALUES[lock.arch]['platform_machine']}-{_NEWEST_SYSTEM}")
 
     def unpack_again(self) -> None:
         """Remove the lock's wheels from uv's cache, so that the next command unpacks them again.
@@ -88,7 +99,7 @@ class WheelsByUv:
             f"{name_of(self._lock)}: could not clean uv's cache, so environments that are made later may contain what "
             "was changed in this one: run `uv cache clean`"
         )
-        self._options = ("--no-cache",)
+        self._options += ("--no-cache",)
 
     def sync(self) -> None:
         """Make these wheels the only packages of the environment."""
@@ -124,6 +135,8 @@ class WheelsByUv:
         lock, files = self._lock, self._files
         # uv leaves a lock file for each environment among the temporary files: there it is removed with the stage.
         extra = {"UV_PYTHON_DOWNLOADS": "never", "TMPDIR": str(self._stage.parent)}
+        if self._cache is not None:
+            extra["UV_CACHE_DIR"] = str(self._cache)
         completed = run_uv([*arguments, "--quiet"], extra=extra, executable=self._uv)
         if completed.returncode == 0:
             return
@@ -152,7 +165,7 @@ class WheelsByUv:
         options = ("--preview-features", "pylock", "--offline", "--no-index", "--no-build", *options, *self._options)
         python = ("--python", str(self._stage / "bin" / "python"))
         requirements = [str(pylock)] if command == "sync" else ["--requirements", str(pylock)]
-        with _unpacking(len(wheels), self._reporter):
+        with _unpacking(len(wheels), self._cache, self._reporter):
             self.run("pip", command, *options, *python, *requirements)
         pylock.unlink()
 
@@ -187,12 +200,12 @@ def _site_packages(lock: Lock, prefix: Path) -> Path:
 
 
 @contextmanager
-def _unpacking(total: int, reporter: Reporter) -> Iterator[None]:
+def _unpacking(total: int, cache: Path | None, reporter: Reporter) -> Iterator[None]:
     """Tell how many wheels uv has unpacked, while it does, as uv is silent: it unpacks all before it installs any.
 
     Each is a folder in its cache once it is whole. What other runs of uv unpack meanwhile is counted, too.
     """
-    folder = Path(uv_environment().get("UV_CACHE_DIR") or uv_cache(), "archive-v0")
+    folder = Path(cache or uv_environment().get("UV_CACHE_DIR") or uv_cache(), "archive-v0")
     phase = "unpacking"
     before, told = _entries(folder), 0
 

@@ -1,0 +1,1 @@
+"""Packs: an environment's finished prefix, the same bytes wherever it is made."""

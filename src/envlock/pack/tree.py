@@ -1,0 +1,325 @@
+"""The tree of a pack: a lock's finished prefix, for any Linux arch, as a list of files.
+
+It depends on the lock and on the release of CPython that compiled its modules, and on nothing else: not on the machine,
+the user, the clock, or what was installed before. uv and py-rattler make it, as they make prefixes, and what they note
+of the machine is left out. Nothing that a package contains is run.
+
+The prefix's own files are not in it, because they name its place and its interpreter: `pyvenv.cfg`, `bin/python*` of a
+virtual environment, the receipt. Nor are the scripts with which a shell activates a virtual environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from envlock.files import RECORD_BYTES, json_of, read_file
+from envlock.hydration.conda_rattler import CondaInstaller
+from envlock.hydration.errors import PrefixTooLong, UnfitForMachine, storage_error
+from envlock.hydration.hydrate import verified
+from envlock.hydration.installed import is_bytecode, paths_of, records_of_uv
+from envlock.hydration.port import InstallOptions
+from envlock.hydration.prefix import name_of
+from envlock.hydration.pypi_uv import UvInstaller
+from envlock.model.arch import LINUX_64, LINUX_AARCH64
+from envlock.model.artifact import artifacts_of
+from envlock.model.requirement import normalized
+from envlock.pack.bytecode import compile_modules, compiler_of
+from envlock.pack.errors import CannotPack
+from envlock.stage import temporary_folder
+from envlock.trust import Closed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from envlock.hydration.port import ArtifactSource, Pythons
+    from envlock.interpreters import Interpreter
+    from envlock.model.lock import Lock
+    from envlock.reporter import Reporter
+
+ARCHS = (LINUX_64, LINUX_AARCH64)
+"""The archs that packs are made for."""
+PLACEHOLDER = "/opt/envlock_placeholder".ljust(255, "_")
+"""What stands for the path of a prefix in the files of conda packages: as long as their binaries have room for."""
+TEXT, BINARY = "text", "binary"
+_LIB64 = "lib64"
+_META = "conda-meta/"
+_HISTORY = "conda-meta/history"
+"""An empty file, by which conda takes a folder for an environment."""
+_OF_MACHINE = ("link", "extracted_package_dir", "package_tarball_full_path")
+"""What py-rattler notes of a package: where it was unpacked, and whether files are hard links."""
+_OF_PLACE = ("sha256", "sha256_in_prefix", "size_in_bytes")
+"""What it notes of a file that is no longer so once the placeholder in it is replaced."""
+_RECORD = ".dist-info/RECORD"
+_HEADERS, _CONDA_HEADERS = b"../../../include/site/", b"../../../include/"
+_NOTES_OF_UV = ("uv_cache.json", "uv_build.json", "direct_url.json")
+
+
+class TreeFile(NamedTuple):
+    """A file, or a link, of a prefix."""
+
+    path: str
+    """Relative to the prefix, with `/`; without `..`."""
+    source: Path | None
+    """Where its bytes are; None for a link."""
+    link: str
+    """The target of a link: relative, inside of the prefix. Else empty."""
+    size: int
+    """Bytes; 0 for a link."""
+    executable: bool
+    """Whether its mode is 0o755; else it is 0o644."""
+    prefix: str
+    """How the placeholder in it becomes the path of the prefix: `text` (the file's size changes), `binary` (within a
+    text that ends with NUL, which is filled up with NULs to the same size), or empty: there is none in it."""
+    package: str
+    """`conda/NAME` or `wheel/NAME`, whose package it is of, by its normalised name; empty for the environment's own."""
+
+
+class Tree(NamedTuple):
+    """A lock's finished prefix."""
+
+    files: tuple[TreeFile, ...]
+    """By the bytes of their paths. No file or link is at the path of another's folder."""
+    placeholder: str
+    """The path that conda packages have in place of the prefix's own; empty if there are none."""
+    compiler: str
+    """The release of CPython that compiled the modules."""
+    python: str
+    """The series of Python, such as `3.12`."""
+
+
+@contextmanager
+def tree_of(
+    lock: Lock,
+    source: ArtifactSource,
+    scratch: Path,
+    reporter: Reporter,
+    *,
+    interpreters: Pythons,
+    compiler: str = "",
+) -> Iterator[Tree]:
+    """The tree of a lock, whose files are there as long as the context lasts.
+
+    `scratch` is a folder with room for the unpacked packages twice, `compiler` the release of CPython that compiles;
+    by default the locked one if this machine has it, else the newest of the series here. `interpreters` brings one if
+    there is none. Costs unpacking all packages, and compiling all modules, on all processors. Raises CannotPack,
+    HydrateError, DamageError, and what `source` raises.
+    """
+    if lock.arch not in ARCHS:
+        raise CannotPack(environment=name_of(lock), arch=lock.arch, reason="packs are for Linux")
+    with temporary_folder(parent=scratch) as work:
+        try:
+            with Closed():
+                tree = _Making(lock, source, work, reporter, compiler_of(lock, interpreters, compiler)).tree()
+        except OSError as error:
+            raise storage_error(error, scratch) from error
+        yield tree
+
+
+class _Making:
+    def __init__(self, lock: Lock, source: ArtifactSource, work: Path, reporter: Reporter, python: Interpreter) -> None:
+        self._lock = lock
+        self._source = source
+        self._work = work
+        self._reporter = reporter
+        self._python = python
+        self._files: dict[str, TreeFile] = {}
+
+    def tree(self) -> Tree:
+        lock = self._lock
+        packages = {package.sha256 for package in lock.packages}
+        archives = self._source.fetch([each for each in artifacts_of(lock) if each.sha256 in packages])
+        try:
+            with verified(lock, archives):
+                if lock.conda_packages:
+                    self._add_conda(archives)
+                if lock.pypi_packages or not lock.conda_packages:
+                    self._add_wheels(archives)
+        except PrefixTooLong as error:
+            raise self._refused("a conda package has no room for the path of a pack", *error.details) from None
+        except UnfitForMachine as error:
+            raise self._refused("a wheel needs a newer system than uv knows", *error.details) from None
+        self._check_paths()
+        self._add_bytecode()
+        return Tree(
+            files=tuple(self._files[path] for path in sorted(self._files, key=os.fsencode)),
+            placeholder=PLACEHOLDER if lock.conda_packages else "",
+            compiler=self._python.version,
+            python=lock.python.series,
+        )
+
+    def _refused(self, reason: str, *details: str) -> CannotPack:
+        return CannotPack(environment=name_of(self._lock), arch=self._lock.arch, reason=reason, details=details)
+
+    def _folder(self, name: str) -> Path:
+        folder = self._work / name
+        folder.mkdir(parents=True)
+        return folder
+
+    # Conda packages.
+
+    def _add_conda(self, archives: Mapping[str, Path]) -> None:
+        """Add what py-rattler makes of the conda packages for a prefix whose path is the placeholder."""
+        stage = self._folder("conda/prefix")
+        lock = replace(self._lock, packages=self._lock.conda_packages)
+        CondaInstaller(self._work / "conda" / "packages", self._reporter).install(
+            lock, archives, None, stage, Path(PLACEHOLDER)
+        )
+        owners: dict[str, str] = {}
+        modes: dict[str, str] = {}
+        for record in sorted((stage / _META).glob("*.json")):
+            document = json_of(read_file(record, RECORD_BYTES))
+            package = f"conda/{document['name']}"
+            owners[f"{_META}{record.name}"] = package
+            for row in document["paths_data"]["paths"]:
+                owners[row["_path"]] = package
+                if _names_prefix(row, stage):
+                    modes[row["_path"]] = BINARY if row.get("file_mode") == BINARY else TEXT
+                    for fact in _OF_PLACE:
+                        row.pop(fact, None)
+            for fact in _OF_MACHINE:
+                document.pop(fact, None)
+            _replace(record, f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode())
+        for path, entry in _entries(stage):
+            if path in owners or path == _HISTORY:
+                self._add(path, entry, owners.get(path, ""), modes.get(path, ""))
+
+    # Wheels.
+
+    def _add_wheels(self, archives: Mapping[str, Path]) -> None:
+        """Add what uv makes of the wheels in a virtual environment of its own, whose scripts find their interpreter."""
+        stage = self._folder("wheels/prefix")
+        options = InstallOptions(apart=self._work / "uv")
+        UvInstaller(self._reporter, options).install(self._lock, archives, self._python.path, stage, stage)
+        site = f"lib/python{self._lock.python.series}/site-packages"
+        owners: dict[str, str] = {}
+        for name, record in records_of_uv(stage / site).items():
+            owners |= dict.fromkeys(paths_of(record, stage), f"wheel/{name}")
+            self._settle_record(record)
+            self._remove_conda_distribution(site, name)
+        for path, entry in _entries(stage):
+            if path in owners or path.startswith(f"{site}/"):
+                self._add(self._place_of(path), entry, owners.get(path, ""))
+        if not self._lock.conda_packages:
+            self._files[_LIB64] = TreeFile(_LIB64, None, "lib", 0, executable=False, prefix="", package="")
+
+    def _settle_record(self, record: Path) -> None:
+        """Remove what uv notes for itself of where a wheel was, and when, and its lines in the RECORD."""
+        folder = record.parent
+        notes = tuple(f"{folder.name}/{name},".encode() for name in _NOTES_OF_UV)
+        lines = [
+            line for line in read_file(record, RECORD_BYTES).splitlines(keepends=True) if not line.startswith(notes)
+        ]
+        if self._lock.conda_packages:
+            lines = [line.replace(_HEADERS, _CONDA_HEADERS, 1) if line.startswith(_HEADERS) else line for line in lines]
+        _replace(record, b"".join(lines))
+        for name in _NOTES_OF_UV:
+            (folder / name).unlink(missing_ok=True)
+
+    def _place_of(self, path: str) -> str:
+        """Where a file of a wheel belongs: headers have another folder in a virtual environment than with conda."""
+        if self._lock.conda_packages and path.startswith("include/site/"):
+            return path.replace("include/site/", "include/", 1)
+        return path
+
+    def _remove_conda_distribution(self, site: str, name: str) -> None:
+        """Remove the distribution of a conda package for which there is a wheel of the same name, as uv does."""
+        for path in [path for path in self._files if path.startswith(f"{site}/") and path.endswith(_RECORD)]:
+            folder = path.removesuffix("/RECORD")
+            if normalized(folder.rpartition("/")[2].partition("-")[0]) == name:
+                record = self._files[path].source
+                stage = self._work / "conda" / "prefix"
+                for each in paths_of(record, stage) if record is not None else ():
+                    self._files.pop(each, None)
+                for each in [each for each in self._files if each.startswith(f"{folder}/")]:
+                    del self._files[each]
+
+    def _add(self, path: str, entry: os.DirEntry[str], package: str, prefix: str = "") -> None:
+        status = entry.stat(follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode):
+            link = self._link(path, os.readlink(entry.path))  # noqa: PTH115  keeps the text as it is
+            self._files[path] = TreeFile(path, None, link, 0, executable=False, prefix="", package=package)
+        elif stat.S_ISREG(status.st_mode):
+            is_executable = bool(status.st_mode & stat.S_IXUSR)
+            self._files[path] = TreeFile(path, Path(entry.path), "", status.st_size, is_executable, prefix, package)
+        else:
+            raise self._refused(f"`{path}` is neither a file nor a link")
+
+    def _link(self, path: str, target: str) -> str:
+        """The target of a link, relative. Raises CannotPack if it leaves the prefix."""
+        folder = os.path.dirname(path)  # noqa: PTH120
+        if target.startswith(f"{PLACEHOLDER}/"):
+            target = os.path.relpath(target[len(PLACEHOLDER) + 1 :], folder or ".")
+        inside = os.path.normpath(os.path.join(folder, target))  # noqa: PTH118
+        if target.startswith("/") or inside == ".." or inside.startswith("../"):
+            raise self._refused(f"its link `{path}` leads out of the environment, to `{target}`")
+        return target
+
+    def _check_paths(self) -> None:
+        """Raise CannotPack for a path that cannot be written, or that is below a file or a link."""
+        for path, file in self._files.items():
+            try:
+                path.encode()
+            except UnicodeEncodeError:
+                raise self._refused(f"the name of {path!r} is not UTF-8") from None
+            above = path.rpartition("/")[0]
+            while above:
+                if above in self._files:
+                    of = self._files[above].package or "the environment"
+                    raise self._refused(f"`{path}` of {file.package} is below `{above}`, a file or link of {of}")
+                above = above.rpartition("/")[0]
+
+    # Bytecode.
+
+    def _add_bytecode(self) -> None:
+        """Add the bytecode of all modules, in place of what packages have, which is valid for the time of a file."""
+        series = self._lock.python.series
+        tag = f"cpython-{series.replace('.', '')}"
+        modules: dict[str, Path] = {}
+        for path in [path for path in self._files if is_bytecode(path)]:
+            folder, _, name = path.rpartition("/")
+            if f"{folder[: -len('/__pycache__')]}/{name.partition('.')[0]}.py" in self._files:
+                del self._files[path]
+        for path, file in self._files.items():
+            if path.endswith(".py") and path.startswith(f"lib/python{series}/") and file.source and not file.prefix:
+                modules[path] = file.source
+        made = compile_modules(modules, self._folder("bytecode"), self._python, self._reporter)
+        for path, target in made.items():
+            folder, _, name = path.rpartition("/")
+            place = f"{folder}/__pycache__/{name[: -len('.py')]}.{tag}.pyc"
+            size = target.stat().st_size
+            package = self._files[path].package
+            self._files[place] = TreeFile(place, target, "", size, executable=False, prefix="", package=package)
+
+
+def _names_prefix(row: Mapping[str, Any], stage: Path) -> bool:
+    """Whether a file of a conda package contains the placeholder: its package says that it may."""
+    if not row.get("file_mode") and row.get("path_type") != "unix_python_entry_point":
+        return False
+    path = stage / row["_path"]
+    return path.is_file() and not path.is_symlink() and PLACEHOLDER.encode() in path.read_bytes()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Replace a file, without writing into its other hard links."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_bytes(data)
+    new.replace(path)
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Everything below a folder that is not a folder, with its path relative to it. Follows no link."""
+    todo = [(str(folder), "")]
+    while todo:
+        where, below = todo.pop()
+        with os.scandir(where) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append((entry.path, f"{below}{entry.name}/"))
+                else:
+                    yield f"{below}{entry.name}", entry
