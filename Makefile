@@ -4,6 +4,7 @@ BIN := .venv/bin
 READY := .venv/envlock-ready
 PODS := .venv/pods/images-are-made
 SERVERS := .venv/azurite/node_modules/.installed
+REGISTRY := .venv/registry/.installed
 BROWSER := .venv/browser-is-there
 
 .DEFAULT_GOAL := help
@@ -12,7 +13,7 @@ BROWSER := .venv/browser-is-there
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY) $(SERVERS)  ## make .venv with envlock, Metaflow and the development tools
+setup: $(READY) $(SERVERS) $(REGISTRY)  ## make .venv with envlock, Metaflow and the development tools
 
 $(READY): pyproject.toml scripts/setup.sh
 	@scripts/setup.sh
@@ -20,12 +21,15 @@ $(READY): pyproject.toml scripts/setup.sh
 $(SERVERS): tests/servers/azurite/package-lock.json | $(READY)
 	@scripts/setup.sh --servers
 
+$(REGISTRY): | $(READY)
+	@scripts/setup.sh --registry
+
 setup-pods: $(PODS)  ## unpack docker below .venv, and make images: for `make test-remote`; needs root and apt
 
 $(PODS): scripts/setup.sh tests/pods/docker.py tests/pods/pod.py | $(READY)
 	@scripts/setup.sh --pods
 
-test: $(READY) $(SERVERS)  ## lint, types, import contracts, and every test
+test: $(READY) $(SERVERS) $(REGISTRY)  ## lint, types, import contracts, and every test
 	@scripts/test.sh
 
 test-fast: $(READY)  ## what needs no server and starts no process: under 90 s on two cores
@@ -34,13 +38,13 @@ test-fast: $(READY)  ## what needs no server and starts no process: under 90 s o
 $(BROWSER): | $(READY)
 	@scripts/setup.sh --browser
 
-test-slow: $(READY) $(SERVERS) $(BROWSER)  ## the few tests that `make test` leaves out because they take minutes
+test-slow: $(READY) $(SERVERS) $(REGISTRY) $(BROWSER)  ## the few tests that `make test` leaves out because they take minutes
 	@$(BIN)/python -m pytest -q -n auto -m slow
 
 test-remote: $(READY) $(PODS)  ## start tasks in docker's containers, on all backends
 	@$(BIN)/python -m pytest -q -m slow tests/pods tests/flows/remote
 
-coverage: $(READY) $(SERVERS)  ## run every test and show which lines none of them reached
+coverage: $(READY) $(SERVERS) $(REGISTRY)  ## run every test and show which lines none of them reached
 	@$(BIN)/coverage erase
 	@unset PYTHONDONTWRITEBYTECODE; $(BIN)/coverage run -m pytest -q -n auto --dist worksteal || true  # measuring fails tests of start-up
 	@$(BIN)/coverage combine --quiet

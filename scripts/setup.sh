@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make .venv: Python's own venv, uv in it, and by uv everything else. Doing it again is cheap and mends a broken one.
 # `--servers` installs Azurite into it, on Node.js: it takes the place of Azure in the tests and in `make demo-team`.
+# `--registry` unpacks docker-registry into it, to which the tests push images.
 # `--browser` installs Chromium, in which `make test-slow` looks at the pages of cards.
 # `--pods` unpacks docker into it, and makes the images of the pods in which `make test-remote` starts tasks.
 # Whatever is missing is installed where we may (as root, on Debian and its kin), and named with one command where not.
@@ -84,6 +85,22 @@ set_up_servers() {
     touch "$installed"
 }
 
+# docker-registry from Debian's package, unpacked and not installed: no service.
+set_up_registry() {
+    rm -rf .venv/registry
+    mkdir -p .venv/registry
+    if ! command -v apt-get >/dev/null 2>&1 || ! command -v dpkg >/dev/null 2>&1; then
+        say "setup: docker-registry comes by apt, which is not here: the tests that push images are skipped"
+        touch .venv/registry/.installed
+        return
+    fi
+    (cd .venv/registry && { apt-get download -qq docker-registry || { apt-get update -qq && apt-get download -qq docker-registry; }; }) >/dev/null 2>&1 ||
+        fail "apt-get could not download docker-registry" "apt-get update && apt-get download docker-registry"
+    for package in .venv/registry/*.deb; do dpkg -x "$package" .venv/registry; done
+    rm -f .venv/registry/*.deb
+    touch .venv/registry/.installed
+}
+
 set_up_browser() {
     command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 ||
         install_packages "there is no Chromium, which draws pages" chromium
@@ -125,6 +142,8 @@ began=$(date +%s)
 if [ "${1:-}" = --servers ]; then
     set_up_servers
     say "setup: Azurite is ready ($(($(date +%s) - began)) s)"
+elif [ "${1:-}" = --registry ]; then
+    set_up_registry
 elif [ "${1:-}" = --browser ]; then
     set_up_browser
 elif [ "${1:-}" = --pods ]; then

@@ -1,0 +1,1 @@
+"""Images, and the registries that they are pushed to."""
