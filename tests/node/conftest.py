@@ -13,7 +13,7 @@ import pytest
 
 from envlock.cache.open import open_store
 from envlock.cache.port import Store
-from metaflow_extensions.envlock.plugins.node import clients, transport
+from metaflow_extensions.envlock.plugins.node import clients, plain_s3, transport
 from metaflow_extensions.envlock.plugins.node import home as homes
 from metaflow_extensions.envlock.plugins.node.manifest import Manifest, parse
 from metaflow_extensions.envlock.plugins.node.transport import FORBIDDEN, GONE, Fault, Listed, Transport, open_transport
@@ -104,7 +104,10 @@ def make_cache(
         monkeypatch.delenv(name, raising=False)
 
     def make(name: str) -> NodeCache:
-        cloud = clouds(name)
+        """`boto3` is moto by boto3's client, which nodes use where settings are not plain."""
+        if name == "boto3":
+            monkeypatch.setattr(plain_s3, "client_of", lambda *_: None)
+        cloud = clouds("moto" if name == "boto3" else name)
         proxy = make_proxy(cloud.port)
         proxy.forget()
         for variable, value in cloud.environment.items():

@@ -10,7 +10,7 @@ import pytest
 
 from envlock.model.arch import Arch
 from envlock.named.run_record import RunRecord, RunRecords
-from metaflow_extensions.envlock.plugins.node import clients
+from metaflow_extensions.envlock.plugins.node import plain_s3
 from metaflow_extensions.envlock.plugins.node.manifest import Target
 from metaflow_extensions.envlock.plugins.node.record import Marks, write, write_from_task
 from tests.node.conftest import FolderCache, NodeCache
@@ -87,7 +87,7 @@ class TestFromTheTask:
         def refuse(*_: object) -> bool:
             raise TypeError("put_object() got an unexpected keyword")
 
-        monkeypatch.setattr(clients.S3, "put_new", refuse)
+        monkeypatch.setattr(plain_s3.PlainS3, "put_new", refuse)
         assert task("TrainFlow/1/start/1") == []
 
     def test_a_flow_that_the_code_package_is_not_of_writes_nothing(self, task: Callable[..., list[str]]) -> None:

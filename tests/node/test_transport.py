@@ -36,7 +36,7 @@ from tests.servers.proxy import Break
 
 DATA = os.urandom(800_000)
 ALWAYS = 1000
-CLOUDS = ("moto", "gcs", "azurite")
+CLOUDS = ("moto", "boto3", "gcs", "azurite")
 
 
 def got(cache: NodeCache, path: str, start: int = 0, end: int | None = None) -> bytes:
@@ -263,15 +263,26 @@ def test_what_the_writer_raises_is_no_fault_of_the_network(cache: NodeCache) -> 
     assert len(cache.proxy.passed) == 1
 
 
-def test_a_listing_of_many_goes_on(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["moto", "boto3"])
+def test_a_listing_of_many_goes_on(
+    name: str, make_cache: Callable[..., NodeCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache(name)
     paths = [f"plans/{number}" for number in range(3)]
     for path in paths:
         cache.store.put(path, b"")
     opened = cache.transport
     opened.list("plans")
-    once = opened._client._client.list_objects_v2
-    monkeypatch.setattr(opened._client._client, "list_objects_v2", lambda **more: once(MaxKeys=2, **more))
+    client = opened._client
+    if name == "boto3":
+        once = client._client.list_objects_v2
+        monkeypatch.setattr(client._client, "list_objects_v2", lambda **more: once(MaxKeys=2, **more))
+    else:
+        send = client._send
+        monkeypatch.setattr(client, "_send", lambda how, path, query: send(how, path, {**query, "max-keys": "2"}))
+    cache.proxy.forget()
     assert [each.path for each in opened.list("plans")] == paths
+    assert len(cache.proxy.passed) == 2
 
 
 @pytest.mark.parametrize("url", ["", "/srv/cache", "file:///srv/cache", "memory://x", "s3://", "https://x.example/y"])
@@ -287,6 +298,7 @@ def test_credentials_in_a_url_are_not_repeated() -> None:
 
 @pytest.mark.parametrize(("scheme", "library"), [("s3", "botocore"), ("az", "azure.core"), ("gs", "google.api_core")])
 def test_the_library_that_an_image_lacks_is_named(scheme: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")  # which is for boto3
     monkeypatch.setitem(__import__("sys").modules, f"{library}.exceptions", None)
     with pytest.raises(Misconfigured, match="this image has no"):
         open_transport(parse(canonical(manifest(cache=f"{scheme}://team/x")))).list("plans")
@@ -422,7 +434,7 @@ class TestMetaflowsSettings:
         if not is_plain:
             monkeypatch.setenv("METAFLOW_S3_OF_A_NEWER_METAFLOW", "1")
             monkeypatch.setitem(sys.modules, "metaflow.metaflow_config", metaflow_config)
-        client = clients.S3("team", "x", "", {"region": "us-west-2"}, 7)._client
+        client = clients.S3("team", "x", {"region": "us-west-2"}, 7)._client
         assert client.meta.endpoint_url == "https://s3.example"
         assert (client.meta.region_name, client.meta.config.read_timeout) == ("us-west-2", 7)
         assert client.meta.config.retries["total_max_attempts"] == 1

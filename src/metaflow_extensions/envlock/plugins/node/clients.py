@@ -11,6 +11,7 @@ import logging
 import os
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
+from . import plain_s3
 from .errors import Misconfigured
 from .s3_settings import client_params
 from .transport import CUT, FORBIDDEN, REFUSED, Fault, Listed, of_status, reason_of
@@ -65,7 +66,7 @@ class _Client:
 class S3(_Client):
     """Amazon S3, and servers with its API, by boto3."""
 
-    def __init__(self, bucket: str, prefix: str, host: str, options: Mapping[str, Any], seconds: int) -> None:  # noqa: ARG002
+    def __init__(self, bucket: str, prefix: str, options: Mapping[str, Any], seconds: int) -> None:
         super().__init__(bucket, prefix)
         try:
             from botocore.exceptions import BotoCoreError, ClientError
@@ -122,6 +123,12 @@ class S3(_Client):
         if type(error).__name__ in ("ParamValidationError", "ProfileNotFound", "NoRegionError", "ValueError"):
             return Fault(REFUSED, type(error).__name__)
         return Fault(CUT, reason_of(error))
+
+
+def _s3(bucket: str, prefix: str, host: str, options: Mapping[str, Any], seconds: float) -> Any:  # noqa: ARG001
+    """The client of the standard library, which starts at once, where it knows all that is set; else that of boto3."""
+    found = plain_s3.client_of(bucket, prefix, options, client_params(os.environ, os.getcwd()), seconds)
+    return found or S3(bucket, prefix, options, seconds)
 
 
 def _s3_config(options: Mapping[str, Any], seconds: int) -> Any:
@@ -379,7 +386,7 @@ def _gs_service(options: Mapping[str, Any]) -> Any:
 
 
 _CLIENTS: Dict[str, Callable[..., Any]] = {
-    "s3": S3,
+    "s3": _s3,
     "az": Azure,
     "abfs": Azure,
     "abfss": Azure,

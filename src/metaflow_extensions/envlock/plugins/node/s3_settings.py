@@ -1,7 +1,8 @@
 """What Metaflow makes its S3 client with, as far as that can be told without importing Metaflow.
 
-Importing it takes a quarter of a second, as much as the client itself. Whatever is not plain is left to Metaflow: files
-of settings, other extensions, and settings that are not known here.
+Importing it takes a quarter of a second, as much as the client itself; where that is done already, its own settings are
+read. Whatever is not plain is left to Metaflow: files of settings, other extensions, and settings that are not known
+here.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ def client_params(environ: Mapping[str, str], folder: str) -> dict[str, Any] | N
     >>> client_params({"METAFLOW_S3_SOMETHING_NEW": "1", "METAFLOW_HOME": "/none"}, "/none") is None
     True
     """
+    if _is_extended():
+        return None
+    loaded = sys.modules.get("metaflow.metaflow_config")
+    if loaded is not None:
+        return _loaded(loaded)
     found = {name[len("METAFLOW_") :]: value for name, value in environ.items() if name.startswith("METAFLOW_")}
     found = {name: value for name, value in found.items() if name.startswith(_MAY_MATTER) and name not in _OF_NO_CLIENT}
     if found.get("DEFAULT_AWS_CLIENT_PROVIDER") == "boto3":
@@ -46,7 +52,7 @@ def client_params(environ: Mapping[str, str], folder: str) -> dict[str, Any] | N
         return None
     # Which of two endpoints counts depends on Metaflow's version.
     is_plain = isinstance(params, dict) and not (endpoint and "endpoint_url" in params)
-    if found or not is_plain or _has_settings_file(environ, folder) or _is_extended():
+    if found or not is_plain or _has_settings_file(environ, folder):
         return None
     if endpoint:
         params["endpoint_url"] = endpoint
@@ -71,9 +77,15 @@ def _has_settings_file(environ: Mapping[str, str], folder: str) -> bool:
         folder = above
 
 
+def _loaded(settings: Any) -> dict[str, Any] | None:
+    """The parameters among the settings that Metaflow has read in this process."""
+    is_plain = getattr(settings, "DEFAULT_AWS_CLIENT_PROVIDER", "") == "boto3"
+    if not is_plain or getattr(settings, "AWS_SANDBOX_ENABLED", True):
+        return None
+    return dict(settings.DATATOOLS_CLIENT_PARAMS)
+
+
 def _is_extended() -> bool:
-    """Whether Metaflow has settings of its own already, or may get some from an extension other than this one."""
-    if "metaflow.metaflow_config" in sys.modules:
-        return True
+    """Whether an extension other than this one may change Metaflow's settings."""
     folders = sys.modules[__name__.partition(".")[0]].__path__
     return any(set(os.listdir(each)).difference(_OWN) for each in folders if os.path.isdir(each))

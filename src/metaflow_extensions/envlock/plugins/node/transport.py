@@ -288,6 +288,8 @@ def reason_of(error: Optional[BaseException]) -> str:
         seen.append(error)
         if isinstance(error, socket.gaierror):
             return "its name is unknown here"
+        if isinstance(error, OSError) and "SSL" in type(error).__name__:  # whose number is no error of the system
+            return "its certificate is not trusted" if "Cert" in type(error).__name__ else "TLS fails"
         if isinstance(error, OSError) and isinstance(error.errno, int) and error.strerror:
             return os.strerror(error.errno)
         if "Timeout" in type(error).__name__ or isinstance(error, socket.timeout):
