@@ -414,7 +414,7 @@ class TestCommands:
         counted = json.loads(self.run(capsys, "ls", "--json"))
         assert (counted["plans"], counted["kits"], counted["parts"]) == (3, 4, 3)
         assert counted["kit_bytes"] > 0 < counted["part_bytes"]
-        assert ", and 3 parts (" in said
+        assert " and 3 parts (" in said
         assert [each["plans"] for each in counted["environments"]] == [1, 1, 1]
 
     def test_verify_counts_them_and_says_what_helps(
