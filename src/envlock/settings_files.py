@@ -25,6 +25,7 @@ VARIABLES = {
     "ENVLOCK_CHANNEL_MIRRORS": "the setting `channel-mirrors`",
     "ENVLOCK_INDEX_MIRRORS": "the setting `index-mirrors`",
     "ENVLOCK_KEEP_ON_NODE": "the setting `keep-on-node`",
+    "ENVLOCK_PACK": "the setting `pack`",
     "ENVLOCK_PUSH_ON_DEPLOY": "the setting `push-on-deploy`",
     "ENVLOCK_PYTHON_MIRROR": "the setting `python-mirror`",
     "ENVLOCK_USE_REMOTE_LATEST": "the setting `use-remote-latest`",

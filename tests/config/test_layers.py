@@ -32,6 +32,7 @@ PLACE_VALUES = {
     "use-remote-latest": '":any:"',
     "push-on-deploy": "true",
     "keep-on-node": '"1 GB"',
+    "pack": "true",
 }
 """A right value for each place, as TOML."""
 
@@ -154,6 +155,9 @@ def test_a_folder_in_a_users_file_begins_beside_it(tmp_path: Path, user_file: Pa
         ("use-remote-latest", "mia, joe", ("mia", "joe")),
         ("push-on-deploy", "1", True),
         ("keep-on-node", "1 GB", "1 GB"),
+        ("pack", "1", True),
+        ("pack", "false", False),
+        ("pack", "auto", "auto"),
     ],
 )
 def test_a_variable_sets_a_place(
@@ -181,6 +185,7 @@ def test_a_variable_sets_a_place(
         ("ENVLOCK_USE_REMOTE_LATEST", ":all:", ":all:"),
         ("ENVLOCK_PUSH_ON_DEPLOY", "maybe", "maybe"),
         ("ENVLOCK_KEEP_ON_NODE", "20", "20"),
+        ("ENVLOCK_PACK", "perhaps", "perhaps"),
     ],
 )
 def test_a_variable_that_cannot_be_read_is_named_with_a_right_value(

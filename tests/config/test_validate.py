@@ -67,6 +67,7 @@ remote = false
 remote-python = "kit"
 push-on-deploy = true
 keep-on-node = "1.5 TB"
+pack = "auto"
 
 [flow.TrainFlow]
 file = "train_flow.py"
@@ -515,6 +516,10 @@ BAD = {
             'use-remote-latest = ["mia", "joe"]',
             '":any:"',
         ),
+    ),
+    "a word that says neither whether to pack nor when": (
+        "[envlock]\npack = 'always'\n",
+        wrong("bad-value", 2, "envlock.pack", "always", "pack", "true, false, auto"),
     ),
     "an amount without a unit": (
         "[envlock]\nkeep-on-node = '20'\n",

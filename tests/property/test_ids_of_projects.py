@@ -175,6 +175,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         ({"envlock__compile-bytecode": True}, set()),
         ({"envlock__remote": False, "envlock__remote-python": "kit", "envlock__push-on-deploy": True}, set()),
         ({"envlock__keep-on-node": "1 GB"}, set()),
+        ({"envlock__pack": "auto"}, set()),
         ({"envlock__resolver": {"conda": "conda-lock", "pypi": "pip-tools"}}, set()),
         ({"envlock__python-from": "conda"}, PYPI),
         ({"envlock__system-requirements": {"linux-64": {"__glibc": "2.28", "__linux": "5.10"}}}, None),

@@ -282,8 +282,10 @@ def _value_of(text: str, shape: Shape) -> Any:
     {'conda-forge': 'https://mirror.example/main'}
     >>> _value_of("mia, joe", ("any", ("choice", ":any:"), ("list", "string")))
     ['mia', 'joe']
+    >>> _value_of("yes", ("any", "boolean", ("choice", "auto")))
+    True
     """
-    if shape == "boolean":
+    if shape == "boolean" or (isinstance(shape, tuple) and "boolean" in shape):
         word = text.strip().lower()
         return True if word in _YES else False if word in _NO else text
     if isinstance(shape, dict) or shape[0] == "table":

@@ -334,6 +334,9 @@ class ProjectTable(Table):
     """Push what the cache lacks when a flow with remote steps is started or deployed. Otherwise, that is an error."""
     keep_on_node: Annotated[str, Ruled(rules.amount), PLACE] = Field(default="20 GB", examples=["50 GB"])
     """How much a node keeps of environments that no task uses: those that were used last."""
+    pack: Annotated[Union[bool, Literal["auto"]], PLACE] = Field(default=False, examples=["auto"])  # noqa: UP007
+    """Let `push` also pack finished environments, which nodes unpack instead of installing the packages. `auto`: those
+    where it pays."""
 
 
 class MachineTable(Table):

@@ -121,6 +121,9 @@ class Settings(NamedTuple):
     """Push what the cache lacks when a flow with remote steps is started or deployed. Otherwise, that is an error."""
     keep_on_node: str = "20 GB"
     """How much a node keeps of environments that no task uses: those that were used last."""
+    pack: bool | str = False
+    """Let `push` also pack finished environments, which nodes unpack instead of installing the packages. `auto`: those
+    where it pays."""
     written: tuple[str, ...] = ()
     """The keys that envlock.toml has: the others have their defaults."""
 
@@ -168,6 +171,7 @@ PROJECT: Shape = {
     "remote-python": ("choice", "image", "kit"),
     "push-on-deploy": "boolean",
     "keep-on-node": ("rule", rules.amount),
+    "pack": ("any", "boolean", ("choice", "auto")),
 }
 
 PACKAGE: Shape = {
@@ -267,6 +271,7 @@ PLACES = (
     "use-remote-latest",
     "push-on-deploy",
     "keep-on-node",
+    "pack",
 )
 """The settings that a machine or a user may set: places and transports."""
 
@@ -279,5 +284,6 @@ MACHINE: Shape = {
     "use-remote-latest": ("any", ("choice", ":none:", ":username:", ":any:"), ("list", ("rule", rules.user))),
     "push-on-deploy": "boolean",
     "keep-on-node": ("rule", rules.amount),
+    "pack": ("any", "boolean", ("choice", "auto")),
     "home": ("rule", rules.some_text),
 }

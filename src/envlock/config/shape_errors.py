@@ -120,7 +120,9 @@ def _name(path: KeyPath) -> str:
 
 
 def _choices(node: Schema) -> Sequence[str]:
-    return next((way["enum"] for way in node.get("anyOf", [node]) if "enum" in way), ())
+    ways = node.get("anyOf", [node])
+    words = [word for way in ways for word in way.get("enum", [way["const"]] if "const" in way else [])]
+    return [*(["true", "false"] if words and any(way.get("type") == "boolean" for way in ways) else []), *words]
 
 
 def _unknown_key(path: KeyPath, at: Location) -> ConfigError:
