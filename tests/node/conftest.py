@@ -98,6 +98,7 @@ def make_cache(
 ) -> Callable[..., NodeCache]:
     """Makes an empty cache in the cloud of that name, behind a proxy, for a node with little patience."""
     monkeypatch.setattr(transport, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(transport, "BUSY_SECONDS", 0.3)
     monkeypatch.setattr(clients, "ANSWER_SECONDS", 0.5)
     monkeypatch.setattr(clients, "_s3_client", shared_clients)
     for name in ("AWS_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from envlock.named import history
 from metaflow_extensions.envlock.plugins.node import clients, s3_settings, transport
 from metaflow_extensions.envlock.plugins.node.errors import Damaged, Misconfigured, NodeError
 from metaflow_extensions.envlock.plugins.node.manifest import parse
+from metaflow_extensions.envlock.plugins.node.report import Reporter
 from metaflow_extensions.envlock.plugins.node.transport import (
     Forbidden,
     NotThere,
@@ -105,12 +107,27 @@ class TestEachBucket:
             cache.transport.read("packages/x", 10)
         assert len(requests_for(cache, "packages/x")) == 1
 
-    def test_a_bucket_that_stays_busy_gets_ten_requests(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
+    def test_a_bucket_that_stays_busy_is_given_up_in_the_end(
+        self, name: str, make_cache: Callable[..., NodeCache]
+    ) -> None:
         cache = make_cache(name)
+        opened = cache.transport
+        opened.list("packages")  # what takes a client long is done once
         cache.proxy.breaks(Break.SLOW_DOWN, "GET", times=ALWAYS)
-        with pytest.raises(Throttled, match=r"503.*10 attempts"):
-            cache.transport.read("packages/x", 10)
-        assert len(requests_for(cache, "packages/x")) == 10
+        began = time.monotonic()
+        with pytest.raises(Throttled, match=r"503.*attempts"):
+            opened.read("packages/x", 10)
+        assert time.monotonic() - began >= transport.BUSY_SECONDS
+        assert len(requests_for(cache, "packages/x")) >= 5
+
+    def test_it_says_when_to_come_back(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
+        cache = make_cache(name)
+        cache.store.put("packages/x", DATA)
+        cache.proxy.breaks(Break.COME_BACK, "GET", "packages")
+        began = time.monotonic()
+        assert cache.transport.read("packages/x", len(DATA)) == DATA
+        assert cache.proxy.broken == [Break.COME_BACK]
+        assert 1.0 <= time.monotonic() - began < 5.0
 
     def test_a_server_that_is_not_there_is_reported(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
         cache = make_cache(name)
@@ -222,6 +239,7 @@ def test_a_request_that_was_given_up_writes_no_more(monkeypatch: pytest.MonkeyPa
 
 def test_pauses_leave_a_program_its_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "LONGEST_PAUSE", 0.001)
+    monkeypatch.setattr(transport, "BUSY_SECONDS", 0.02)
 
     class Busy:
         raises = (OSError,)
@@ -238,6 +256,66 @@ def test_pauses_leave_a_program_its_random_numbers(monkeypatch: pytest.MonkeyPat
         transport.Transport("s3://team/envlock", Busy).list("plans")
     assert random.getstate() == before
     assert store.CHANCE is history.CHANCE is transport.CHANCE
+
+
+class TestPauses:
+    """What keeps thousands of nodes that are refused at once from coming back at once."""
+
+    @pytest.mark.parametrize("refused", [1, 2, 5, 9, 100_000])
+    def test_each_is_drawn_evenly_and_they_grow_up_to_a_limit(self, refused: int) -> None:
+        longest = min(transport.LONGEST_PAUSE, transport.FIRST_PAUSE * 2 ** min(refused, 10))
+        drawn = sorted(transport.pause(refused) / longest for _ in range(2000))
+        # The largest distance of two distributions (Kolmogorov and Smirnov); one in a million of 2000 draws exceeds it.
+        assert max(abs((value - 0.25) / 0.75 - place / 2000) for place, value in enumerate(drawn)) < 0.06
+
+    def test_none_is_shorter_than_the_cache_asks_for_nor_as_long_as_another(self) -> None:
+        drawn = sorted(transport.pause(1, 30.0) for _ in range(2000))
+        assert drawn[0] >= 30.0
+        assert (drawn[0], drawn[1000], drawn[-1]) == pytest.approx((30.0, 45.0, 60.0), abs=3)
+        assert max(transport.pause(1, 86400.0) for _ in range(100)) <= 2 * transport.LONGEST_ASKED
+
+    @pytest.mark.parametrize(
+        ("text", "seconds"),
+        [("7", 7.0), ("0", 0.0), ("-7", 0.0), ("nan", 0.0), ("1e999", transport.SECONDS), ("7 GMT", 0.0), ("", 0.0)],
+    )
+    def test_what_the_cache_asks_for_is_read_as_a_time(self, text: str, seconds: float) -> None:
+        assert transport.retry_after(text) == seconds
+
+    def test_a_date_is_a_time_too(self) -> None:
+        later = email.utils.formatdate(time.time() + 30, usegmt=True)
+        assert transport.retry_after(later) == pytest.approx(30, abs=2)
+
+    @pytest.mark.parametrize("how", [Break.SLOW_DOWN, Break.RESET])
+    def test_nothing_is_given_up_while_anything_of_this_node_gets_through(self, how: Break, cache: NodeCache) -> None:
+        """Where a store is so busy that a request is refused twenty times, each node has others that are answered."""
+        cache.store.put("packages/often", DATA[:9])
+        cache.store.put("packages/well", DATA[:9])
+        cache.proxy.breaks(how, "GET", "packages/often", times=25)
+        opened = cache.transport
+        over = threading.Event()
+        others = threading.Thread(target=lambda: [opened.read("packages/well", 9) for _ in iter(over.is_set, True)])
+        others.start()
+        try:
+            assert opened.read("packages/often", 9) == DATA[:9]
+        finally:
+            over.set()
+            others.join()
+        assert cache.proxy.broken == [how] * 25
+
+    def test_a_request_with_few_attempts_does_not_wait_until_it_may_come_back(self, cache: NodeCache) -> None:
+        cache.proxy.breaks(Break.COME_BACK, "PUT", times=ALWAYS)
+        with pytest.raises(Throttled):
+            cache.transport.put_new("pathspecs/x", b"{}", attempts=2)
+        assert cache.proxy.broken == [Break.COME_BACK]
+
+    def test_the_log_of_the_task_says_why_it_waits(self, cache: NodeCache, capsys: pytest.CaptureFixture[str]) -> None:
+        cache.store.put("packages/x", DATA)
+        cache.proxy.breaks(Break.SLOW_DOWN, "GET", times=2)
+        opened, reporter = cache.transport, Reporter(quiet=0, every=0)
+        reporter.began("fetching 1 file")
+        opened.waiting = reporter.waiting
+        opened.read("packages/x", len(DATA))
+        assert capsys.readouterr().err.count("envlock: fetching 1 file: trying again (503 SlowDown)\n") == 2
 
 
 def test_stopping_ends_a_pause(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ class Break(Enum):
     """What happens to a request."""
 
     SLOW_DOWN = "503, and the server never sees it"
+    COME_BACK = "429 with `Retry-After: 1`, and the server never sees it"
     RESET = "the connection is reset, and the server never sees it"
     LOST = "the server does it, and the connection is reset in place of its answer"
     CUT = "half of the body of the answer comes, then the connection is reset"
@@ -30,6 +31,7 @@ class Break(Enum):
 
 _ANSWERS = {
     Break.SLOW_DOWN: (503, "SlowDown"),
+    Break.COME_BACK: (429, "TooManyRequests"),
     Break.MOVED: (301, "PermanentRedirect"),
     Break.DENIED: (403, "AccessDenied"),
     Break.BARRED: (403, "InsufficientAccountPermissions"),
@@ -114,7 +116,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif fate in _ANSWERS:
             status, code = _ANSWERS[fate]
             text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>As the test wants it.</Message></Error>"
-            self.answer(status, [("Content-Type", "application/xml")], text.encode())
+            later = [("Retry-After", "1")] if fate is Break.COME_BACK else []
+            self.answer(status, [("Content-Type", "application/xml"), *later], text.encode())
         else:
             self.forward(body, fate)
 

@@ -117,7 +117,8 @@ class S3(_Client):
     def fault(self, error: BaseException) -> Fault:
         """What an exception means."""
         if isinstance(getattr(error, "response", None), dict):
-            return of_status(_status_of_s3(error), str(error.response.get("Error", {}).get("Code", "")))
+            headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders")
+            return of_status(_status_of_s3(error), str(error.response.get("Error", {}).get("Code", "")), headers)
         if type(error).__name__.startswith(_NO_CREDENTIALS):
             return Fault(FORBIDDEN, "no credentials")
         if type(error).__name__ in ("ParamValidationError", "ProfileNotFound", "NoRegionError", "ValueError"):
@@ -245,7 +246,8 @@ class Azure(_Client):
         """What an exception means."""
         status = getattr(error, "status_code", None)
         if status:
-            return of_status(int(status), str(getattr(error, "error_code", "") or ""))
+            headers = getattr(getattr(error, "response", None), "headers", None)
+            return of_status(int(status), str(getattr(error, "error_code", "") or ""), headers)
         if type(error).__name__ in ("ClientAuthenticationError", "CredentialUnavailableError"):
             return Fault(FORBIDDEN, "no credentials")
         return Fault(CUT, reason_of(error))
@@ -350,7 +352,7 @@ class GoogleCloudStorage(_Client):
         if isinstance(status, int):
             # The service gives a missing bucket no name of its own.
             code = "NoSuchBucket" if status == 404 and "bucket does not exist" in str(error) else ""
-            return of_status(int(status), code)
+            return of_status(int(status), code, getattr(getattr(error, "response", None), "headers", None))
         if type(error).__name__ in ("DefaultCredentialsError", "RefreshError"):
             return Fault(FORBIDDEN, "no credentials")
         return Fault(CUT, reason_of(error))

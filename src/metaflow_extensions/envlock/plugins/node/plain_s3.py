@@ -169,7 +169,7 @@ class PlainS3:
     def fault(self, error: BaseException) -> Fault:
         """What an exception means."""
         if isinstance(error, RefusedRequest):
-            return of_status(error.status, error.code)
+            return of_status(error.status, error.code, error.headers)
         if isinstance(error, NoCredentials):
             return Fault(FORBIDDEN, "no credentials")
         if isinstance(error, Untrusted):

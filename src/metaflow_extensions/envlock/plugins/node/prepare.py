@@ -81,6 +81,7 @@ class Preparing:
             from .transport import open_transport
 
             self._transport = open_transport(self.manifest)
+            self._transport.waiting = self.reporter.waiting
         return self._transport
 
     def look_up(self, reference: Reference) -> Target:

@@ -43,6 +43,13 @@ class Reporter:
 
     def advanced(self, size: int) -> None:
         """Note that so many bytes more are done, and say how far the work is if it is time for that."""
+        self._moved(size)
+
+    def waiting(self, reason: str) -> None:
+        """Note that a request is sent again, and why, and say so if it is time for a line."""
+        self._moved(0, ": trying again (%s)" % reason)
+
+    def _moved(self, size: int, more: str = "") -> None:
         with self._guard:
             self._done += size
             now = time.monotonic()
@@ -52,7 +59,7 @@ class Reporter:
             line = self._what
             if self._total:
                 line += " (%s of %s)" % (megabytes(self._done), megabytes(self._total))
-        self.said(line)
+        self.said(line + more)
 
 
 def megabytes(size: int) -> str:

@@ -12,7 +12,7 @@ import random
 import socket
 import threading
 import time
-from typing import Any, Callable, List, NamedTuple, Optional, TypeVar
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, TypeVar
 
 from .errors import Damaged, Misconfigured, Missing, NodeError
 from .manifest import Manifest
@@ -20,10 +20,16 @@ from .manifest import Manifest
 SECONDS = 1800.0
 """How long all requests of a task's start may take together."""
 ATTEMPTS = 6
-"""How often a request is sent that brings nothing, if the cache does not answer."""
-ATTEMPTS_WHEN_THROTTLED = 10
+"""How often a request is sent if the cache does not answer: neither this one nor another one of this node meanwhile."""
+BUSY_SECONDS = 600.0
+"""How long the cache may refuse all that this node asks for, because it gets too many requests.
+
+A number of attempts would not do: where 10,000 nodes share 5,500 answers a second, one request in ten is refused ten
+times, and each node makes a hundred."""
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 20.0
+LONGEST_ASKED = 60.0
+"""How long a pause can be because the cache asks for it."""
 CHANCE = random.Random()  # noqa: S311  no secret hangs on it
 """What pauses are drawn from, in envlock too. Not the shared generator of `random`: a program that seeds that draws the
 same numbers with and without envlock."""
@@ -51,6 +57,8 @@ class Fault(NamedTuple):
     kind: int
     reason: str
     """For a message: no text of the service, which could hold secrets."""
+    after: float = 0.0
+    """The seconds after which the service asks to come back; 0 if it does not say."""
 
 
 class Listed(NamedTuple):
@@ -85,9 +93,13 @@ class Transport:
 
     def __init__(self, url: str, open_client: Callable[[], Any]) -> None:
         self.url = url
+        self.waiting: Callable[[str], None] = str
+        """Called with the reason before each pause, in whatever thread."""
         self._open = open_client
         self._client: Any = None
         self._deadline = 0.0
+        self._came = 0.0
+        """When something last came of any request."""
         self._guard = threading.Lock()
         self._stopped = threading.Event()
         self._changed = threading.Condition()
@@ -111,6 +123,7 @@ class Transport:
                     raise Unreachable("nobody waits for %s any more" % path)
                 write(piece)
                 moved += len(piece)
+                self._came = time.monotonic()
 
         def request(client: Any) -> None:
             if moved != end:
@@ -159,23 +172,26 @@ class Transport:
         attempts: Optional[int] = None,
     ) -> _T:
         client = self._opened()
-        attempt = 0
-        done = progress()
+        tried = refused = cut = 0
+        began, done, came = time.monotonic(), progress(), self._came
         while True:
             self._check_time()
             try:
-                return self._answer(lambda: request(client))
+                result = self._answer(lambda: request(client))
+                self._came = time.monotonic()
+                return result
             except client.raises as error:
                 fault = client.fault(error)
             if progress() != done:
-                done, attempt = progress(), 0
-            attempt += 1
-            allowed = {CUT: ATTEMPTS, THROTTLED: ATTEMPTS_WHEN_THROTTLED}.get(fault.kind, 0)
-            if attempt >= min(allowed, attempts or allowed):
-                raise self._error(fault, path, attempt)
-            # Thousands of nodes start at once: each waits for another time, or they would all come back together.
-            longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
-            self._stopped.wait(CHANCE.uniform(longest / 4, longest))
+                done, refused = progress(), 0
+            if self._came != came or fault.kind != CUT:  # it does answer
+                came, cut = self._came, 0
+            tried, refused, cut = tried + 1, refused + 1, cut + 1
+            busy = time.monotonic() - max(began, self._came)
+            if _is_given_up(fault, cut, busy) or (attempts is not None and (tried >= attempts or fault.after)):
+                raise self._error(fault, path, tried)
+            self.waiting(fault.reason)
+            self._stopped.wait(min(pause(refused, fault.after), max(0.0, self._deadline - time.monotonic())))
 
     def _answer(self, request: Callable[[], _T]) -> _T:
         """What a request returns or raises, if it does before the deadline.
@@ -206,7 +222,8 @@ class Transport:
     def _opened(self) -> Any:
         with self._guard:
             if self._client is None:
-                self._deadline = time.monotonic() + SECONDS
+                self._came = time.monotonic()
+                self._deadline = self._came + SECONDS
                 try:
                     self._client = self._open()
                 except NodeError:
@@ -260,24 +277,69 @@ def open_transport(manifest: Manifest, answer_seconds: Optional[int] = None) -> 
     return Transport(url, open_client)
 
 
-def of_status(status: int, code: str) -> Fault:
-    """What the status of an answer means, and the service's own name for that.
+def _is_given_up(fault: Fault, cut: int, busy: float) -> bool:
+    """Whether a request is not sent again that was cut so many times, and so many seconds ago, since anything came."""
+    if fault.kind == THROTTLED:
+        return busy >= BUSY_SECONDS
+    return fault.kind != CUT or cut >= ATTEMPTS
 
-    >>> of_status(503, "SlowDown")
-    Fault(kind=1, reason='503 SlowDown')
+
+def pause(refused: int, asked: float = 0.0) -> float:
+    """The seconds before a request is sent again that was refused so many times in a row.
+
+    `asked` is how long the service asks to stay away; a pause is never shorter, up to a minute. Thousands of nodes
+    start at once, and are refused at once: each draws another time, or they would all come back together.
+    """
+    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(refused, 16))
+    if asked > 0:
+        asked = min(asked, LONGEST_ASKED)
+        return asked + CHANCE.uniform(0, max(longest, asked))
+    return CHANCE.uniform(longest / 4, longest)
+
+
+def of_status(status: int, code: str, headers: Optional[Mapping[str, str]] = None) -> Fault:
+    """What the status of an answer means, and the service's own name for that. Names of `headers` are in lower case.
+
+    >>> of_status(503, "SlowDown", {"retry-after": "5"})
+    Fault(kind=1, reason='503 SlowDown', after=5.0)
     """
     reason = ("%d %s" % (status, code)).strip()
+    after = retry_after(str((headers or {}).get("retry-after") or ""))
     if status == 404:
         return Fault(NO_BUCKET if code in _NO_BUCKETS else GONE, reason)
     if status in (401, 403) or code in _REFUSED_CREDENTIALS:
         return Fault(FORBIDDEN, reason)
     if status in (429, 503) or code in _BUSY:
-        return Fault(THROTTLED, reason)
+        return Fault(THROTTLED, reason, after)
     if status == 416:
         return Fault(SHORT, reason)
     if status >= 500 or status in (0, 408) or code == "RequestTimeout":
-        return Fault(CUT, reason)
+        return Fault(CUT, reason, after)
     return Fault(REFUSED, reason)
+
+
+def retry_after(text: str) -> float:
+    """The seconds that a header Retry-After (RFC 9110, 10.2.3) asks for; 0 if it says nothing that is understood.
+
+    >>> retry_after("120"), retry_after(" 0.5 "), retry_after("soon"), retry_after("Fri, 31 Dec 1999 23:59:59 GMT")
+    (120.0, 0.5, 0.0, 0.0)
+    """
+    text = text.strip()
+    if text[:1].isdigit():
+        try:
+            seconds = float(text)
+        except ValueError:
+            return 0.0
+    elif text.endswith(" GMT"):
+        from email.utils import parsedate_to_datetime
+
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+        except (TypeError, ValueError, OverflowError):
+            return 0.0
+    else:
+        return 0.0
+    return min(max(seconds, 0.0), SECONDS)
 
 
 def reason_of(error: Optional[BaseException]) -> str:
