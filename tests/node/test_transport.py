@@ -19,7 +19,7 @@ import pytest
 import metaflow_extensions
 from envlock.cache.buckets import store
 from envlock.named import history
-from metaflow_extensions.envlock.plugins.node import clients, s3_settings, transport
+from metaflow_extensions.envlock.plugins.node import clients, plain_s3, s3_settings, transport
 from metaflow_extensions.envlock.plugins.node.errors import Damaged, Misconfigured, NodeError
 from metaflow_extensions.envlock.plugins.node.manifest import parse
 from metaflow_extensions.envlock.plugins.node.report import Reporter
@@ -162,7 +162,8 @@ def test_a_token_in_a_url_is_in_no_message_and_no_log(
 
 
 def test_a_cut_connection_is_taken_up_where_it_was(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "PIECE", 1000)
+    for each in (clients, plain_s3):
+        monkeypatch.setattr(each, "PIECE", 1000)
     cache.store.put("packages/x", DATA)
     cache.proxy.breaks(Break.CUT, "GET")
     assert got(cache, "packages/x") == DATA
@@ -173,7 +174,8 @@ def test_a_cut_connection_is_taken_up_where_it_was(cache: NodeCache, monkeypatch
 
 def test_each_cut_that_brought_something_is_forgiven(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.store.put("packages/x", DATA)
-    monkeypatch.setattr(clients, "PIECE", 1000)
+    for each in (clients, plain_s3):
+        monkeypatch.setattr(each, "PIECE", 1000)
     cache.proxy.breaks(Break.CUT, "GET", times=transport.ATTEMPTS + 3)
     assert got(cache, "packages/x") == DATA
 
