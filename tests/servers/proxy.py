@@ -6,7 +6,7 @@ import http.client
 import socket
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -24,6 +24,7 @@ class Break(Enum):
     STALL = "nothing comes, and the server never sees it"
     STALL_HALFWAY = "half of the body of the answer comes, then nothing"
     DRIP = "the body of the answer comes byte by byte"
+    CUT_REQUEST = "half of the body of the request reaches the server, then both connections are reset"
     MOVED = "301, as S3 answers for a bucket of another region"
     DENIED = "403, as S3 and Google answer to who may not"
     BARRED = "403, with a code that envlock does not know"
@@ -38,11 +39,26 @@ _ANSWERS = {
 }
 
 
+@dataclass(frozen=True)
+class Told:
+    """An answer in which the server has no say."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    length: int | None = None
+    """What it says its length is, if that is a lie."""
+
+
+Fate = Callable[["Handler", bytes], None]
+"""Does what the test wants with a request and its body."""
+
+
 @dataclass
 class Rule:
     """What to break, and how often."""
 
-    how: Break
+    how: Break | Told | Fate
     method: str
     path: str = ""
     """A part of the path that has to be in it."""
@@ -61,13 +77,19 @@ class Proxy:
     """Every request, broken or not: its method, and its path."""
     headers: list[Mapping[str, str]] = field(default_factory=list)
     """Those of every request."""
-    broken: list[Break] = field(default_factory=list)
+    broken: list[Break | Told | Fate] = field(default_factory=list)
     deaf_to: tuple[str, ...] = ()
     """Headers of requests that the server does not get to see."""
+    adds: Mapping[str, str] = field(default_factory=dict)
+    """Headers that the server gets to see in addition."""
+    rewrites: Callable[[str, str], str] = lambda _, value: value
+    """What the client is told as the value of a header, by its name in lower case."""
+    sent: int = 0
+    """Bytes of bodies of requests that the server got to see."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     ended: threading.Event = field(default_factory=threading.Event)
 
-    def breaks(self, how: Break, method: str, path: str = "", *, times: int = 1, after: int = 0) -> None:
+    def breaks(self, how: Break | Told | Fate, method: str, path: str = "", *, times: int = 1, after: int = 0) -> None:
         self.rules.append(Rule(how, method, path, times, after))
 
     def forget(self) -> None:
@@ -76,7 +98,7 @@ class Proxy:
             for each in (self.rules, self.passed, self.headers, self.broken):
                 each.clear()
 
-    def fate(self, method: str, path: str, headers: Mapping[str, str]) -> Break | None:
+    def fate(self, method: str, path: str, headers: Mapping[str, str]) -> Break | Told | Fate | None:
         with self.lock:
             self.passed.append((method, path))
             self.headers.append(headers)
@@ -99,7 +121,9 @@ class _Server(ThreadingHTTPServer):
         """What breaks is meant to."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Passes a request on, or breaks it."""
+
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     proxy: Proxy
@@ -113,23 +137,36 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if fate is Break.STALL:
             self.stall()
+        elif isinstance(fate, Told):
+            self.answer(fate.status, list(fate.headers), fate.body, length=fate.length)
         elif fate in _ANSWERS:
             status, code = _ANSWERS[fate]
             text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>As the test wants it.</Message></Error>"
             later = [("Retry-After", "1")] if fate is Break.COME_BACK else []
             self.answer(status, [("Content-Type", "application/xml"), *later], text.encode())
-        else:
+        elif fate is None or isinstance(fate, Break):
             self.forward(body, fate)
+        else:
+            fate(self, body)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_one  # noqa: N815
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = handle_one  # noqa: N815
 
     def forward(self, body: bytes, fate: Break | None) -> None:
+        """Let the server answer, and break what is to be broken of it."""
         server = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=60)
         try:
             headers = {name: value for name, value in self.headers.items() if name not in self.proxy.deaf_to}
-            server.request(self.command, self.path, body, headers)
+            if fate is Break.CUT_REQUEST:
+                self.cut(server, body, headers)
+                return
+            server.request(self.command, self.path, body, {**headers, **self.proxy.adds})
+            self.proxy.sent += len(body)
             answer = server.getresponse()
-            told = [each for each in answer.getheaders() if each[0].lower() not in {"connection", "transfer-encoding"}]
+            told = [
+                (name, self.proxy.rewrites(name.lower(), value))
+                for name, value in answer.getheaders()
+                if name.lower() not in {"connection", "transfer-encoding"}
+            ]
             data = answer.read()
         finally:
             server.close()
@@ -151,16 +188,38 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.answer(answer.status, told, data)
 
-    def answer(self, status: int, headers: list[tuple[str, str]], data: bytes, *, send: int | None = None) -> None:
+    def cut(self, server: http.client.HTTPConnection, body: bytes, headers: Mapping[str, str]) -> None:
+        """Let the server have half of the body, and time to keep it."""
+        server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in {**headers, **self.proxy.adds}.items():
+            server.putheader(name, value)
+        server.endheaders()
+        server.send(body[: len(body) // 2])
+        self.proxy.sent += len(body) // 2
+        self.proxy.ended.wait(0.2)
+        server.close()
+        self.reset()
+
+    def answer(
+        self,
+        status: int,
+        headers: list[tuple[str, str]],
+        data: bytes,
+        *,
+        send: int | None = None,
+        length: int | None = None,
+    ) -> None:
         self.send_response_only(status)
         for name, value in headers:
             if name.lower() != "content-length" or self.command == "HEAD":
                 self.send_header(name, value)
         if self.command != "HEAD":
-            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Content-Length", str(len(data) if length is None else length))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data[:send])
+        if length is not None and length > len(data):
+            self.close_connection = True
 
     def reset(self) -> None:
         """End the connection as a machine that went away does."""
@@ -182,9 +241,9 @@ class _Handler(BaseHTTPRequestHandler):
 def proxied(upstream: int) -> Iterator[Proxy]:
     """A proxy to a port of this machine."""
     proxy = Proxy(0)
-    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": proxy, "upstream": upstream}))
+    server = _Server(("127.0.0.1", 0), type("Handler", (Handler,), {"proxy": proxy, "upstream": upstream}))
     proxy.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
         yield proxy

@@ -83,7 +83,7 @@ class Connection:
                 self._opened.close()
 
     def again(self, doing: str, attempt: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
-        """What an attempt returns, made up to ATTEMPTS times, and as often again after each that made progress.
+        """What an attempt returns, made up to ATTEMPTS times, and as often again after each that made good progress.
 
         Raises RegistryUnreachable after the last.
         """
@@ -94,7 +94,7 @@ class Connection:
             except Passing as failure:  # noqa: PERF203  each attempt may fail
                 if self._stopped.is_set():
                     raise CancelledError from None
-                if progress() > before:
+                if progress() > before and not failure.is_slow:
                     left, pause, before = ATTEMPTS, self._pause, progress()
                 left -= 1
                 if not left or failure.pause > _LONGEST_PAUSE:
@@ -137,7 +137,7 @@ class Connection:
             finally:
                 response.close()
         except httpx.TransportError as error:
-            raise Passing(redact(str(error)) or type(error).__name__) from None
+            raise Passing(f"{error.request.url.host}: {redact(str(error)) or type(error).__name__}") from None
         except RuntimeError:  # of httpx, whose client was closed
             if not self._stopped.is_set():
                 raise
@@ -163,7 +163,7 @@ class Connection:
             seconds = time.monotonic() - began
             if seconds >= self._patience:
                 if came < _SLOWEST * seconds:
-                    raise Passing(f"{response.url.host} sent {came} bytes in {seconds:.0f} seconds")
+                    raise Passing(f"{response.url.host} sent {came} bytes in {seconds:.0f} seconds", is_slow=True)
                 began, came = time.monotonic(), 0
 
     def refusal(self, doing: str, answer: Answer) -> RegistryDenied | RegistryRefused:
@@ -189,7 +189,8 @@ class Connection:
         redirects = 0
         while True:
             headers = {"Accept-Encoding": "identity", "User-Agent": "envlock", **request.headers}
-            if self._is_own(url) and (authorization := self._authorization(request)):
+            authorization = self._authorization(request) if self._is_own(url) else ""
+            if authorization:
                 headers["Authorization"] = authorization
             response = self._sent(
                 self._built(request.method, url, headers, request.body, request.content), request.body
@@ -197,7 +198,7 @@ class Connection:
             if response.status_code == HTTPStatus.UNAUTHORIZED and self._is_own(url) and not is_refreshed:
                 response.close()
                 is_refreshed = True
-                self._take_challenge(request, response.headers.get_list("www-authenticate"))
+                self._take_challenge(request, response.headers.get_list("www-authenticate"), authorization)
                 continue
             if not response.has_redirect_location or not request.follows:
                 return response
@@ -269,7 +270,7 @@ class Connection:
                 if seconds < self._patience:
                     continue
                 if body.count - before < _SLOWEST * seconds:
-                    raise Passing(f"{host} took {body.count - before} bytes in {seconds:.0f} seconds")
+                    raise Passing(f"{host} took {body.count - before} bytes in {seconds:.0f} seconds", is_slow=True)
                 began, before = time.monotonic(), body.count
             elif seconds >= self._patience * (_DIGESTING if body else 1):
                 raise Passing(f"{host} did not start to answer within {seconds:.0f} seconds")
@@ -321,13 +322,15 @@ class Connection:
                 return f"Bearer {self._token(request)}"
             return ""
 
-    def _take_challenge(self, request: Request, told: list[str]) -> None:
-        """Choose how to tell who we are, as the registry asks. A token that it no longer takes is forgotten."""
+    def _take_challenge(self, request: Request, told: list[str], refused: str) -> None:
+        """Choose how to tell who we are, as the registry asks. A token that it refused is forgotten."""
         found = challenges(", ".join(told))
         with self._lock:
             if "bearer" in found:
                 self._scheme, self._challenge = "bearer", found["bearer"]
-                self._tokens.pop(self._scopes(request), None)
+                token = self._tokens.get(self._scopes(request))
+                if token is not None and refused == f"Bearer {token.value}":  # else another thread has a new one
+                    del self._tokens[self._scopes(request)]
             elif "basic" in found and (login := self._known()) is not None and login.password:
                 self._scheme = "basic"
 
@@ -370,7 +373,8 @@ class Connection:
     def _without_secrets(self, text: str) -> str:
         """A text of the registry's, fit for a message, even if it repeats what we sent."""
         login = self._known()
-        secrets = [*(login or ()), *(token.value for token in self._tokens.values())]
+        own = (*login, basic(login).partition(" ")[2]) if login is not None else ()
+        secrets = [*own, *(token.value for token in self._tokens.values())]
         for secret in secrets:
             if len(secret) > 3:
                 text = text.replace(secret, "...")

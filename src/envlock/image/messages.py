@@ -17,10 +17,11 @@ _BLOCK = 1 << 16
 class Passing(Exception):
     """A failure that another attempt may overcome."""
 
-    def __init__(self, reason: str, *, pause: float = 0.0) -> None:
+    def __init__(self, reason: str, *, pause: float = 0.0, is_slow: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.pause = pause
+        self.is_slow = is_slow
 
 
 class Body:

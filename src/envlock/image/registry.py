@@ -175,23 +175,21 @@ class Registry:
         """Push blobs, a few at a time, and then the manifest that names them, under a tag or only its digest.
 
         Blobs that the registry has are not sent. If it then lacks one that it said it had, that one is sent once more.
+        When it raises, what it had begun ends, and nothing more can be asked.
         """
         wanted = list({blob.descriptor.digest: blob for blob in blobs}.values())
         wanted.sort(key=lambda blob: -blob.descriptor.size)
         self._reporter.began(PUSHING, sum(blob.descriptor.size for blob in wanted), "bytes")
         try:
-            done = self._push_blobs(wanted, is_sure=False)
+            done = self._push_blobs(wanted, self._doing_push(tag), is_sure=False)
             missing = self._put_manifest(manifest, tag)
             if missing is not None:
                 named = {digest for digest in missing if digest in done} or set(done)
                 again = [blob for blob in wanted if blob.descriptor.digest in named]
-                done |= self._push_blobs(again, is_sure=True)
+                done |= self._push_blobs(again, self._doing_push(tag), is_sure=True)
                 if self._put_manifest(manifest, tag) is not None:
                     reason = f"the registry says that it lacks {', '.join(sorted(missing)) or 'a blob'}"
                     raise RegistryRefused(self._doing_push(tag), reason, registry=self.registry)
-        except BaseException:
-            self.close()  # what other threads still send is of no use
-            raise
         finally:
             self._reporter.ended(PUSHING)
         parts = {
@@ -271,10 +269,12 @@ class Registry:
         except NotAManifest as error:
             raise UnsupportedImage(asked.doing, str(error), registry=self.registry) from None
 
-    def _push_blobs(self, blobs: Sequence[Blob], *, is_sure: bool) -> dict[str, str]:
+    def _push_blobs(self, blobs: Sequence[Blob], doing: str, *, is_sure: bool) -> dict[str, str]:
         """How each blob came there, by digest. `is_sure` sends them whatever the registry says that it has."""
         with ThreadPoolExecutor(_WORKERS) as pool:
-            running = {blob.descriptor.digest: pool.submit(self._push_blob, blob, is_sure=is_sure) for blob in blobs}
+            running = {
+                blob.descriptor.digest: pool.submit(self._push_blob, blob, doing, is_sure=is_sure) for blob in blobs
+            }
             try:
                 return {digest: each.result() for digest, each in running.items()}
             except BaseException:
@@ -282,7 +282,7 @@ class Registry:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _push_blob(self, blob: Blob, *, is_sure: bool) -> str:
+    def _push_blob(self, blob: Blob, doing: str, *, is_sure: bool) -> str:
         descriptor = blob.descriptor
         name = _short(descriptor)
         self._reporter.doing(PUSHING, name)
@@ -293,7 +293,6 @@ class Registry:
         if not is_sure and self.has_blob(descriptor):
             advance(descriptor.size)
             return "present"
-        doing = self._doing_push("")
         if not is_sure and self._is_mounted(blob, doing):
             advance(descriptor.size)
             return "mounted"
