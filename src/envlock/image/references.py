@@ -7,7 +7,7 @@ pushes to, or builds on, what somebody else published under the same name.
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
 from envlock.image.errors import BadImageReference
@@ -104,7 +104,7 @@ def is_registry(text: str) -> bool:
         return False
     if match["host"].startswith("["):
         try:
-            ip_address(match["host"][1:-1])
+            IPv6Address(match["host"][1:-1])
         except ValueError:
             return False
     return 0 < int(match["port"] or 443) <= _LARGEST_PORT
