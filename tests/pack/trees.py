@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from envlock.hydration.port import ArtifactSource, Pythons
-from envlock.model.lock import Lock
+from envlock.model.arch import Arch, host_arch
+from envlock.model.artifact import Artifact
+from envlock.model.lock import Lock, LockedPackage, LockedPython
+from envlock.model.requirements import Requirements
 from envlock.pack.tree import Tree, tree_of
-from tests.hydration.making import Heard, MachinePythons
+from tests.channel.archive import pack
+from tests.channel.recipe import File, Package
+from tests.hydration.conda_making import package_of
+from tests.hydration.making import SERIES, Heard, MachinePythons
+from tests.index import Release
+
+LIBRARY = f"lib/python{SERIES}"
+SITE = f"{LIBRARY}/site-packages"
+TAG = f"cpython-{SERIES.replace('.', '')}"
 
 
 class Content(NamedTuple):
@@ -41,3 +55,52 @@ def tree_in(
         found = contents(tree)
     assert not list(scratch.iterdir()), "the scratch folder is left clean"
     return tree._replace(files=()), found
+
+
+@dataclass(frozen=True)
+class Stubs:
+    """A lock of conda packages of its own, of a Python that does not run, and of wheels: made in no time."""
+
+    place: Path
+    packages: tuple[Package, ...] = ()
+    wheels: tuple[Release, ...] = ()
+    arch: Arch = field(default_factory=host_arch)
+
+    @cached_property
+    def archives(self) -> dict[str, tuple[LockedPackage, bytes]]:
+        """Each package as it is locked, and its bytes, by SHA-256."""
+        files = {f"bin/python{SERIES}": File(b"\x7fELF no program\0", executable=True), f"{LIBRARY}/os.py": File(b"")}
+        python = Package("python", f"{SERIES}.0", "0_cpython", self.arch, files=files)
+        found = {}
+        for package in (python, *self.packages):
+            data, record = pack(package)
+            found[record["sha256"]] = package_of(record, package.filename), data
+        for release in self.wheels:
+            artifact = next(release.artifacts())
+            url = f"https://index.example/files/{artifact.filename}"
+            locked = LockedPackage(release.normalized, release.version, artifact.filename, url, artifact.sha256)
+            found[artifact.sha256] = locked, artifact.data
+        return found
+
+    @cached_property
+    def lock(self) -> Lock:
+        packages = [package for package, _ in self.archives.values()]
+        return Lock(
+            arch=self.arch,
+            requirements=Requirements(python=f"=={SERIES}.*", python_from="conda"),
+            python=LockedPython(source="conda", version=f"{SERIES}.0"),
+            packages=tuple(sorted(packages, key=lambda package: (package.kind, package.name))),
+            asked_by=("DemoFlow/train",),
+        )
+
+    def fetch(self, artifacts: Sequence[Artifact]) -> Mapping[str, Path]:
+        found = {}
+        for artifact in artifacts:
+            path = found[artifact.sha256] = self.place / artifact.sha256 / artifact.filename
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.archives[artifact.sha256][1])
+        return found
+
+    def tree(self) -> dict[str, Content]:
+        """What the files of its tree have."""
+        return tree_in(self.lock, self, self.place / "scratch")[1]

@@ -29,7 +29,7 @@ _PARTS = (
 )
 _SETS_ARE_SORTED = sys.version_info >= (3, 11)
 """Whether marshal writes the members of a set in an order that depends on them alone."""
-_ORDERED = (str, bytes, int, float, complex)
+_FIXED = (str, bytes, int, float, complex)
 
 
 def compiled(source: bytes, path: str) -> bytes | None:
@@ -39,7 +39,7 @@ def compiled(source: bytes, path: str) -> bytes | None:
     except Exception:  # noqa: BLE001  SyntaxError, ValueError, RecursionError, MemoryError, those of codecs ...
         return None
     held = held_by(code)
-    if not _SETS_ARE_SORTED and any(isinstance(each, frozenset) and not _is_ordered(each) for each in held):
+    if not _SETS_ARE_SORTED and any(isinstance(each, frozenset) and not _has_fixed_hash(each) for each in held):
         return None
     magic = importlib.util.MAGIC_NUMBER
     return b"".join((magic, _UNCHECKED_HASH, importlib.util.source_hash(source), marshal.dumps(code)))
@@ -63,9 +63,11 @@ def held_by(code: CodeType) -> list[object]:
     return held
 
 
-def _is_ordered(members: frozenset[object]) -> bool:
-    """Whether the hash of each member is the same in each process: that of None is an address."""
-    return all(isinstance(each, _ORDERED) and each == each for each in members)  # and no NaN
+def _has_fixed_hash(constant: object) -> bool:
+    """Whether the hash of a constant is the same in each process: that of None is an address, and that of NaN."""
+    if isinstance(constant, (tuple, frozenset)):
+        return all(map(_has_fixed_hash, constant))
+    return isinstance(constant, _FIXED) and constant == constant
 
 
 def main() -> None:
