@@ -23,6 +23,7 @@ VARIABLES = {
     "ENVLOCK_CACHE": "the setting `cache`",
     "ENVLOCK_CACHE_OPTIONS": "the setting `cache-options`",
     "ENVLOCK_CHANNEL_MIRRORS": "the setting `channel-mirrors`",
+    "ENVLOCK_IMAGE": "the setting `image`",
     "ENVLOCK_INDEX_MIRRORS": "the setting `index-mirrors`",
     "ENVLOCK_KEEP_ON_NODE": "the setting `keep-on-node`",
     "ENVLOCK_PACK": "the setting `pack`",

@@ -74,6 +74,44 @@ class NodeFlow(FlowSpec):
 """
 
 
+def test_a_step_gets_the_image_of_its_environment_unless_it_names_one() -> None:
+    code = """
+import json
+from types import SimpleNamespace as Thing
+from metaflow.plugins import STEP_DECORATORS
+from metaflow_extensions.envlock.plugins import envlock_environment, launcher
+class Launched:
+    images = dict.fromkeys(("bare", "named", "both", "emptied"), "registry.example/a@sha256:1")
+    def __init__(self, request, logger): asked.append(request["imageless"])
+launcher.Launcher, asked = Launched, []
+every = {each.name: each for each in STEP_DECORATORS}
+def of(name, **attributes):
+    made = every[name](attributes)
+    made.external_init()
+    return made
+steps = {
+    "here": [every["retry"]()],
+    "bare": [of("kubernetes")],
+    "named": [of("batch", image="own")],
+    "both": [of("batch"), of("kubernetes", image="own")],
+}
+class Flow(list):
+    name = "F"
+    _get_parameters = staticmethod(lambda: [])
+flow = Flow(Thing(name=name, decorators=found) for name, found in steps.items())
+environment = envlock_environment.EnvlockEnvironment(flow)
+environment.launch(list(steps), {"bare": ["kubernetes", None]}, "")
+environment.launch(["here"], {}, "")
+images = {name: [each.attributes.get("image") for each in found] for name, found in steps.items()}
+print(json.dumps([asked, images]))
+"""
+    asked, images = metaflow(code)
+    assert asked == [["bare", "both"], []], "a task that enters by itself launches nothing elsewhere"
+    image = "registry.example/a@sha256:1"
+    own = {name: found for name, found in images.items() if name != "here"}
+    assert own == {"bare": [image], "named": ["own"], "both": [image, "own"]}
+
+
 def test_every_step_has_the_same_commands_on_a_node_and_needs_no_plan_for_them(tmp_path: Path) -> None:
     (tmp_path / "nodeflow.py").write_text(_FLOW)
     code = f"""

@@ -24,7 +24,8 @@ from envlock.cache.errors import (
 from envlock.cache.gc import ENVIRONMENT, LEFTOVER, SWEEPING, Garbage
 from envlock.cache.gc_lock import GcFlag, Needs, announced
 from envlock.cache.gc_roots import BY_DOUBT
-from envlock.cache.layout import environment_place, move_path, probe_path, push_path, sweep_path
+from envlock.cache.images import ImageRecord, Images
+from envlock.cache.layout import environment_place, image_path, move_path, probe_path, push_path, sweep_path
 from envlock.cache.packages import BuiltFor, BuiltWheels, path_of
 from envlock.cache.port import Store
 from envlock.config.project import Project
@@ -253,6 +254,16 @@ class TestLeftovers:
     def test_a_pointer_to_what_is_gone(self, project: Project, other: Project, store: Store) -> None:
         store.delete(environment_place(lock_of(other, "one")).path)
         assert len(collect_garbage(project, limits_of()).of("pointer")) == 2
+
+    def test_the_record_of_an_image_stays_as_long_as_its_environment(
+        self, project: Project, other: Project, store: Store, tmp_path: Path
+    ) -> None:
+        record = ImageRecord("registry.example/team/train", "1", f"sha256:{'1' * 64}", "base")
+        for made, name in ((project, "mine"), (other, "one")):
+            Images(store).write(environment_place(lock_of(made, name)), record)
+        age(tmp_path / "cache", 30)
+        swept(project)
+        assert paths(store, "images") == {image_path(environment_place(lock_of(project, "mine")))}
 
     def test_a_sweep_that_is_killed(self, project: Project, store: Store, tmp_path: Path) -> None:
         """It is stopped after each file in turn: whatever is there still, what it points to is there."""

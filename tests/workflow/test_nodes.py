@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from envlock.cache.layout import kit_path
+from envlock.cache.images import ImageRecord, Images
+from envlock.cache.layout import environment_place, image_path, kit_path
 from envlock.cache.open import open_store
 from envlock.cache.plan import Plan, PlanFile, PlanPython, PlanTools, PythonBuild
 from envlock.cache.plans import Plans, executable_of, image_of
@@ -197,6 +198,36 @@ def test_a_command_that_deploys_sends_every_step_to_nodes(project: ProjectFolder
     sent = needs(manifest(project, command="argo-workflows create", remote={"train": BACKENDS["train"]}))
     assert set(sent) == set(STEPS)
     assert (sent["train"][0], sent["start"][0]) == (LINUX_AARCH64, LINUX_64)
+
+
+def test_a_step_without_an_image_starts_in_the_last_one_of_its_lock(project: ProjectFolder) -> None:
+    locks = [parse(path.read_bytes(), path.name) for path in project.locks]
+    (train,) = [each for each in locks if each.arch == LINUX_AARCH64 and "DemoFlow/train" in each.asked_by]
+    images = Images(store_of(project))
+    for number in (1, 2):
+        record = ImageRecord("registry.example/team/train", str(number), f"sha256:{str(number) * 64}", "base")
+        assert images.write(environment_place(train), record)
+        assert not images.write(environment_place(train), record)
+    asked = {"imageless": ("start", "train", "score", "late", "end")}
+    assert launch_of(start(project, **asked)).images == {}, "only where the project says so"
+    project.edit("[envlock]", '[envlock]\nimage = "auto"')
+    reporter = Recorder()
+    launch = launch_of(start(project, **asked), reporter)
+    assert launch.images == {"train": f"registry.example/team/train@sha256:{'2' * 64}"}
+    told = [note for note in reporter.notes if "image" in note]
+    assert ["`train` on linux-aarch64" in told[0], "`score` on linux-64" in told[1]] == [True, True]
+    assert launch_of(start(project)).images == {}, "each names its own"
+
+
+def test_a_record_that_names_no_image_starts_nothing(project: ProjectFolder) -> None:
+    project.edit("[envlock]", '[envlock]\nimage = "auto"')
+    for path in project.locks:
+        lock = parse(path.read_bytes(), path.name)
+        record = ImageRecord("registry.example/team/train; rm -rf /", "1", f"sha256:{'1' * 64}", "base")
+        store_of(project).put(image_path(environment_place(lock)), record.render())
+    with pytest.raises(EnvlockError) as caught:
+        launch_of(start(project, imageless=("train",)))
+    assert caught.value.code == "image-record-damaged"
 
 
 def test_disabled_steps_need_no_cache(project: ProjectFolder) -> None:

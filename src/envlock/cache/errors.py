@@ -155,6 +155,14 @@ class PlanDamaged(DamageError):
     hint = f"run `{VERIFY_AND_REPAIR}`, then `envlock push` in the project that has its lock"
 
 
+class ImageRecordDamaged(DamageError):
+    """A cache's record of an image is damaged."""
+
+    code = "image-record-damaged"
+    message = "the record of an image in the cache was changed or cut off: {reason}"
+    hint = "run `envlock image` again, which writes it anew"
+
+
 class NewerPlan(ConfigError):
     """A newer envlock made the plan, and this one cannot read it."""
 

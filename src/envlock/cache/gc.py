@@ -1,8 +1,8 @@
 """Garbage collection: find and delete what nothing in a cache points to, once it is old enough.
 
 Ages are measured by the server's clock; a file of unknown age stays. Pointers are deleted before what they point to, so
-a killed gc leaves no dangling pointer: run records, then plans, environments, packages, the files of kits, and parts.
-Moves of aliases always stay: they are history, and say what was.
+a killed gc leaves no dangling pointer: records of runs and images, then plans, environments, packages, the files of
+kits, and parts. Moves of aliases always stay: they are history, and say what was.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from envlock.cache.gc_roots import BY_AGE, BY_DOUBT, BY_RUN, Roots, keep_aliases
 from envlock.cache.layout import (
     ALIASES,
     ENVIRONMENTS,
+    IMAGES,
     KITS,
     PACKAGES,
     PARTS,
@@ -30,6 +31,7 @@ from envlock.cache.layout import (
     RESOLVED,
     SWEEPS,
     environment_at,
+    image_at,
     kit_at,
     package_at,
     part_at,
@@ -175,7 +177,7 @@ class _Look:
         self.unreadable += announced.unreadable
         self.unreadable += keep_aliases(self.roots, self.store, self.limits.moves)
         runs = self.runs()
-        resolved = list(self.store.entries(RESOLVED))
+        records = [*self.store.entries(RESOLVED), *self.store.entries(IMAGES)]
         plans = list(Plans(self.store).places())
         for entry, place in plans:
             if self.is_young(entry):  # somebody may be about to start steps with it
@@ -200,13 +202,13 @@ class _Look:
         pointers = [(entry, path) for entry, path in runs if path in gone]
         pointers += [
             (entry, path)
-            for entry, path in ((each, _pointed(each)) for each in resolved)
+            for entry, path in ((each, _pointed(each)) for each in records)
             if path and (path in gone or (path not in there and not self.is_young(entry)))
         ]
         plan_entries = [entry for entry, _ in plans]
         run_entries = [entry for entry, _ in runs]
         self.warn_of_dates([*announced.ahead, *environments, *packages, *plan_entries, *kits, *parts, *run_entries])
-        self.count(POINTER, [*resolved, *run_entries])
+        self.count(POINTER, [*records, *run_entries])
         self.count(PLAN, plan_entries)
         self.count(ENVIRONMENT, environments)
         self.count(PACKAGE, packages)
@@ -347,9 +349,9 @@ class _Look:
 
 
 def _pointed(entry: Entry) -> str:
-    """The path of the environment in a resolution record's name; empty for any other file."""
-    place = resolved_at(entry.path)
-    return place.environment.path if place else ""
+    """The path of the environment in the path of a resolution record, or an image's; empty for any other file."""
+    resolved, image = resolved_at(entry.path), image_at(entry.path)
+    return resolved.environment.path if resolved else image.path if image else ""
 
 
 def _now(store: Store) -> float:

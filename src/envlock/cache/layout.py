@@ -10,6 +10,7 @@ kits/objects/<sha256[:2]>/<sha256>/<file name>  a file of a kit, written once
 parts/<sha256[:2]>/<sha256>.tar.zst             a part of a pack, written once
 plans/<arch>/<req_id>/<full_id>/<sha256>.json   a plan, written after all that it names; its name is its own SHA-256
 builds/<key[:2]>/<key>/<arch>-<series>.json     the wheel that was built of a source on a machine of that arch
+images/<arch>/<req_id>/<full_id>.json           the last image that was pushed of an environment, by digest
 pushes/<nonce>.json                             what a push that is under way is going to need
 sweeps/<nonce>.json                             a sweep that is under way
 CACHE.json                                      the format of all this; see `format`
@@ -46,6 +47,7 @@ KITS = "kits/objects"
 PARTS = "parts"
 PLANS = "plans"
 BUILDS = "builds"
+IMAGES = "images"
 PUSHES = "pushes"
 SWEEPS = "sweeps"
 
@@ -197,6 +199,28 @@ def plan_at(path: str) -> PlanPlace | None:
         return place if place.path == path else None
     except UnsafePath:
         return None
+
+
+def image_path(environment: EnvironmentPlace) -> str:
+    """The path of the record of an environment's image. Raises UnsafePath.
+
+    >>> image_path(EnvironmentPlace(Arch("linux-64"), "1" * 40, "2" * 40))[:20]
+    'images/linux-64/1111'
+    """
+    return f"{IMAGES}{environment.path.removeprefix(ENVIRONMENTS).removesuffix('.toml')}.json"
+
+
+def image_at(path: str) -> EnvironmentPlace | None:
+    """The environment whose image is recorded at a path; None for any other path.
+
+    >>> image_at("images/linux-64/" + "1" * 40 + "/" + "2" * 40 + ".json").arch
+    'linux-64'
+    >>> image_at("images/README.md") is None
+    True
+    """
+    if not (path.startswith(f"{IMAGES}/") and path.endswith(".json")):
+        return None
+    return environment_at(f"{ENVIRONMENTS}{path.removeprefix(IMAGES).removesuffix('.json')}.toml")
 
 
 def environment_place(lock: Lock) -> EnvironmentPlace:

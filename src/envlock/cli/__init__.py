@@ -10,7 +10,7 @@ PANELS = {
     "Set up": ("init", "migrate", "add", "remove", "schema", "config"),
     "Lock": ("lock", "check", "outdated", "build", "import", "export"),
     "Look": ("show", "list", "diff", "tree", "why"),
-    "Cache": ("push", "get", "alias", "cache"),
+    "Cache": ("push", "image", "get", "alias", "cache"),
     "Run": ("run", "shell", "create", "path", "verify", "sync", "kernel"),
     "This machine": ("env", "doctor"),
     "Help": ("help",),

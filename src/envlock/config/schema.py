@@ -332,6 +332,9 @@ class ProjectTable(Table):
     """
     push_on_deploy: Annotated[bool, PLACE] = Field(default=False, examples=[True])
     """Push what the cache lacks when a flow with remote steps is started or deployed. Otherwise, that is an error."""
+    image: Annotated[Literal["default", "auto"], PLACE] = Field(default="default", examples=["auto"])
+    """The image of remote steps whose decorator names none. `auto`: the one that `envlock image` pushed last with the
+    step's environment. `default`: Metaflow's own choice."""
     keep_on_node: Annotated[str, Ruled(rules.amount), PLACE] = Field(default="20 GB", examples=["50 GB"])
     """How much a node keeps of environments that no task uses: those that were used last."""
     pack: Annotated[Union[bool, Literal["auto"]], PLACE] = Field(default=False, examples=["auto"])  # noqa: UP007

@@ -119,6 +119,9 @@ class Settings(NamedTuple):
     cache."""
     push_on_deploy: bool = False
     """Push what the cache lacks when a flow with remote steps is started or deployed. Otherwise, that is an error."""
+    image: str = "default"
+    """The image of remote steps whose decorator names none. `auto`: the one that `envlock image` pushed last with the
+    step's environment. `default`: Metaflow's own choice."""
     keep_on_node: str = "20 GB"
     """How much a node keeps of environments that no task uses: those that were used last."""
     pack: bool | str = False
@@ -170,6 +173,7 @@ PROJECT: Shape = {
     "remote": "boolean",
     "remote-python": ("choice", "image", "kit"),
     "push-on-deploy": "boolean",
+    "image": ("choice", "default", "auto"),
     "keep-on-node": ("rule", rules.amount),
     "pack": ("any", "boolean", ("choice", "auto")),
 }
@@ -270,6 +274,7 @@ PLACES = (
     "channel-mirrors",
     "use-remote-latest",
     "push-on-deploy",
+    "image",
     "keep-on-node",
     "pack",
 )
@@ -283,6 +288,7 @@ MACHINE: Shape = {
     "channel-mirrors": ("table", ("rule", rules.channel), ("rule", rules.mirror)),
     "use-remote-latest": ("any", ("choice", ":none:", ":username:", ":any:"), ("list", ("rule", rules.user))),
     "push-on-deploy": "boolean",
+    "image": ("choice", "default", "auto"),
     "keep-on-node": ("rule", rules.amount),
     "pack": ("any", "boolean", ("choice", "auto")),
     "home": ("rule", rules.some_text),

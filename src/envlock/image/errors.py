@@ -102,3 +102,25 @@ class ImageDamaged(DamageError):
 
     def __init__(self, registry: str, what: str, *, expected: str, got: str) -> None:
         super().__init__(registry=registry, what=what, expected=expected, got=got)
+
+
+class BaseUnfit(ConfigError):
+    """An image is no base for the environments that were chosen."""
+
+    code = "unfit-base-image"
+    message = "{base} cannot be the base: {reason}"
+    hint = "{advice}"
+
+    def __init__(self, base: str, reason: str, advice: str) -> None:
+        super().__init__(base=base, reason=reason, advice=advice)
+
+
+class NotForImage(ConfigError):
+    """An environment cannot be put into an image."""
+
+    code = "not-for-an-image"
+    message = "{environment} cannot be put into an image: {reason}"
+    hint = "{advice}"
+
+    def __init__(self, environment: str, reason: str, advice: str) -> None:
+        super().__init__(environment=environment, reason=reason, advice=advice)

@@ -64,7 +64,7 @@ def export_environment(
     if FORMATS[format].is_image:
         given = given._replace(context=_build_context(project, chosen, given))
     if FORMATS[format].is_sbom:
-        given = given._replace(licenses=_licenses(project, given, fetching))
+        given = given._replace(licenses=licenses_of(project, given, fetching))
     return Exported(given, export(given))
 
 
@@ -132,7 +132,7 @@ def _told(project: Project, cache: str) -> Iterator[tuple[str, str]]:
         yield variable_of("cache-options"), " ".join(words)
 
 
-def _licenses(project: Project, given: Given, fetching: Reporter | None) -> dict[str, str]:
+def licenses_of(project: Project, given: Given, fetching: Reporter | None) -> dict[str, str]:
     """The licenses that wheels declare, by SHA-256, as far as the wheels are on this machine.
 
     What was read is noted in the home, by lock: reading 150 wheels takes longer than the rest.

@@ -5,7 +5,7 @@ launcher may have another interpreter than envlock (a flow that a locked step st
 environments are made. So it speaks with this process, in lines of JSON:
 
     to it:    {"flow", "file", "steps", "datastore", "command", "parameters", "own": {step: [variable]},
-               "remote": {step: [backend, arch]}}                      once, then
+               "remote": {step: [backend, arch]}, "imageless": [steps that take an image, and name none]}  once, then
               {"hydrate": "<req_id>:<full_id>"}                        for each environment that is needed here,
               {"here": "<step>", "as": "<name>"}                       for a remote step of which a task runs here,
               {"fetch": "<step>", "as": "<name>", "variables"}         for a task whose environment is looked up now,
@@ -15,7 +15,7 @@ environments are made. So it speaks with this process, in lines of JSON:
               {"remove": "<folder>"}                                   at the end: nobody has to wait for it
     from it:  {"event": "ready", "steps": {step: [req_id, full_id, arch] or null}, "home",
               "fetched": {step: the name of its environment}, "remote": [steps that start on nodes],
-              "manifest": the text that they need in the code package}, or
+              "manifest": the text that they need in the code package, "images": {step: its image}}, or
               {"event": "refused", "text"}                                       and the end, then
               {"event": "hydrated", "identity", "ids", "prefix", "variables", "seconds"}, with null for a variable that
               must not be there, or {"event": "failed", "identity", "text"}, and
@@ -79,6 +79,8 @@ class Start:
     """The variable of each parameter, by its name in `@{METAFLOW_INIT_...}`."""
     own: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The variables that Metaflow's @environment sets, by step."""
+    imageless: tuple[str, ...] = ()
+    """The steps whose decorator takes an image, and names none."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Launch:
     """Where the steps start that do not start here."""
     manifest: str = ""
     """What the code package has to say of those."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """The image of each step that gets that of its environment."""
 
 
 def launch_of(start: Start, reporter: Reporter | None = None) -> Launch:
@@ -118,18 +122,21 @@ def launch_of(start: Start, reporter: Reporter | None = None) -> Launch:
         _refuse_unserved_datastore(project, start.datastore, {needed[step]: lock for step, lock in locks.items()})
     except EnvlockError as error:
         errors += _parts(error)
-    manifest = ""
+    manifest, images = "", {}
     if places:
-        from envlock.workflow.nodes import Remote, checked
+        from envlock.workflow.nodes import Remote, checked, images_for
 
         chosen = {step: environments[step] for step in places}
         remote = Remote(start.flow, chosen, places, start.parameters, start.own)
         manifest, wrong = checked(project, remote, locks, start.datastore, reporter or Reporter())
         errors = [*errors, *wrong]
+        if not errors and project.settings.image == "auto":
+            lacking = {step: locks[step] for step in start.imageless if step in places and step in locks}
+            images = images_for(project, lacking, reporter or Reporter())
     if errors:
         raise as_one(errors)
     steps = {step: locks.get(step) for step in environments if step not in fetched}
-    return Launch(project, host_arch(), steps, fetched, start.datastore, environments, places, manifest)
+    return Launch(project, host_arch(), steps, fetched, start.datastore, environments, places, manifest, images)
 
 
 def _places(start: Start) -> dict[str, Place]:
@@ -302,6 +309,7 @@ def _ready(request: dict[str, Any], channel: _Channel) -> Launch | None:
                 command=request["command"],
                 parameters=request["parameters"],
                 own=request.get("own", {}),
+                imageless=tuple(request.get("imageless", ())),
             ),
             _ChannelReporter(channel),
         )
@@ -313,8 +321,15 @@ def _ready(request: dict[str, Any], channel: _Channel) -> Launch | None:
         return None
     fetched = {step: each.base.written for step, each in launch.fetched.items() if each.base is not None}
     steps = {step: [lock.req_id, lock.full_id, lock.arch] if lock else None for step, lock in launch.steps.items()}
-    remote = list(launch.places)
-    channel.send(event="ready", steps=steps, fetched=fetched, home=place, remote=remote, manifest=launch.manifest)
+    channel.send(
+        event="ready",
+        steps=steps,
+        fetched=fetched,
+        home=place,
+        remote=list(launch.places),
+        manifest=launch.manifest,
+        images=dict(launch.images),
+    )
     return launch
 
 

@@ -16,7 +16,7 @@ from envlock.errors import EnvlockError
 from envlock.model.arch import ARCHS, LINUX_64, Arch
 from envlock.remote.manifest import StepOnNode, render_manifest
 from envlock.reporter import Reporter
-from envlock.words import byte_size, count
+from envlock.words import byte_size, count, listed
 from metaflow_extensions.envlock.plugins.node.manifest import Target
 
 if TYPE_CHECKING:
@@ -138,6 +138,39 @@ def _plans(
         errors += why or [PlanMissing(lacking, store.url, is_off=not settings.remote)]
     plans = {step: found[_key(lock)] for step, (_, lock) in locks.items()}
     return {step: plan for step, plan in plans.items() if isinstance(plan, Target)}, errors
+
+
+def images_for(project: Project, locks: Mapping[str, Lock], reporter: Reporter) -> dict[str, str]:
+    """The image of each of these steps, by digest: the last one that was pushed with its lock. One read for each lock.
+
+    Says which; a step without one starts in the image that it has, and that is said too. Raises ImageRecordDamaged,
+    CacheUnusable.
+    """
+    from envlock.cache.images import Images
+    from envlock.cache.layout import environment_place
+    from envlock.cache.open import open_store
+    from envlock.cache.parallel import all_in_parallel
+
+    images = Images(open_store(project.cache_url, project.cache_options))
+    needed = {_key(lock): lock for lock in locks.values()}
+    found = {
+        _key(lock): record
+        for lock, record in all_in_parallel(lambda lock: images.read(environment_place(lock)), needed.values())
+    }
+    steps: dict[tuple[str, str], list[str]] = {}
+    for step, lock in locks.items():
+        steps.setdefault(_key(lock), []).append(f"`{step}`")
+    for key, named in steps.items():
+        record, arch = found[key], needed[key].arch
+        if record is not None:
+            reporter.noted(f"{listed(named)} on {arch}: the image is {record.reference} ({record.tag})")
+        else:
+            reporter.noted(
+                f"{listed(named)} on {arch}: no image was pushed with the environment (run `envlock image`), so the "
+                "tasks start in another one, and make it there"
+            )
+    records = {step: found[_key(lock)] for step, lock in locks.items()}
+    return {step: record.reference for step, record in records.items() if record is not None}
 
 
 def _manifest(project: Project, remote: Remote, plans: Mapping[str, Target]) -> str:

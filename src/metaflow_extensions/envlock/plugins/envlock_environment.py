@@ -32,6 +32,7 @@ MANIFEST = "envlock.json"
 
 COMMANDS_OF_TASKS = ("step", "spin-step")
 _COMMANDS_THAT_RUN_HERE = ("run", "resume", "spin", "package")
+_DECORATORS_WITH_IMAGES = ("batch", "kubernetes")
 _DECORATORS_THAT_RUN_ELSEWHERE = ("batch", "kubernetes", "nvidia", "snowpark", "slurm", "nvct", "skypilot_step")
 
 # What asks for an environment of another kind, by itself and with `_base` behind it.
@@ -110,9 +111,13 @@ class EnvlockEnvironment(MetaflowEnvironment):
                 "command": command,
                 "parameters": parameter_variables(self._flow),
                 "own": _own_variables(self._flow),
+                "imageless": sorted(_without_image(self._flow)) if remote or command else [],
             },
             self._logger,
         )
+        for step, image in self._launcher.images.items():
+            for decorator in _without_image(self._flow).get(step, ()):
+                decorator.attributes["image"] = image
         return self._launcher
 
     @property
@@ -307,6 +312,17 @@ def _own_variables(flow):
         if names:
             own[step.name] = sorted(map(str, names))
     return own
+
+
+def _without_image(flow):
+    """The decorators of each step that take an image for containers, and were given none."""
+    found = {}
+    for step in flow:
+        for decorator in step.decorators:
+            takes_one = decorator.name in _DECORATORS_WITH_IMAGES
+            if takes_one and "image" not in decorator._user_defined_attributes:  # noqa: SLF001  as Metaflow asks
+                found.setdefault(step.name, []).append(decorator)
+    return found
 
 
 def _deploying_command():

@@ -44,6 +44,7 @@ class Launcher(object):
         self._identities = ready["steps"]
         self._fetched = ready["fetched"]
         self._remote = frozenset(ready["remote"])
+        self.images = ready["images"]
         self._manifest = _Manifest(ready["manifest"]) if ready["manifest"] else None
         self._sharing = {}
         for step, identity in self._identities.items():

@@ -105,7 +105,7 @@ class Preparing:
             receipt = homes.Receipt.read(brought)
             python = os.path.join(brought, "bin", "python")
             is_there = receipt is not None and os.access(python, os.X_OK)
-            if is_there and (receipt.is_unchanged or _version_of(python) == receipt.version):
+            if is_there and (receipt.is_unchanged or _is_of(_version_of(python), receipt.version)):
                 prefix = self._by_its_name(brought, target)
                 return Entered(prefix, os.path.join(prefix, "bin", "python"), target, None)
             self.reporter.said("%s is not used: it is not whole, or its Python is not in this image" % brought)
@@ -238,6 +238,11 @@ def _made_otherwise(home: str, prefix: str, target: Target, manifest: Manifest) 
         if name not in scripts and os.path.exists(os.path.join(prefix, "bin", ".%s-post-link.sh" % name)):
             return "the link script of %s was not allowed when it was made" % name
     return ""
+
+
+def _is_of(version: str, wanted: str) -> bool:
+    """Whether a release is the wanted one, or of the wanted series, where an image's receipt tells no more."""
+    return version == wanted or (wanted.count(".") == 1 and version.startswith("%s." % wanted))
 
 
 def _version_of(python: str) -> str:

@@ -1,0 +1,359 @@
+"""`envlock image`: what is in an image, what is sent of it, and what is remembered."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envlock.cache.images import Images
+from envlock.cache.layout import environment_place
+from envlock.cache.open import open_cache
+from envlock.config.read import load_project
+from envlock.config.selection import Selection
+from envlock.image.errors import BaseUnfit, NotForImage
+from envlock.image.image import ARCHITECTURES, BASE_DIGEST, BASE_NAME
+from envlock.image.manifests import DOCKER_LAYER_GZIP, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Blob, Manifest
+from envlock.image.references import ImageReference
+from envlock.image.registry import Registry
+from envlock.lockfile.document import parse
+from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
+from envlock.model.lock import Lock
+from envlock.workflow.images import BASE, LOCK_TYPE, SBOM_TYPE, ImageOptions, ImagePushed, push_image
+from metaflow_extensions.envlock.plugins.node import manifest as manifests
+from metaflow_extensions.envlock.plugins.node import prepare as node
+from tests.hydration.making import SERIES
+from tests.index import CATALOGUE, Index
+from tests.node.nodes import Said
+from tests.servers.registry import RegistryServer
+from tests.support import ProjectFolder, isolation, run_envlock
+
+ARCHS: Sequence[Any] = (LINUX_64, LINUX_AARCH64)
+BASE_ENV = ["PATH=/usr/bin", "ENVLOCK_PREBUILT=/old"]
+OWN_PYTHON = os.path.realpath(sys.executable)
+TABLES = f"""\
+[env.first.pypi]
+python = "{SERIES}"
+[env.first.pypi.packages]
+alpha = "==2.0"
+beta = ""
+zeta = ""
+[env.second.pypi]
+python = "{SERIES}"
+[env.second.pypi.packages]
+beta = ""
+zeta = ""
+"""
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) -> Iterator[ProjectFolder]:
+    """A locked project that tests copy. The trees of its environments are made of real wheels."""
+    with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache), Index(*CATALOGUE) as index:
+        project = ProjectFolder.make(tmp_path_factory.mktemp("images") / "project", index.url)
+        project.write(TABLES, settings='cache = "../cache"', archs=list(ARCHS))
+        run_envlock("lock", cwd=project.folder)
+        yield project
+
+
+@pytest.fixture
+def project(locked: ProjectFolder, tmp_path: Path) -> ProjectFolder:
+    return locked.copy(tmp_path / "project")
+
+
+@pytest.fixture
+def references(registry_server: RegistryServer, tmp_path: Path) -> Callable[[str], ImageReference]:
+    """References to repositories of this test's own."""
+    own = tmp_path.name.lower().replace("_", "")
+    return lambda name: ImageReference.parse(f"{registry_server.host}/{own}/{name}")
+
+
+@pytest.fixture
+def base(open_registry: Callable[..., Registry], references: Callable[[str], ImageReference]) -> ImageReference:
+    """A base image for both archs, as docker writes it, with a user, an entrypoint and variables."""
+    reference = references("base:1")
+    push_base(open_registry(str(reference)))
+    return reference
+
+
+def push_base(registry: Registry, *, archs: Sequence[Any] = ARCHS, content: bytes = b"base", **config: object) -> None:
+    entries = []
+    for arch in archs:
+        data = gzip.compress(content + arch.encode(), mtime=0)
+        document = {
+            "architecture": ARCHITECTURES[arch],
+            "os": "linux",
+            "config": {
+                "User": "1000",
+                "Entrypoint": ["tini"],
+                "Env": ["PATH=/usr/bin", "ENVLOCK_PREBUILT=/old"],
+                **config,
+            },
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{'0' * 64}"]},
+            "history": [{"created_by": "FROM scratch"}],
+        }
+        blobs = [Blob.of_bytes(json.dumps(document).encode(), OCI_CONFIG), Blob.of_bytes(data, DOCKER_LAYER_GZIP)]
+        manifest = Manifest.of(
+            {
+                "schemaVersion": 2,
+                "mediaType": OCI_MANIFEST,
+                "config": blobs[0].descriptor.document(),
+                "layers": [blobs[1].descriptor.document()],
+            }
+        )
+        registry.push(blobs, manifest)
+        platform = {"os": "linux", "architecture": ARCHITECTURES[arch]}
+        entries.append(manifest.descriptor._replace(platform=platform).document())
+    index = Manifest.of({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+    registry.push_manifest(index, registry.reference.tag)
+
+
+def pushed(
+    project: ProjectFolder,
+    target: ImageReference,
+    base: ImageReference,
+    *environments: str,
+    archs: Sequence[str] = (host_arch(),),
+    python: str = OWN_PYTHON,
+    **options: Any,
+) -> ImagePushed:
+    chosen = Selection(environments=environments or ("first",), archs=tuple(archs))
+    dry_run = options.pop("dry_run", False)
+    return push_image(
+        load_project(project.config), target, base,
+        selection=chosen, options=ImageOptions(python, **options), dry_run=dry_run,
+    )  # fmt: skip
+
+
+def lock_of(project: ProjectFolder, name: str, arch: str = host_arch()) -> Lock:
+    (found,) = [
+        lock
+        for path in project.locks
+        if (lock := parse(path.read_bytes(), path.name)).arch == arch and name in lock.asked_by
+    ]
+    return found
+
+
+def image_of(registry: Registry, result: ImagePushed, arch: str = host_arch()) -> tuple[Manifest, dict[str, Any]]:
+    """The manifest and the configuration of an image for an arch."""
+    manifest = registry.manifest(result.manifests[arch])  # type: ignore[index]
+    return manifest, json.loads(registry.read_blob(manifest.config))
+
+
+def unpacked(registry: Registry, manifest: Manifest, root: Path, *, above: int) -> None:
+    """Unpack the layers of an image from one on, as a runtime does."""
+    for layer in manifest.layers[above:]:
+        data = gzip.decompress(registry.read_blob(layer, limit=1 << 30))
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            tar.extractall(root, filter="fully_trusted")
+
+
+def test_an_image_is_its_base_with_the_environment_on_it(
+    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference], open_registry: Any
+) -> None:
+    result = pushed(project, references("image:1"), base, archs=ARCHS)
+    registry = open_registry(str(references("image:1")))
+    index = registry.manifest("1")
+    assert (index.is_index, index.descriptor.digest) == (True, result.reference.digest)
+    assert [each.platform["architecture"] for each in index.manifests] == ["amd64", "arm64"]
+    assert index.document["annotations"] == {
+        BASE_NAME: f"{base.name}:1",
+        BASE_DIGEST: result.base.digest,
+        "envlock.environments": lock_names(project, "first", *ARCHS),
+    }
+    for arch in ARCHS:
+        manifest, config = image_of(registry, result, arch)
+        base_manifest = registry_base(open_registry, base, arch)
+        assert manifest.layers[0].digest == base_manifest.layers[0].digest
+        assert manifest.layers[0].media_type.startswith("application/vnd.oci"), "docker's names are translated"
+        assert config["config"]["User"] == "1000"
+        assert config["config"]["Entrypoint"] == ["tini"]
+        assert config["config"]["Env"] == ["PATH=/usr/bin", "ENVLOCK_PREBUILT=/opt/envlock"]
+        assert len(config["rootfs"]["diff_ids"]) == len(manifest.layers) == len(config["history"])
+
+
+def lock_names(project: ProjectFolder, name: str, *archs: str) -> str:
+    return " ".join(sorted({lock_of(project, name, arch).prefix_name for arch in archs}))
+
+
+def registry_base(open_registry: Any, base: ImageReference, arch: str) -> Manifest:
+    registry = open_registry(str(base))
+    entries = {each.platform["architecture"]: each for each in registry.manifest().manifests}
+    return registry.manifest(entries[ARCHITECTURES[arch]].digest)  # type: ignore[index,no-any-return]
+
+
+def test_a_task_finds_its_environment_in_the_image_and_asks_nobody(
+    project: ProjectFolder,
+    base: ImageReference,
+    references: Callable[[str], ImageReference],
+    open_registry: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result = pushed(project, references("image:1"), base, "first", "second")
+    registry = open_registry(str(references("image:1")))
+    manifest, _ = image_of(registry, result)
+    root = tmp_path / "root"
+    unpacked(registry, manifest, root, above=1)
+    monkeypatch.chdir(tmp_path)
+    for name, module in (("first", "alpha"), ("second", "zeta")):
+        lock = lock_of(project, name)
+        document = {
+            "format": 1, "flow": "F", "cache": "s3://nowhere/x", "steps": {"train": 0},
+            "environments": [[lock.arch, lock.req_id, lock.full_id, "0" * 64]],
+        }  # fmt: skip
+        said = Said()
+        parsed = manifests.parse(json.dumps(document).encode())
+        entered = node.prepare(parsed, "train", {"ENVLOCK_PREBUILT": str(root / "opt/envlock")}, said)
+        assert entered is not None
+        assert entered.prefix == str(root / "opt/envlock/environments" / lock.prefix_name)
+        assert said.lines == []
+        program = f"import sys, {module}; print(sys.prefix, {module}.__file__, {module}.__cached__)"
+        ran = subprocess.run([entered.python, "-c", program], capture_output=True, text=True, check=True)
+        prefix, file, cached = ran.stdout.split()
+        assert prefix == entered.prefix
+        assert file.startswith(prefix)
+        assert Path(cached).exists(), "its bytecode is there"
+    assert (root / "opt/envlock/environment/bin").stat().st_mode & 0o777 == 0o755
+
+
+def test_the_same_lock_and_base_give_the_same_digest_and_nothing_is_sent_again(
+    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference]
+) -> None:
+    first = pushed(project, references("image:1"), base)
+    assert first.sent
+    assert first.recorded == 1
+    again = pushed(project, references("image:1"), base)
+    assert again.reference.digest == first.reference.digest
+    assert (again.sent, again.copied, again.recorded) == ((), 0, 0)
+    elsewhere = pushed(project, references("other:2"), base)
+    assert elsewhere.reference.digest == first.reference.digest
+
+
+def test_a_dry_run_tells_the_digest_and_sends_nothing(
+    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference], open_registry: Any
+) -> None:
+    would = pushed(project, references("image:1"), base, dry_run=True)
+    assert open_registry(str(references("image:1"))).digest_of("1") == ""
+    assert Images(open_cache(load_project(project.config))).read(environment_place(lock_of(project, "first"))) is None
+    did = pushed(project, references("image:1"), base)
+    assert would.reference.digest == did.reference.digest
+    assert {each.digest for each in would.sent} == {each.digest for each in did.sent}
+
+
+def test_two_environments_share_the_layers_of_their_common_packages(
+    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference]
+) -> None:
+    first = pushed(project, references("image:1"), base, "first")
+    second = pushed(project, references("image:2"), base, "second")
+    names = {each.name for each in second.sent}
+    assert names == {"the environment"}, "zeta and beta were in the first image"
+    assert {each.digest for each in first.layers} & {each.digest for each in second.layers}
+
+
+def test_an_update_of_one_package_sends_its_layer_and_a_small_one(
+    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference]
+) -> None:
+    first = pushed(project, references("image:1"), base)
+    project.edit('alpha = "==2.0"', 'alpha = "==1.1"')
+    run_envlock("lock", cwd=project.folder)
+    second = pushed(project, references("image:1"), base)
+    (name,) = [each.name for each in second.layers if "alpha" in each.name]
+    assert {each.name for each in second.sent} == {name, "the environment"}
+    assert len(second.layers) == len(first.layers)
+
+
+def test_a_base_that_moved_between_two_pushes_is_told(
+    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference], open_registry: Any
+) -> None:
+    first = pushed(project, references("image:1"), base)
+    push_base(open_registry(str(base)), content=b"another")
+    second = pushed(project, references("image:1"), base)
+    assert second.before == first.base.digest != second.base.digest
+    assert second.reference.digest != first.reference.digest
+    pinned = pushed(project, references("image:1"), base.with_digest(first.base.digest))
+    assert pinned.reference.digest == first.reference.digest
+
+
+def test_the_lock_and_an_sbom_are_attached_to_the_image(
+    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference], open_registry: Any
+) -> None:
+    result = pushed(project, references("image:1"), base)
+    registry = open_registry(str(references("image:1")))
+    attached = {}
+    for each in registry.referrers(result.manifests[host_arch()]):
+        (blob,) = registry.manifest(each.digest).layers
+        attached[each.artifact_type] = registry.read_blob(blob)
+    lock = lock_of(project, "first")
+    found = parse(attached[LOCK_TYPE], "pylock.toml")
+    assert (found.identity, found.asked_by, found.resolved_by) == (lock.identity, (), "")
+    names = {each["name"] for each in json.loads(attached[SBOM_TYPE])["components"]}
+    assert {package.name for package in lock.packages} <= names
+
+
+def test_the_cache_remembers_the_image_of_each_environment(
+    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference]
+) -> None:
+    result = pushed(project, references("image:1"), base, "first", "second")
+    images = Images(open_cache(load_project(project.config)))
+    for name in ("first", "second"):
+        record = images.read(environment_place(lock_of(project, name)))
+        assert record is not None
+        assert record.reference == f"{result.reference.name}@{result.reference.digest}"
+        assert record.base == str(result.base)
+    assert result.recorded == 2
+
+
+def test_a_base_without_the_arch_is_refused_before_anything_is_made(
+    project: ProjectFolder, references: Callable[[str], ImageReference], open_registry: Any
+) -> None:
+    base = references("base:1")
+    push_base(open_registry(str(base)), archs=[LINUX_64])
+    with pytest.raises(BaseUnfit) as caught:
+        pushed(project, references("image:1"), base, archs=ARCHS)
+    assert "linux/arm64" in caught.value.message
+    assert "linux/amd64" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("said", "fact"), [("", "PYTHON_VERSION"), ("2.7.18", "2.7.18")], ids=["nothing", "another Python"]
+)
+def test_a_python_of_the_base_has_to_be_told_and_to_fit(
+    project: ProjectFolder, references: Callable[[str], ImageReference], open_registry: Any, said: str, fact: str
+) -> None:
+    base = references("base:1")
+    push_base(open_registry(str(base)), Env=[f"PYTHON_VERSION={said}"] if said else [])
+    with pytest.raises(NotForImage) as caught:
+        pushed(project, references("image:1"), base, python=BASE)
+    assert fact in caught.value.message
+
+
+def test_layers_of_a_base_in_another_registry_are_copied_and_those_of_its_own_are_not(
+    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference], tmp_path: Path
+) -> None:
+    from tests.servers.registry import registry
+
+    assert pushed(project, references("image:1"), base).copied == 0
+    with registry(tmp_path) as other:
+        target = ImageReference.parse(f"{other.host}/team/image:1")
+        result = pushed(project, target, base)
+        assert result.copied > 0
+        assert pushed(project, target, base).copied == 0
+
+
+def test_nothing_but_linux_is_in_an_image(
+    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference]
+) -> None:
+    project.edit('["linux-64", "linux-aarch64"]', '["osx-arm64"]')
+    run_envlock("lock", cwd=project.folder)
+    with pytest.raises(NotForImage, match="Linux"):
+        pushed(project, references("image:1"), base, archs=())
