@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from envlock.hydration.errors import BadCondaArchive
+from envlock.hydration.errors import BadCondaArchive, LinkFailed
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
 from envlock.pack.errors import CannotPack
 from envlock.pack.tree import PLACEHOLDER, tree_of
@@ -194,3 +194,9 @@ def test_the_files_of_a_tree_are_gone_with_its_context(tmp_path: Path) -> None:
         sources = [file.source for file in tree.files if file.source is not None]
         assert all(source.exists() for source in sources)
     assert not any(source.exists() for source in sources)
+
+
+def test_a_package_that_claims_the_record_of_another_is_refused(tmp_path: Path) -> None:
+    evil = Package("evil", "1.0", files={"conda-meta/one-1.0-0.json": File(b"[1]"), "conda-meta/x.json": File(b"{")})
+    with pytest.raises(LinkFailed):
+        Stubs(tmp_path, (data_package("one", "1.0"), evil)).tree()

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import time
+import zipfile
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from envlock.hydration.errors import ChangedArtifact, ReservedPath
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, OSX_ARM64, host_arch
+from envlock.model.lock import LockedPackage
 from envlock.pack.errors import CannotPack
 from tests.hydration.making import SERIES, Making
 from tests.index import Release
 from tests.pack.trees import tree_in
 
 SITE = f"lib/python{SERIES}/site-packages"
+OWN = {"bin", ".envlock.json", ".gitignore", ".lock", "CACHEDIR.TAG", "pyvenv.cfg"}
 FOREIGN = LINUX_AARCH64 if host_arch() == LINUX_64 else LINUX_64
 
 
@@ -125,3 +132,82 @@ def test_a_lock_without_packages_has_a_tree(tmp_path: Path) -> None:
 def test_the_compiler_that_a_plan_names_is_taken(making: Making, tmp_path: Path) -> None:
     here = tree_in(making.lock, making, tmp_path / "scratch")[0].compiler
     assert tree_in(making.lock, making, tmp_path / "scratch", compiler=here)[0].compiler == here
+
+
+def test_a_tree_is_what_a_prefix_has_but_for_bytecode_and_the_prefixs_own_files(making: Making, tmp_path: Path) -> None:
+    _, found = tree_in(making.lock, making, tmp_path / "scratch")
+    prefix = making.hydrate()
+    installed = {
+        path.relative_to(prefix).as_posix(): path for path in prefix.rglob("*") if path.is_symlink() or path.is_file()
+    }
+    assert sorted(set(found) - set(installed)) == [path for path in found if path.endswith(".pyc")]
+    beside = {path for path in set(installed) - set(found) if not path.endswith("/uv_cache.json")}
+    assert {path.partition("/")[0] for path in beside} <= OWN
+    assert not {path for path in beside if path.startswith("bin/command")}
+    for path in set(found) & set(installed) - {"lib64"}:
+        if not path.endswith("/RECORD"):
+            assert found[path].data == installed[path].read_bytes(), path
+            assert found[path].executable == os.access(installed[path], os.X_OK), path
+
+
+def test_no_code_of_a_package_runs_even_where_two_wheels_have_one_path(tmp_path: Path) -> None:
+    """uv starts twice then, the second time with an environment that is full."""
+    mark = tmp_path / "ran"
+    code = f"import pathlib; pathlib.Path({str(mark)!r}).write_text('x')\n"
+    first = Release("first", "1.0", files={"evil.pth": code, "sitecustomize.py": code, "shared.py": "1\n"})
+    making = Making(tmp_path, 0, own=(first, Release("second", "1.0", files={"shared.py": "2\n"})))
+    making.write_artifacts()
+    _, found = tree_in(making.lock, making, tmp_path / "scratch")
+    assert (found[f"{SITE}/shared.py"].data, found[f"{SITE}/shared.py"].package) == (b"2\n", "wheel/second")
+    assert not mark.exists()
+
+
+def test_a_wheel_brings_no_link_no_device_no_set_id_and_nothing_outside(tmp_path: Path) -> None:
+    members = {
+        "bad/__init__.py": 0o100644,
+        "bad/link": 0o120777,
+        "bad/fifo": 0o010644,
+        "bad/device": 0o020666,
+        "bad/setuid": 0o106755,
+        "../../../../../../outside": 0o100644,
+        "/outside": 0o100644,
+        "bad/unlisted.py": 0o100644,
+        "bad-1.0.dist-info/uv_cache.json": 0o100644,
+    }
+    data = hostile_wheel("bad", members)
+    lock = replace(Making(tmp_path, 0).lock, packages=(locked("bad", data),))
+    file = tmp_path / "bad-1.0-py3-none-any.whl"
+    file.write_bytes(data)
+    _, found = tree_in(
+        lock, SimpleNamespace(fetch=lambda artifacts: {each.sha256: file for each in artifacts}), tmp_path / "s"
+    )
+    names = {path.removeprefix(f"{SITE}/") for path in found if ".dist-info/" not in path and not path.endswith(".pyc")}
+    assert names == {
+        *(f"bad/{name}" for name in ("__init__.py", "link", "fifo", "device", "setuid", "unlisted.py")),
+        "lib64",
+    }
+    assert {path: file.link for path, file in found.items() if file.link} == {"lib64": "lib"}
+    assert found[f"{SITE}/bad/link"].data == b"bad/link", "what the archive has, as a file"
+    assert f"{SITE}/bad-1.0.dist-info/uv_cache.json" not in found
+    assert not list(tmp_path.rglob("outside"))
+
+
+def hostile_wheel(name: str, members: dict[str, int]) -> bytes:
+    """A wheel with members of these modes, each of which contains its own name."""
+    buffer, record = io.BytesIO(), ""
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path, mode in members.items():
+            entry = zipfile.ZipInfo(path)
+            entry.create_system, entry.external_attr = 3, mode << 16
+            archive.writestr(entry, f"'{path}'" if path.endswith(".py") else path)
+            record += "" if "unlisted" in path else f"{path},,\n"
+        info = f"{name}-1.0.dist-info"
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", f"{record}{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+    return buffer.getvalue()
+
+
+def locked(name: str, data: bytes) -> LockedPackage:
+    filename = f"{name}-1.0-py3-none-any.whl"
+    return LockedPackage(name, "1.0", filename, f"https://index.example/{filename}", hashlib.sha256(data).hexdigest())

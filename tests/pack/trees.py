@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from envlock.hydration.port import ArtifactSource, Pythons
 from envlock.model.arch import Arch, host_arch
-from envlock.model.artifact import Artifact
+from envlock.model.artifact import Artifact, artifacts_of
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
 from envlock.pack.tree import Tree, tree_of
@@ -100,6 +100,10 @@ class Stubs:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self.archives[artifact.sha256][1])
         return found
+
+    def fetch_all(self) -> None:
+        """Have all of its packages in its place, as `SHA-256/filename`."""
+        self.fetch(artifacts_of(self.lock))
 
     def tree(self) -> dict[str, Content]:
         """What the files of its tree have."""

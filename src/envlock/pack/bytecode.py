@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -101,7 +101,8 @@ def compile_modules(
     count = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(todo))
     with ThreadPoolExecutor(max(count, 1)) as pool:
         try:
-            for each in [pool.submit(work) for _ in range(count)]:
+            working = [pool.submit(work) for _ in range(count)]
+            for each in wait(working, return_when=FIRST_EXCEPTION).done:
                 each.result()
         finally:
             is_over.set()

@@ -11,6 +11,7 @@ virtual environment, the receipt. Nor are the scripts with which a shell activat
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import stat
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ from envlock.stage import temporary_folder
 from envlock.trust import Closed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from envlock.hydration.port import ArtifactSource, Pythons
     from envlock.interpreters import Interpreter
@@ -57,6 +58,8 @@ _OF_PLACE = ("sha256", "sha256_in_prefix", "size_in_bytes")
 """What it notes of a file that is no longer so once the placeholder in it is replaced."""
 _RECORD = ".dist-info/RECORD"
 _HEADERS, _CONDA_HEADERS = b"../../../include/site/", b"../../../include/"
+_OF_UV = ("_virtualenv.py", "_virtualenv.pth")
+"""What some versions of uv put into virtual environments, and no package."""
 _NOTES_OF_UV = ("uv_cache.json", "uv_build.json", "direct_url.json")
 
 
@@ -172,22 +175,36 @@ class _Making:
         )
         owners: dict[str, str] = {}
         modes: dict[str, str] = {}
-        for record in sorted((stage / _META).glob("*.json")):
-            document = json_of(read_file(record, RECORD_BYTES))
-            package = f"conda/{document['name']}"
-            owners[f"{_META}{record.name}"] = package
-            for row in document["paths_data"]["paths"]:
-                owners[row["_path"]] = package
-                if _names_prefix(row, stage):
-                    modes[row["_path"]] = BINARY if row.get("file_mode") == BINARY else TEXT
-                    for fact in _OF_PLACE:
-                        row.pop(fact, None)
-            for fact in _OF_MACHINE:
-                document.pop(fact, None)
-            _replace(record, f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode())
+        for package in lock.packages:
+            record = f"{_META}{package.name}-{package.version}-{package.build}.json"
+            owners[record] = f"conda/{package.name}"
+            for path, mode in self._settle_conda_record(stage, record).items():
+                owners[path], modes[path] = f"conda/{package.name}", mode
         for path, entry in _entries(stage):
             if path in owners or path == _HISTORY:
                 self._add(path, entry, owners.get(path, ""), modes.get(path, ""))
+
+    def _settle_conda_record(self, stage: Path, record: str) -> dict[str, str]:
+        """The files of a conda package, each with how the placeholder in it is replaced.
+
+        Removes from the record what py-rattler notes of this machine, and the hashes of files with the placeholder.
+        """
+        modes: dict[str, str] = {}
+        try:
+            document = json_of(read_file(stage / record, RECORD_BYTES))
+            for row in document["paths_data"]["paths"]:
+                path = str(row["_path"])
+                modes[path] = _mode_of(row, stage / path)
+                for fact in _OF_PLACE if modes[path] else ():
+                    row.pop(fact, None)
+            for fact in _OF_MACHINE:
+                document.pop(fact, None)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise self._refused(
+                f"`{record}` is not the record of a package: another package contains this file"
+            ) from None
+        _replace(stage / record, f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode())
+        return modes
 
     # Wheels.
 
@@ -198,15 +215,25 @@ class _Making:
         UvInstaller(self._reporter, options).install(self._lock, archives, self._python.path, stage, stage)
         site = f"lib/python{self._lock.python.series}/site-packages"
         owners: dict[str, str] = {}
+        wheels = {wheel.name for wheel in self._lock.pypi_packages}
         for name, record in records_of_uv(stage / site).items():
-            owners |= dict.fromkeys(paths_of(record, stage), f"wheel/{name}")
-            self._settle_record(record)
-            self._remove_conda_distribution(site, name)
+            if name in wheels:
+                owners |= dict.fromkeys(self._recorded(record, stage), f"wheel/{name}")
+                self._settle_record(record)
+                self._remove_conda_distribution(site, name)
         for path, entry in _entries(stage):
-            if path in owners or path.startswith(f"{site}/"):
+            is_unlisted = path.startswith(f"{site}/") and path.rpartition("/")[2] not in _OF_UV
+            if path in owners or is_unlisted:
                 self._add(self._place_of(path), entry, owners.get(path, ""))
         if not self._lock.conda_packages:
             self._files[_LIB64] = TreeFile(_LIB64, None, "lib", 0, executable=False, prefix="", package="")
+
+    def _recorded(self, record: Path, stage: Path) -> Iterable[str]:
+        """The files in a RECORD. Raises CannotPack for what is none."""
+        try:
+            return paths_of(record, stage)
+        except ValueError as error:
+            raise self._refused(f"`{record.parent.name}/RECORD` cannot be read ({error})") from None
 
     def _settle_record(self, record: Path) -> None:
         """Remove what uv notes for itself of where a wheel was, and when, and its lines in the RECORD."""
@@ -234,7 +261,7 @@ class _Making:
             if normalized(folder.rpartition("/")[2].partition("-")[0]) == name:
                 record = self._files[path].source
                 stage = self._work / "conda" / "prefix"
-                for each in paths_of(record, stage) if record is not None else ():
+                for each in self._recorded(record, stage) if record is not None else ():
                     self._files.pop(each, None)
                 for each in [each for each in self._files if each.startswith(f"{folder}/")]:
                     del self._files[each]
@@ -297,12 +324,18 @@ class _Making:
             self._files[place] = TreeFile(place, target, "", size, executable=False, prefix="", package=package)
 
 
-def _names_prefix(row: Mapping[str, Any], stage: Path) -> bool:
-    """Whether a file of a conda package contains the placeholder: its package says that it may."""
-    if not row.get("file_mode") and row.get("path_type") != "unix_python_entry_point":
-        return False
-    path = stage / row["_path"]
-    return path.is_file() and not path.is_symlink() and PLACEHOLDER.encode() in path.read_bytes()
+def _mode_of(row: Mapping[str, Any], file: Path) -> str:
+    """How the placeholder in a file of a conda package is replaced; empty if there is none in it.
+
+    The package says which of its files may name their prefix; py-rattler makes commands that do.
+    """
+    is_command = row.get("path_type") == "unix_python_entry_point"
+    if not (row.get("file_mode") or is_command) or file.is_symlink() or not file.is_file() or not file.stat().st_size:
+        return ""
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data.find(PLACEHOLDER.encode()) < 0:
+            return ""
+    return BINARY if row.get("file_mode") == BINARY else TEXT
 
 
 def _replace(path: Path, data: bytes) -> None:
