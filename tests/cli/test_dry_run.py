@@ -144,6 +144,8 @@ FAIL = [
     (impossible, ["lock"], 4),
     (nothing, ["lock", "--env", "base", "--alias", "team/base:v1", "--upgrade", "--config", "none"], 2),
     (change, ["push"], 1),
+    (nothing, ["push", "--pack"], 4),  # this index has no kits
+    (nothing, ["push", "--pack", "--no-pack"], 2),
     (nothing, ["alias", "team/base:v1", "--env", "other"], 2),
     (nothing, ["alias", "rollback", "team/base:v1"], 2),
     (nothing, ["alias", "promote", "team/none:v1", "stable"], 2),

@@ -11,6 +11,7 @@ import pytest
 
 from envlock.cli.alias import given_notes
 from envlock.config.project import Project
+from envlock.model.lock import LockedPython
 from envlock.named.give import GiveResult
 from envlock.named.move import Move
 from envlock.remote.kit import NoKit
@@ -18,6 +19,7 @@ from envlock.workflow.push import PushResult
 from envlock.workflow.push_plans import PlansPushed
 from tests.cache.locks import locked_project
 from tests.conftest import Envlock
+from tests.hydration.making import SERIES
 from tests.index import CATALOGUE, Index
 from tests.remote.kits import KIT_RELEASES, python_mirror
 
@@ -59,7 +61,7 @@ def test_what_was_damaged_is_told(locked: Project, envlock: Envlock, tmp_path: P
     os.truncate(package, 3)
     ran = envlock("push")
     assert ran.stdout.startswith("pushed 1 package (")
-    assert f"warning: damaged in the cache, and fetched again: 1 file ({package.name})" in ran.stderr
+    assert f"warning: damaged in the cache, and replaced: 1 file ({package.name})" in ran.stderr
     assert "3 packages were in the cache already" in ran.stderr
 
 
@@ -84,6 +86,13 @@ def test_push_json(locked: Project, envlock: Envlock, tmp_path: Path) -> None:
         "without_plan": [],
         "plan_errors": [],
         "plan_warnings": [],
+        "packs": 0,
+        "packs_made": 0,
+        "parts": 0,
+        "parts_moved": 0,
+        "parts_moved_bytes": 0,
+        "without_pack": [],
+        "pack_errors": [],
         "errors": [],
     }
     again = envlock("push", "--json", "--env", "two", "--arch", "linux-64").json
@@ -105,6 +114,30 @@ def test_a_push_of_plans(tmp_path: Path, make_index: Callable[..., Index], envlo
         answer = envlock("push", "--json").json
     assert (answer["plans"], answer["plans_written"], answer["kits"], answer["kits_moved"]) == (1, 0, 2, 0)
     assert (answer["without_plan"], answer["plan_errors"]) == ([], [])
+
+
+def test_a_push_of_packs(tmp_path: Path, make_index: Callable[..., Index], envlock: Envlock) -> None:
+    """Asked for by name, plans and packs are made for a folder too."""
+    own = make_index(*CATALOGUE, *KIT_RELEASES)
+    python = LockedPython(source="machine", version=f"{SERIES}.0")
+    with python_mirror(tmp_path / "mirror", SERIES) as mirror:
+        settings = f'cache = "../cache"\npython-mirror = "{mirror.url}"'
+        project = locked_project(
+            tmp_path / "project", own, {"one": [ALPHA]}, archs=ARCHS, settings=settings, python=python
+        )
+        would = envlock("push", "--pack", "--dry-run")
+        assert "1 plan (kits: 3 files, " in would.stdout
+        assert would.stdout.endswith(f" and 1 pack to {tmp_path}/cache\n")
+        first = envlock("push", "--pack")
+        assert re.search(r"1 plan \(kits: 3 files, [\d.]+ kB\) and 1 pack \(1 part, \d+ bytes\) to ", first.stdout)
+        second = envlock("push", "--pack")
+        assert second.stdout.startswith("nothing to push: 1 package, 2 environments, 1 plan and 1 pack are already in ")
+        answer = envlock("push", "--pack", "--json").json
+        assert (answer["packs"], answer["packs_made"], answer["parts"], answer["parts_moved"]) == (1, 0, 1, 0)
+        assert (answer["without_pack"], answer["pack_errors"], answer["parts_moved_bytes"]) == ([], [], 0)
+        project.path.write_text(project.path.read_text().replace("[envlock]", "[envlock]\nremote = false"))
+        assert "error[usage]" in envlock("push", "--pack", check=2).stderr
+    assert "error[usage]" in envlock("push", "--pack", "--no-pack", check=2).stderr
 
 
 def test_a_push_that_can_make_no_plan(tmp_path: Path, own: Index, envlock: Envlock) -> None:

@@ -41,6 +41,15 @@ from tests.channel.pythons import python_of
 from tests.hydration.builds import Host, served, sums
 from tests.index import Artifact, Release
 
+
+def _version_of(name: str) -> str:
+    """The version that is installed here; any where Python brings it itself."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "1.0.0"
+
+
 UV = Release(
     "uv",
     metadata.version("uv"),
@@ -51,7 +60,15 @@ RATTLER = Release(
     metadata.version("py-rattler"),
     tags=("cp310-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64", "cp310-abi3-manylinux_2_28_aarch64"),
 )
-KIT_RELEASES = (UV, RATTLER)
+ZSTD = Release(
+    "backports-zstd",
+    _version_of("backports-zstd"),
+    tags=(
+        "cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64",
+        "cp312-cp312-manylinux_2_17_aarch64.manylinux2014_aarch64",
+    ),
+)
+KIT_RELEASES = (UV, RATTLER, ZSTD)
 
 
 def conda_plan(lock: Lock) -> Plan:

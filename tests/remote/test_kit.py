@@ -13,8 +13,9 @@ from envlock.config.project import Project
 from envlock.model.artifact import Artifact
 from envlock.model.lock import Lock
 from envlock.places import home
-from envlock.remote.kit import FOLDER, Build, Kit, Kits, NoKit, has_plans, insists, plan_of
+from envlock.remote.kit import FOLDER, Build, Kit, Kits, NoKit, plan_of
 from envlock.uv_command import run_uv
+from envlock.workflow.push_plans import has_plans, insists
 from tests.cache.locks import locked_project
 from tests.hydration.builds import Host
 from tests.index import Index

@@ -63,12 +63,10 @@ class Plans:
         return parse_plan(self._store.read(place.path), place, f"{self._store.url}/{place.path}")
 
 
-def find_plan(store: Store, lock: Lock, *, with_python: bool = False) -> Plan | None:
-    """The newest plan of a lock that this envlock can read; None if there is no plan. One listing, and one read.
+def plans_of(store: Store, lock: Lock) -> Iterator[Plan]:
+    """The plans of a lock that this envlock can read, the newest first. One listing, and one read for each.
 
-    `with_python` passes over those that need the image's own Python. The plan installs what the lock says and nothing
-    else: only for its kit and its pack, the cache has to be trusted. Raises what is wrong with the newest one, if no
-    other can be used: PlanDamaged or NewerPlan. Raises CacheUnusable.
+    Raises what is wrong with the others when there are no more: PlanDamaged or NewerPlan. Raises CacheUnusable.
     """
     plans = Plans(store)
     first: EnvlockError | None = None
@@ -78,15 +76,25 @@ def find_plan(store: Store, lock: Lock, *, with_python: bool = False) -> Plan | 
             if not is_of(plan, lock):
                 shown = Location(f"{store.url}/{place.path}")
                 raise PlanDamaged(reason="it does not install what the lock says", locations=(shown,))
-            if not with_python or plan.python.build or plan.tools.conda:
-                return plan
+            yield plan
         except FileNotFoundError:  # noqa: PERF203  a gc deleted it since it was listed
             continue
         except (DamageError, NewerPlan) as error:
             first = first or error
     if first is not None:
         raise first
-    return None
+
+
+def find_plan(store: Store, lock: Lock, *, with_python: bool = False) -> Plan | None:
+    """The newest plan of a lock that this envlock can read; None if there is no plan. One listing, and one read.
+
+    `with_python` passes over those that need the image's own Python. The plan installs what the lock says and nothing
+    else: only for its kit and its pack, the cache has to be trusted. Raises what is wrong with the newest one, if no
+    other can be used: PlanDamaged or NewerPlan. Raises CacheUnusable.
+    """
+    return next(
+        (plan for plan in plans_of(store, lock) if not with_python or plan.python.build or plan.tools.conda), None
+    )
 
 
 def is_of(plan: Plan, lock: Lock) -> bool:

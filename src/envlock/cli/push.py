@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envlock.cli.command import CommandLine, Flag, command
+from envlock.cli.errors import BadUsage
 from envlock.cli.options import ARCHS, CONFIG, DRY_RUN, ENVS, FLOWS, JSON, STEPS, open_project, selection
 from envlock.errors import one_line
 from envlock.words import byte_size, count, did, listed
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 
 _VERIFY = Flag("--verify", "Also read what is in the cache already, and replace damaged files.")
 
+_PACK = Flag("--pack", "Also pack the environments, so that nodes unpack them instead of installing packages.")
+_NO_PACK = Flag("--no-pack", "Pack nothing, whatever envlock.toml says; nodes install packages.")
 
-@command(FLOWS, STEPS, ENVS, ARCHS, _VERIFY, DRY_RUN, JSON, CONFIG)
+
+@command(FLOWS, STEPS, ENVS, ARCHS, _VERIFY, _PACK, _NO_PACK, DRY_RUN, JSON, CONFIG)
 def push(line: CommandLine) -> int:
     """Mirror the packages of the locks, for every arch, into the cache.
 
@@ -25,21 +29,34 @@ def push(line: CommandLine) -> int:
     environment after all of its packages. Then makes a plan for each environment on Linux, by which remote steps get
     it, unless `remote = false` is set or the cache is a folder.
 
+    With `--pack`, or `pack` in `[envlock]`, it also packs these environments: nodes then unpack them, which is faster.
+
     For example:
 
     - `envlock push`
     - `envlock push --flow TrainFlow --arch linux-64`
+    - `envlock push --pack`
     - `envlock push --dry-run`
     """
     from envlock.cli.console import say, write_err, write_json
     from envlock.cli.progress import LiveReporter
     from envlock.workflow.push import push as push_locks
 
+    if line.has(_PACK) and line.has(_NO_PACK):
+        raise BadUsage("`--pack` and `--no-pack` exclude each other", "envlock push")
     project = open_project(line)
+    if line.has(_PACK) and not project.settings.remote:
+        raise BadUsage("`--pack` needs plans, and `remote = false` is set", "envlock push", hint="remote = true")
+    pack = True if line.has(_PACK) else False if line.has(_NO_PACK) else None
     dry_run = line.has(DRY_RUN)
     with LiveReporter() as reporter:
         result = push_locks(
-            project, selection=selection(line), reporter=reporter, verify=line.has(_VERIFY), dry_run=dry_run
+            project,
+            selection=selection(line),
+            reporter=reporter,
+            verify=line.has(_VERIFY),
+            dry_run=dry_run,
+            pack=pack,
         )
     if line.has(JSON):
         write_json(as_document(result), dry_run=dry_run)
@@ -53,12 +70,13 @@ def push(line: CommandLine) -> int:
 
 def as_text(result: PushResult, *, dry_run: bool = False) -> str:
     """The result, as a sentence."""
-    plans = result.plans
+    plans, packs = result.plans, result.plans.packs
     there = listed(
         [
             count(result.packages, "package"),
             count(result.environments, "environment"),
             *([count(plans.plans - len(plans.without), "plan")] if plans.plans > len(plans.without) else []),
+            *([count(packs.packs, "pack")] if packs.packs else []),
         ]
     )
     if not result.environments:
@@ -68,12 +86,14 @@ def as_text(result: PushResult, *, dry_run: bool = False) -> str:
     if result.moved_nothing:
         return f"nothing to push: {there} are already in {result.cache}"
     kits = f" (kits: {count(plans.moved, 'file')}, {byte_size(plans.moved_bytes)})" if plans.moved else ""
+    parts = f" ({count(packs.moved, 'part')}, {byte_size(packs.moved_bytes)})" if not dry_run else ""
     moved = f"{count(result.moved, 'package')} ({byte_size(result.moved_bytes)})"
     done = listed(
         [
             moved,
             count(result.written, "environment"),
             *([f"{count(plans.written, 'plan')}{kits}"] if plans.plans else []),
+            *([f"{count(packs.made, 'pack')}{parts}"] if packs.made else []),
         ]
     )
     is_all = (result.moved, result.written) == (result.packages, result.environments)
@@ -82,6 +102,7 @@ def as_text(result: PushResult, *, dry_run: bool = False) -> str:
 
 def as_document(result: PushResult) -> dict[str, object]:
     """The result, for `--json`."""
+    packs = result.plans.packs
     return {
         "cache": result.cache,
         "packages": result.packages,
@@ -105,6 +126,13 @@ def as_document(result: PushResult) -> dict[str, object]:
         "without_plan": list(result.plans.without),
         "plan_errors": [error.as_dict() for error in result.plans.errors],
         "plan_warnings": [error.as_dict() for error in result.plans.warnings],
+        "packs": packs.packs,
+        "packs_made": packs.made,
+        "parts": packs.parts,
+        "parts_moved": packs.moved,
+        "parts_moved_bytes": packs.moved_bytes,
+        "without_pack": list(packs.without),
+        "pack_errors": [error.as_dict() for error in packs.errors],
         "errors": [error.as_dict() for error in result.all_failures],
     }
 
@@ -116,7 +144,7 @@ def _notes(result: PushResult) -> Iterator[str]:
     damaged = (*result.damaged, *result.plans.damaged)
     if damaged:
         files = count(len(damaged), "file")
-        yield f"warning: damaged in the cache, and fetched again: {files} ({', '.join(damaged)})"
+        yield f"warning: damaged in the cache, and replaced: {files} ({', '.join(damaged)})"
     if result.unread:
         were = "was" if result.unread == 1 else "were"
         yield (
@@ -129,13 +157,20 @@ def _notes(result: PushResult) -> Iterator[str]:
 
 
 def plan_notes(result: PushResult) -> Iterator[str]:
-    """Warnings about plans."""
-    plans = result.plans
-    for error in (*plans.warnings, *(() if plans.is_failure else plans.errors)):
+    """Warnings about plans and packs."""
+    plans, packs = result.plans, result.plans.packs
+    warnings = (
+        *plans.warnings,
+        *(() if plans.is_failure else plans.errors),
+        *(() if packs.is_failure else packs.errors),
+    )
+    for error in warnings:
         yield f"warning: {'; '.join([error.message, *error.details])}; {error.hint}"
     without = [each for each in plans.without if each not in result.withheld]
     if without:
         yield f"no plan for remote steps: {', '.join(without)}"
+    for environment in packs.without:
+        yield f"note: not packed, so nodes install its packages: {environment}"
 
 
 def _collisions(result: PushResult) -> tuple[str, ...]:

@@ -12,6 +12,10 @@ class CannotPack(HydrateError):
     message = "`{environment}` cannot be packed for {arch}: {reason}"
     hint = "set `pack = false` in `[envlock]`: remote steps then make this environment of its packages"
 
+    def __init__(self, environment: str, arch: str, reason: str, details: tuple[str, ...] = ()) -> None:
+        self.reason = reason
+        super().__init__(environment=environment, arch=arch, reason=reason, details=details)
+
 
 class CompilerFailed(HydrateError):
     """The interpreter that compiles the modules of a pack does not run, or ended before it was done."""

@@ -15,7 +15,7 @@ import tarfile
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from envlock.pack.tree import TreeFile
@@ -107,10 +107,13 @@ def raw_parts(files: Iterable[TreeFile]) -> tuple[RawPart, ...]:
     return tuple(RawPart(tuple(_sorted(members))) for members in [*split, *_grouped(small, 0)])
 
 
-def compress(part: RawPart, to: Path, *, level: int = LEVEL) -> Compressed:
-    """Write a part, compressed, into a file that does not exist yet. Holds a few MB in memory, whatever its size.
+def compress(
+    part: RawPart, to: Path, *, level: int = LEVEL, on_bytes: Callable[[int], object] = lambda _: None
+) -> Compressed:
+    """Write a part, compressed, into a file that does not exist yet. Holds some MB in memory, whatever its size.
 
-    It is one frame of zstd that says how long it is. Raises OSError.
+    It is one frame of zstd that says how long it is. `on_bytes` is called with the size of each piece that was read.
+    Raises OSError.
     """
     raw, packed, raw_size = hashlib.sha256(), hashlib.sha256(), part.size
     compressor = zstd.ZstdCompressor(level)
@@ -122,6 +125,7 @@ def compress(part: RawPart, to: Path, *, level: int = LEVEL) -> Compressed:
             data = compressor.compress(piece)
             packed.update(data)
             size += file.write(data)
+            on_bytes(len(piece))
         data = compressor.flush()
         packed.update(data)
         size += file.write(data)

@@ -19,10 +19,10 @@ from importlib import metadata
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from envlock.cache.layout import environment_place, kit_path
-from envlock.cache.open import BUCKETS
 from envlock.cache.packages import path_of
 from envlock.cache.plan import (
     CondaTools,
+    Pack,
     Plan,
     PlanFile,
     PlanPackage,
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 FOLDER = "kits"
 REMOTE_ARCHS = (LINUX_64, LINUX_AARCH64)
 """The archs of nodes."""
+ZSTD = "backports-zstd"
 _GLIBC = "2.28"
 """Wheels of kits may need a glibc as new as this one; a plan requires what they need."""
 _ANY_PYTHON = "3.12.0"
@@ -134,20 +135,6 @@ def _kernel() -> Kernel:
     return Kernel(PlanFile(kit_path(sha256, KERNEL_NAME), len(data), sha256), data)
 
 
-def has_plans(project: Project) -> bool:
-    """Whether a push makes plans: unless `remote` is false, and for a folder, which no node reads, only if it is true.
-
-    Raises UnsetVariable.
-    """
-    is_bucket = project.cache_url.partition("://")[0].lower() in BUCKETS
-    return project.settings.remote and (is_bucket or insists(project))
-
-
-def insists(project: Project) -> bool:
-    """Whether a plan that cannot be made is a failure, and no warning: envlock.toml asks for it in so many words."""
-    return project.settings.remote and ("remote" in project.settings.written or project.settings.push_on_deploy)
-
-
 class Kits:
     """Chooses the kits of a project's locks. Asks the project's indexes and the host of Python builds once for each."""
 
@@ -176,6 +163,10 @@ class Kits:
         except NoKit as error:
             return self.without_python(Kit(uv), lock, error)
 
+    def zstd(self, arch: Arch) -> Artifact:
+        """The wheel whose library decompresses parts, for a Linux arch; it is for any Python. Raises NoKit."""
+        return self._wheels(ZSTD, _installed(ZSTD), arch)[0]  # where this Python has it itself, any version
+
     def without_python(self, kit: Kit, lock: Lock, reason: NoKit) -> Kit:
         """The kit of a lock whose Python build cannot be got. Raises NoKit if the image's Python may not serve."""
         if self._project.settings.remote_python == "kit":
@@ -189,10 +180,9 @@ class Kits:
                 memo.unlink()
 
     def _with_kernel(self, kit: Kit, arch: Arch) -> Kit:
-        try:
-            version = metadata.version("py-rattler")
-        except metadata.PackageNotFoundError:
-            raise NoKit(arch, "py-rattler is not installed here", None, "pip install py-rattler") from None
+        version = _installed("py-rattler")
+        if not version:
+            raise NoKit(arch, "py-rattler is not installed here", None, "pip install py-rattler")
         series = max(sys.version_info[:2], _OLDEST_KERNEL_PYTHON)
         return replace(
             kit,
@@ -205,10 +195,11 @@ class Kits:
         """The wheels of a package and of what it needs, its own first. Raises NoKit."""
         settings = self._project.settings
         indexes = [*settings.extra_indices, settings.index_url]
+        wanted = f"{name} {version}".strip()
         found = self._remembered(
             ["wheels", name, version, arch, _GLIBC, *map(strip_credentials, indexes)],
             lambda: self._resolved(name, version, arch),
-            lambda error: NoKit(arch, f"no wheel of {name} {version} can be got", error, _advice(name, error)),
+            lambda error: NoKit(arch, f"no wheel of {wanted} can be got", error, _advice(name, error)),
             arch,
         )
         return tuple(build.artifact for build in found)
@@ -224,7 +215,7 @@ class Kits:
             arch=arch,
             requirements=Requirements(
                 python_from="uv",
-                pypi=(parse_requirement(f"{name}=={version}"),),
+                pypi=(parse_requirement(f"{name}=={version}" if version else name),),
                 indexes=tuple(map(strip_credentials, settings.extra_indices)),
                 default_index=strip_credentials(settings.index_url),
                 system=((arch, "__glibc", _GLIBC),),
@@ -308,22 +299,24 @@ class Kits:
         return found
 
 
-def plan_of(lock: Lock, kit: Kit, size_of: Callable[[str], int]) -> Plan:
-    """The plan of a lock with a kit. `size_of` tells the sizes of files of the cache that neither knows.
+def plan_of(
+    lock: Lock, kit: Kit, size_of: Callable[[str], int], pack: Pack | None = None, zstd: Artifact | None = None
+) -> Plan:
+    """The plan of a lock with a kit, and with a pack and what decompresses it.
 
-    The same lock and kit give the same plan.
+    `size_of` tells the sizes of files of the cache that neither knows. The same of all of them give the same plan.
     """
 
-    def part(artifact: Artifact, place: Callable[[Artifact], str] = place_of) -> PlanFile:
+    def file_of(artifact: Artifact, place: Callable[[Artifact], str] = place_of) -> PlanFile:
         path = place(artifact)
         return PlanFile(path, size_of(path) if artifact.size is None else artifact.size, artifact.sha256)
 
     def build_of(build: Build, place: Callable[[Artifact], str] = place_of) -> PythonBuild:
-        return PythonBuild(part(build.artifact, place), build.version, executable_of(build.version))
+        return PythonBuild(file_of(build.artifact, place), build.version, executable_of(build.version))
 
     python, conda, build = lock.python, None, None
     if kit.kernel is not None and kit.kernel_python is not None:
-        conda = CondaTools(tuple(map(part, kit.rattler)), kit.kernel.file, build_of(kit.kernel_python))
+        conda = CondaTools(tuple(map(file_of, kit.rattler)), kit.kernel.file, build_of(kit.kernel_python))
     elif python.url:
         build = build_of(Build(Artifact(python.filename, python.sha256, python.url), python.version), path_of)
     elif kit.python is not None:
@@ -332,19 +325,28 @@ def plan_of(lock: Lock, kit: Kit, size_of: Callable[[str], int]) -> Plan:
         environment=environment_place(lock),
         python=PlanPython(python.series, image_of(lock), build),
         system=_system(lock, [kit.uv, *kit.rattler]),
-        tools=PlanTools(part(kit.uv), conda),
+        tools=PlanTools(file_of(kit.uv), conda, file_of(zstd) if pack and zstd else None),
         packages=tuple(
             PlanPackage(
                 "conda" if package.kind == "conda" else "wheel",
                 package.name,
                 package.version,
-                part(Artifact(package.filename, package.sha256, package.url, package.size), path_of),
+                file_of(Artifact(package.filename, package.sha256, package.url, package.size), path_of),
             )
             for package in lock.packages
         ),
         lock=render(replace(lock, asked_by=(), resolved_by="", resolved_at="", exclude_newer="")) if conda else "",
         variables=lock.requirements.variables,
+        pack=pack,
     )
+
+
+def _installed(name: str) -> str:
+    """The version of a package that is installed with envlock; empty if it is not."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _advice(name: str, error: EnvlockError) -> str:

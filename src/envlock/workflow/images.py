@@ -41,8 +41,8 @@ from envlock.reporter import Reporter
 from envlock.stage import temporary_folder
 from envlock.workflow.artifacts import artifact_source
 from envlock.workflow.export import licenses_of
+from envlock.workflow.packs import called
 from envlock.workflow.push import chosen_locks
-from envlock.workflow.push_plans import called
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

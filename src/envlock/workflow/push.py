@@ -11,7 +11,7 @@ from envlock.cache.errors import together
 from envlock.cache.format import check_format
 from envlock.cache.gc_lock import Needs, announced
 from envlock.cache.immutable_cache import remembered
-from envlock.cache.layout import environment_place
+from envlock.cache.layout import PARTS, environment_place
 from envlock.cache.local import LocalPackages
 from envlock.cache.open import open_cache, shown_url
 from envlock.cache.packages import BuiltWheels, Packages, path_of
@@ -25,7 +25,8 @@ from envlock.places import home
 from envlock.reporter import Reporter
 from envlock.workflow.artifacts import distinct, mirror
 from envlock.workflow.fresh_locks import fresh_locks
-from envlock.workflow.push_plans import PlansPush, PlansPushed, called
+from envlock.workflow.packs import called
+from envlock.workflow.push_plans import PlansPush, PlansPushed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,12 +68,19 @@ class PushResult:
     @property
     def moved_nothing(self) -> bool:
         """Whether all of it was there already."""
-        return not (self.moved or self.written or self.plans.moved or self.plans.written or self.all_failures)
+        plans = self.plans
+        did = (self.moved, self.written, plans.moved, plans.written, plans.packs.made)
+        return not (any(did) or self.all_failures)
 
     @property
     def all_failures(self) -> tuple[EnvlockError, ...]:
-        """The failures, and those of plans if envlock.toml asks for plans by name."""
-        return (*self.failures, *(self.plans.errors if self.plans.is_failure else ()))
+        """The failures, and those of plans and of packs if somebody asked for them by name."""
+        plans, packs = self.plans, self.plans.packs
+        return (
+            *self.failures,
+            *(plans.errors if plans.is_failure else ()),
+            *(packs.errors if packs.is_failure else ()),
+        )
 
     def raise_failures(self) -> None:
         """Raise the failures, if there are any."""
@@ -87,14 +95,16 @@ def push(
     reporter: Reporter | None = None,
     verify: bool = False,
     dry_run: bool = False,
+    pack: bool | None = None,
     workers: int = WORKERS,
 ) -> PushResult:
     """Mirror the packages of the chosen environments' locks, for every chosen arch, and then write the locks.
 
     Leaves alone what the cache has in its right size; `verify` also verifies its bytes, and replaces what is damaged. A
     package that cannot be fetched does not stop the others: it is in the result's `failures`, and only the environments
-    that need it are withheld. Then makes a plan for each lock of a Linux arch (see `push_plans`). After an
-    interruption, the next push goes on from there. `dry_run` writes nothing: the result is what would be pushed.
+    that need it are withheld. Then makes a plan for each lock of a Linux arch (see `push_plans`), with a pack if `pack`
+    or envlock.toml says so. After an interruption, the next push goes on from there. `dry_run` writes nothing: the
+    result is what would be pushed.
 
     Before it moves anything, raises StaleError, DamageError or ConfigError for locks that are not fresh and whole.
     Raises NewerCache too, and CacheUnusable if the cache cannot be read or written.
@@ -104,7 +114,9 @@ def push(
     fetched = sum(each.is_fetched for each in selection.choose(project))
     store = open_cache(project)
     check_format(store)
-    done = push_locks(project, store, locks, reporter=reporter, verify=verify, dry_run=dry_run, workers=workers)
+    done = push_locks(
+        project, store, locks, reporter=reporter, verify=verify, dry_run=dry_run, pack=pack, workers=workers
+    )
     return replace(done, fetched=fetched)
 
 
@@ -116,10 +128,11 @@ def push_locks(
     reporter: Reporter | None = None,
     verify: bool = False,
     dry_run: bool = False,
+    pack: bool | None = None,
     workers: int = WORKERS,
 ) -> PushResult:
     """As `push`, for these locks and a store that is open."""
-    return _Push(project, store, reporter or Reporter(), workers).run(locks, verify=verify, dry_run=dry_run)
+    return _Push(project, store, reporter or Reporter(), workers, pack).run(locks, verify=verify, dry_run=dry_run)
 
 
 def chosen_locks(project: Project, selection: Selection) -> tuple[Lock, ...]:
@@ -147,6 +160,7 @@ class _Push:
     store: Store
     reporter: Reporter
     workers: int
+    pack: bool | None = None
     contents: WheelContents = field(default_factory=lambda: WheelContents(LocalPackages(home()).find))
     damaged: set[str] = field(default_factory=set)
 
@@ -154,7 +168,7 @@ class _Push:
         artifacts = distinct(artifact for lock in locks for artifact in artifacts_of(lock))
         done = PushResult(self.store.url, len(artifacts), moved=0, moved_bytes=0, environments=len(locks), written=0)
         missing = self.missing(artifacts.values(), verify=verify)
-        plans = PlansPush(self.project, self.store, self.reporter, self.workers)
+        plans = PlansPush(self.project, self.store, self.reporter, self.workers, self.pack)
         plans.choose(locks)
         if plans.is_done(verify=verify) and not missing and not self.lacking(locks):
             if not dry_run:
@@ -171,7 +185,8 @@ class _Push:
                 unread=0 if verify else len(artifacts) - len(missing),
             )
         environments = frozenset(environment_place(lock).path for lock in locks)
-        needs = Needs(environments, frozenset(artifacts), frozenset(plans.parts))
+        parts = frozenset({PARTS}) if plans.needs_parts else frozenset[str]()
+        needs = Needs(environments, frozenset(artifacts), frozenset(plans.files), parts)
         with announced(self.store, needs, self.reporter) as announcement:
             # Before the announcement, a gc may have deleted what was there: look again, within it.
             wanted = {path_of(each): each for each in missing}
