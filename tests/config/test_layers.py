@@ -31,6 +31,7 @@ PLACE_VALUES = {
     "channel-mirrors": '{ conda-forge = "https://mirror.example/conda-forge" }',
     "use-remote-latest": '":any:"',
     "push-on-deploy": "true",
+    "image": '"auto"',
     "keep-on-node": '"1 GB"',
     "pack": "true",
 }

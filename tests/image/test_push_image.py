@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +24,24 @@ from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.image.errors import BaseUnfit, NotForImage
 from envlock.image.image import ARCHITECTURES, BASE_DIGEST, BASE_NAME
-from envlock.image.manifests import DOCKER_LAYER_GZIP, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Blob, Manifest
+from envlock.image.manifests import Manifest
 from envlock.image.references import ImageReference
 from envlock.image.registry import Registry
 from envlock.lockfile.document import parse
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
 from envlock.model.lock import Lock
-from envlock.workflow.images import BASE, LOCK_TYPE, SBOM_TYPE, ImageOptions, ImagePushed, push_image
+from envlock.workflow.images import BASE, KIT, LOCK_TYPE, SBOM_TYPE, ImageOptions, ImagePushed, push_image
 from metaflow_extensions.envlock.plugins.node import manifest as manifests
 from metaflow_extensions.envlock.plugins.node import prepare as node
 from tests.hydration.making import SERIES
+from tests.image.images import push_base
 from tests.index import CATALOGUE, Index
 from tests.node.nodes import Said
+from tests.remote.kits import KIT_RELEASES, python_mirror
 from tests.servers.registry import RegistryServer
 from tests.support import ProjectFolder, isolation, run_envlock
 
 ARCHS: Sequence[Any] = (LINUX_64, LINUX_AARCH64)
-BASE_ENV = ["PATH=/usr/bin", "ENVLOCK_PREBUILT=/old"]
 OWN_PYTHON = os.path.realpath(sys.executable)
 TABLES = f"""\
 [env.first.pypi]
@@ -58,11 +61,28 @@ zeta = ""
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path) -> Iterator[ProjectFolder]:
     """A locked project that tests copy. The trees of its environments are made of real wheels."""
-    with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache), Index(*CATALOGUE) as index:
+    with (
+        isolation(tmp_path_factory.mktemp("home"), shared_uv_cache),
+        Index(*CATALOGUE, *KIT_RELEASES) as index,
+        python_mirror(tmp_path_factory.mktemp("mirror"), SERIES, real={SERIES: small_build()}) as mirror,
+    ):
         project = ProjectFolder.make(tmp_path_factory.mktemp("images") / "project", index.url)
-        project.write(TABLES, settings='cache = "../cache"', archs=list(ARCHS))
+        settings = f'cache = "../cache"\npython-mirror = "{mirror.url}"'
+        project.write(TABLES, settings=settings, archs=list(ARCHS))
         run_envlock("lock", cwd=project.folder)
         yield project
+
+
+@cache
+def small_build() -> bytes:
+    """An archive of a Python build, as a mirror has it: an interpreter that runs nowhere."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, data, mode in ((f"bin/python{SERIES}", b"ELF" * 100, 0o755), ("lib/os.py", b"", 0o644)):
+            member = tarfile.TarInfo(f"python/{name}")
+            member.size, member.mode = len(data), mode
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()
 
 
 @pytest.fixture
@@ -83,38 +103,6 @@ def base(open_registry: Callable[..., Registry], references: Callable[[str], Ima
     reference = references("base:1")
     push_base(open_registry(str(reference)))
     return reference
-
-
-def push_base(registry: Registry, *, archs: Sequence[Any] = ARCHS, content: bytes = b"base", **config: object) -> None:
-    entries = []
-    for arch in archs:
-        data = gzip.compress(content + arch.encode(), mtime=0)
-        document = {
-            "architecture": ARCHITECTURES[arch],
-            "os": "linux",
-            "config": {
-                "User": "1000",
-                "Entrypoint": ["tini"],
-                "Env": ["PATH=/usr/bin", "ENVLOCK_PREBUILT=/old"],
-                **config,
-            },
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{'0' * 64}"]},
-            "history": [{"created_by": "FROM scratch"}],
-        }
-        blobs = [Blob.of_bytes(json.dumps(document).encode(), OCI_CONFIG), Blob.of_bytes(data, DOCKER_LAYER_GZIP)]
-        manifest = Manifest.of(
-            {
-                "schemaVersion": 2,
-                "mediaType": OCI_MANIFEST,
-                "config": blobs[0].descriptor.document(),
-                "layers": [blobs[1].descriptor.document()],
-            }
-        )
-        registry.push(blobs, manifest)
-        platform = {"os": "linux", "architecture": ARCHITECTURES[arch]}
-        entries.append(manifest.descriptor._replace(platform=platform).document())
-    index = Manifest.of({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
-    registry.push_manifest(index, registry.reference.tag)
 
 
 def pushed(
@@ -311,6 +299,37 @@ def test_the_cache_remembers_the_image_of_each_environment(
         assert record.reference == f"{result.reference.name}@{result.reference.digest}"
         assert record.base == str(result.base)
     assert result.recorded == 2
+
+
+@pytest.mark.parametrize("push_first", [True, False], ids=["of the plan", "that push would choose"])
+def test_the_python_build_is_a_layer_and_the_receipt_knows_its_file(
+    project: ProjectFolder,
+    base: ImageReference,
+    references: Callable[[str], ImageReference],
+    open_registry: Any,
+    tmp_path: Path,
+    push_first: bool,
+) -> None:
+    if push_first:
+        project.edit("[envlock]", "[envlock]\nremote = true")
+        run_envlock("push", "--arch", host_arch(), cwd=project.folder)
+    result = pushed(project, references("image:1"), base, "first", "second", python=KIT)
+    registry = open_registry(str(references("image:1")))
+    manifest, _ = image_of(registry, result)
+    (build,) = [each for each in result.layers if each.name.startswith("CPython")]
+    assert manifest.layers[1].digest == build.digest, "it is the lowest, and there once"
+    version, _, sha256 = str(manifest.document["annotations"]["envlock.pythons"]).partition("@sha256:")  # type: ignore[index]
+    assert (build.name, sha256) == (f"CPython {version}", hashlib.sha256(small_build()).hexdigest())
+    unpacked(registry, manifest, tmp_path / "root", above=1)
+    python = f"/opt/envlock/pythons/{sha256}/python/bin/python{SERIES}"
+    file = tmp_path / "root" / python.lstrip("/")
+    for name in ("environment", "environment-2"):
+        prefix = tmp_path / "root/opt/envlock" / name
+        assert str((prefix / "bin" / "python").readlink()) == python
+        assert f"home = {Path(python).parent}\n" in (prefix / "pyvenv.cfg").read_text()
+        receipt = json.loads((prefix / ".envlock.json").read_text())
+        assert (receipt["python"], receipt["python_version"]) == (python, version)
+        assert receipt["python_file"] == [file.stat().st_mtime_ns, file.stat().st_size]
 
 
 def test_a_base_without_the_arch_is_refused_before_anything_is_made(

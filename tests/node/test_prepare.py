@@ -362,6 +362,24 @@ def test_an_environment_that_the_image_brings_in_part_is_not_used(
     assert any("is not used" in line for line in said.lines)
 
 
+@pytest.mark.parametrize(
+    ("with_size", "version", "is_used"),
+    [(True, "3.0.0", True), (False, "SERIES", True), (False, "3.0", False), (False, "3.0.0", False)],
+    ids=["the file is the same", "its series is right", "another series", "another release"],
+)
+def test_the_receipt_of_an_image_has_no_inode_and_may_know_the_series_of_its_python_alone(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_size: bool, version: str, is_used: bool
+) -> None:
+    node.making.write_artifacts()
+    prefix = node.making.hydrate(home=tmp_path / "opt")
+    receipt = json.loads((prefix / ".envlock.json").read_text())
+    receipt["python_file"] = receipt["python_file"][:2] if with_size else []
+    receipt["python_version"] = version.replace("SERIES", "{}.{}".format(*sys.version_info[:2]))
+    (prefix / ".envlock.json").write_text(json.dumps(receipt))
+    entered = node.prepare(monkeypatch, ENVLOCK_PREBUILT=str(tmp_path / "opt"))
+    assert entered.prefix == str(prefix if is_used else node.prefix)
+
+
 def test_another_environment_of_the_image_is_passed_over(
     node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
