@@ -222,3 +222,20 @@ def test_compiling_starts_from_the_compiler_alone() -> None:
         [sys.executable, "-I", "-S", str(bytecode._COMPILER)], input="", capture_output=True, text=True, check=False
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_one_folder_of_bytecode_serves_many_trees(tmp_path: Path) -> None:
+    heard = Heard()
+    modules = written(tmp_path / "sources", {"good.py": b"X = 1\n", "bad.py": b"1 +\n"})
+    (tmp_path / "out").mkdir()
+    first = compile_modules(modules, tmp_path / "out", here(), heard)
+    again = compile_modules(modules, tmp_path / "out", here(), heard)
+    assert first == again
+    assert first.keys() == {"lib/good.py"}
+    assert heard.totals["compiling"] == 0, "what does not compile is known, too"
+    modules["lib/good.py"].write_text("X = 2\n")
+    modules["lib/other.py"] = modules["lib/good.py"]
+    changed = compile_modules(modules, tmp_path / "out", here(), heard)
+    assert heard.totals["compiling"] == 2
+    assert changed["lib/good.py"].read_bytes() != first["lib/good.py"].read_bytes()
+    assert changed["lib/other.py"].read_bytes() != changed["lib/good.py"].read_bytes(), "each names its own file"

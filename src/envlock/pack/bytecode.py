@@ -6,6 +6,7 @@ bytecode. No module is run.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -75,14 +76,21 @@ def compile_modules(
 ) -> dict[str, Path]:
     """The bytecode of each module, by its path in the environment; without those that do not compile.
 
-    `modules` are the sources, by their paths. Writes into `folder`, which is empty. Costs about 3 ms of a processor for
-    each module. Raises CompilerFailed, DiskFull.
+    `modules` are the sources, by their paths. In `folder`, bytecode is named by all that it depends on: a call with the
+    folder of another one compiles only what is new. Costs about 4 ms of a processor for each module. Raises
+    CompilerFailed, DiskFull.
     """
     # The largest first, so that all processes end at about the same time.
     largest_first = sorted(modules, key=lambda path: (-modules[path].stat().st_size, path))
-    todo = deque(_Module(path, modules[path], folder / f"{count}") for count, path in enumerate(largest_first))
-    reporter.began(PHASE, len(todo), "modules")
+    wanted = [_Module(path, modules[path], folder / _name(path, modules[path], python)) for path in largest_first]
     made: dict[str, Path] = {}
+    todo: deque[_Module] = deque()
+    for module in wanted:
+        if not module.target.exists():
+            todo.append(module)
+        elif module.target.stat().st_size:
+            made[module.path] = module.target
+    reporter.began(PHASE, len(todo), "modules")
     is_over = threading.Event()
 
     def work() -> None:
@@ -93,10 +101,13 @@ def compile_modules(
                     for module, is_made in zip(batch, done, strict=False):
                         if is_made:
                             made[module.path] = module.target
-                    reporter.advanced(PHASE, batch[-1].path, len(batch))
+                        else:
+                            module.target.touch()
                     if len(done) < len(batch):  # the next one ended the process: it has no bytecode
+                        reporter.advanced(PHASE, batch[len(done)].path, len(done) + 1)
                         todo.extendleft(batch[len(done) + 1 :])
                         break
+                    reporter.advanced(PHASE, batch[-1].path, len(batch))
 
     count = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(todo))
     with ThreadPoolExecutor(max(count, 1)) as pool:
@@ -108,6 +119,13 @@ def compile_modules(
             is_over.set()
             reporter.ended(PHASE)
     return made
+
+
+def _name(path: str, source: Path, python: Interpreter) -> str:
+    """The name of a file for the bytecode of a module; it is empty if the module does not compile."""
+    digest = hashlib.sha256(f"{python.version}\0{path}\0".encode(errors="surrogateescape"))
+    digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 def _taken(todo: deque[_Module]) -> list[_Module]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import marshal
+import os
 import sys
 import threading
 
@@ -78,8 +79,10 @@ def main() -> None:
             with open(source, "rb") as file:  # noqa: PTH123  pathlib takes longer to import
                 data = compiled(file.read(), path)
             if data is not None:
-                with open(target, "wb") as file:  # noqa: PTH123
+                unfinished = f"{target}.{os.getpid()}"
+                with open(unfinished, "wb") as file:  # noqa: PTH123
                     file.write(data)
+                os.replace(unfinished, target)  # noqa: PTH105
         except OSError as error:
             print(str(error).replace("\n", " "), flush=True)  # noqa: T201
         else:

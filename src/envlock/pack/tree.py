@@ -105,32 +105,44 @@ def tree_of(
     *,
     interpreters: Pythons,
     compiler: str = "",
+    bytecode: Path | None = None,
 ) -> Iterator[Tree]:
     """The tree of a lock, whose files are there as long as the context lasts.
 
     `scratch` is a folder with room for the unpacked packages twice, `compiler` the release of CPython that compiles;
     by default the locked one if this machine has it, else the newest of the series here. `interpreters` brings one if
-    there is none. Costs unpacking all packages, and compiling all modules, on all processors. Raises CannotPack,
-    HydrateError, DamageError, and what `source` raises.
+    there is none. Trees that are made with one folder `bytecode` have each module compiled once for all of them. Costs
+    unpacking all packages, and compiling all modules, on all processors. Raises CannotPack, HydrateError, DamageError,
+    and what `source` raises.
     """
     if lock.arch not in ARCHS:
         raise CannotPack(environment=name_of(lock), arch=lock.arch, reason="packs are for Linux")
     with temporary_folder(parent=scratch) as work:
         try:
             with Closed():
-                tree = _Making(lock, source, work, reporter, compiler_of(lock, interpreters, compiler)).tree()
+                python = compiler_of(lock, interpreters, compiler)
+                tree = _Making(lock, source, work, reporter, python, bytecode or work / "bytecode").tree()
         except OSError as error:
             raise storage_error(error, scratch) from error
         yield tree
 
 
 class _Making:
-    def __init__(self, lock: Lock, source: ArtifactSource, work: Path, reporter: Reporter, python: Interpreter) -> None:
+    def __init__(
+        self,
+        lock: Lock,
+        source: ArtifactSource,
+        work: Path,
+        reporter: Reporter,
+        python: Interpreter,
+        bytecode: Path,
+    ) -> None:
         self._lock = lock
         self._source = source
         self._work = work
         self._reporter = reporter
         self._python = python
+        self._bytecode = bytecode
         self._files: dict[str, TreeFile] = {}
 
     def tree(self) -> Tree:
@@ -315,7 +327,8 @@ class _Making:
         for path, file in self._files.items():
             if path.endswith(".py") and path.startswith(f"lib/python{series}/") and file.source and not file.prefix:
                 modules[path] = file.source
-        made = compile_modules(modules, self._folder("bytecode"), self._python, self._reporter)
+        self._bytecode.mkdir(exist_ok=True)
+        made = compile_modules(modules, self._bytecode, self._python, self._reporter)
         for path, target in made.items():
             folder, _, name = path.rpartition("/")
             place = f"{folder}/__pycache__/{name[: -len('.py')]}.{tag}.pyc"

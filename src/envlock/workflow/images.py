@@ -265,7 +265,14 @@ class _Pushing:
         builds: dict[str, PackedLayer] = {}
         for number, lock in enumerate(image.locks, 1):
             folder = folder_of(number)
-            with tree_of(lock, self.source, self.scratch, self.reporter, interpreters=self.interpreters) as tree:
+            with tree_of(
+                lock,
+                self.source,
+                self.scratch,
+                self.reporter,
+                interpreters=self.interpreters,
+                bytecode=self.scratch / "bytecode",
+            ) as tree:
                 python, build = self.python(lock, tree, folder, image)
                 layers = package_layers(tree.files, folder, tree.placeholder, most=most)
                 if build is not None and build.name not in builds:
