@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,8 @@ import uv
 from envlock.cache.layout import environment_place, kit_path, package_path
 from envlock.cache.plan import (
     CondaTools,
+    Pack,
+    Part,
     Plan,
     PlanFile,
     PlanPackage,
@@ -41,6 +43,7 @@ from metaflow_extensions.envlock.plugins.node.manifest import Manifest, parse
 from metaflow_extensions.envlock.plugins.node.report import Reporter
 from tests.hydration.builds import SERIES, VERSION
 from tests.node import task
+from tests.node.packs import Part as MadePart
 
 TASK = Path(task.__file__)
 FLOW = "DemoFlow"
@@ -203,6 +206,7 @@ class Node:
             patch.chdir(self.task)
             patch.setattr(transport, "open_transport", transport.open_transport)
             patch.setattr(make, "fetch", task.use(str(self.cache)))
+            patch.setattr(make, "unpack", task.noted(str(self.cache), make.unpack))
             patch.setattr(stage, "remove_in_background", stage.remove)
             entered = module.prepare(manifest, "train", self.environ(**environ), said or Said())
         assert entered is not None
@@ -219,6 +223,7 @@ class Node:
                 patch.setenv(name, value)
             patch.setattr(transport, "open_transport", transport.open_transport)
             patch.setattr(make, "fetch", task.use(str(self.cache)))
+            patch.setattr(make, "unpack", task.noted(str(self.cache), make.unpack))
             patch.setattr(stage, "remove_in_background", stage.remove)
             status = start.start([FLOW, step])
         return status, capsys.readouterr().err
@@ -295,6 +300,47 @@ class CondaNode(Node):
         )
         self.write_plan(plan)
         return plan
+
+
+@dataclass(frozen=True)
+class PackedNode(Node):
+    """A node whose cache has a pack of the packages, too."""
+
+    parts: tuple[MadePart, ...] = ()
+    zstd: Path | None = None
+    """The wheel of backports.zstd."""
+
+    @cached_property
+    def plan(self) -> Plan:
+        return with_pack(self, Node.plan.func(self), self.parts, zstd=self.zstd)
+
+
+@dataclass(frozen=True)
+class PackedCondaNode(CondaNode):
+    """A node whose cache has a pack of conda packages, too."""
+
+    parts: tuple[MadePart, ...] = ()
+    placeholder: str = ""
+
+    @cached_property
+    def plan(self) -> Plan:
+        return with_pack(self, CondaNode.plan.func(self), self.parts, self.placeholder)
+
+
+def with_pack(
+    node: Node, plan: Plan, parts: Iterable[MadePart], placeholder: str = "", zstd: Path | None = None
+) -> Plan:
+    """A plan with a pack, which is in the node's cache with its parts."""
+    named = []
+    for part in parts:
+        file = stored(node.cache, part.path, part.data)._replace(size=part.fields["size"], sha256=part.fields["sha256"])
+        named.append(Part(file, part.fields["raw_size"], part.fields["raw_sha256"]))
+    tools = plan.tools
+    if zstd is not None:
+        tools = tools._replace(zstd=kit_file(node.cache, zstd, "backports_zstd-1.0-cp312-cp312-any.whl"))
+    packed = replace(plan, tools=tools, pack=Pack(f"{node.lock.python.series}.9", placeholder, tuple(named)))
+    node.write_plan(packed)
+    return packed
 
 
 def let_go(node: Node, monkeypatch: pytest.MonkeyPatch, used: float | None = None, **environ: str) -> None:

@@ -56,6 +56,12 @@ def conda_plan(*packages: dict[str, Any]) -> dict[str, Any]:
     return wheels_plan(*packages, install="conda", python=python, tools=tools, lock='lock-version = "1.0"\n')
 
 
+def packed_plan(pack: dict[str, Any], *packages: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A plan of wheels that are in a pack; `more` replaces its values."""
+    tools = {"uv": tool("uv-0.13.9-py3-none-any.whl"), "zstd": tool("backports_zstd-1.8.0-cp312-cp312-any.whl")}
+    return wheels_plan(*packages, **{"format": 3, "tools": tools, "pack": pack, **more})
+
+
 def target_of(plan: bytes) -> Target:
     """The environment of this plan."""
     return Target(ARCH, REQ_ID, FULL_ID, hashlib.sha256(plan).hexdigest())

@@ -1,8 +1,8 @@
 """A task that starts, in a process of its own, with a folder for its cache. It runs on Python 3.8, as a node does.
 
 `python task.py FOLDER FLOW STEP` is the command of `bootstrap_commands`, except that the cache is FOLDER. While a file
-`FOLDER/gate` is there, it stands still where it would fetch the packages; each fetching is a line of `FOLDER/fetched`.
-While `FOLDER/down` is there, the cache does not answer.
+`FOLDER/gate` is there, it stands still where it would fetch the packages, or the parts of a pack; each fetching is a
+line of `FOLDER/fetched`. While `FOLDER/down` is there, the cache does not answer.
 """
 
 # ruff: noqa: PTH100, PTH110, PTH118, PTH120, PTH123, UP031
@@ -56,17 +56,21 @@ def use(folder):
     def open_transport(manifest):
         return transport.Transport(manifest.cache, lambda: Folder(folder))
 
-    fetching = fetch.fetch
+    transport.open_transport = open_transport
+    return noted(folder, fetch.fetch)
 
-    def noted(*arguments, **options):
+
+def noted(folder, fetching):
+    """A function that fetches, as the one above says."""
+
+    def fetch(*arguments, **options):
         with open(os.path.join(folder, "fetched"), "a") as file:
             file.write("%d\n" % os.getpid())
         while os.path.exists(os.path.join(folder, "gate")):
             time.sleep(0.005)
         return fetching(*arguments, **options)
 
-    transport.open_transport = open_transport
-    return noted
+    return fetch
 
 
 if __name__ == "__main__":
@@ -74,4 +78,5 @@ if __name__ == "__main__":
 
     transport.LONGEST_PAUSE = 0.01
     make.fetch = use(sys.argv[1])
+    make.unpack = noted(sys.argv[1], make.unpack)
     sys.exit(start.start(sys.argv[2:]))

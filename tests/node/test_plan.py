@@ -15,12 +15,14 @@ from metaflow_extensions.envlock.plugins.node.errors import Damaged, Misconfigur
 from metaflow_extensions.envlock.plugins.node.machine import node_arch
 from metaflow_extensions.envlock.plugins.node.manifest import Target
 from metaflow_extensions.envlock.plugins.node.plan import parse, path_of
+from tests.node.packs import Member, pack_of, part_of
 from tests.node.plans import (
     ARCH,
     FULL_ID,
     REQ_ID,
     canonical,
     conda_plan,
+    packed_plan,
     python_build,
     stored,
     target_of,
@@ -28,6 +30,8 @@ from tests.node.plans import (
     wheels_plan,
 )
 
+PART = part_of([Member("lib/x.py", b"x")]).fields
+RAW = pack_of([part_of([Member("lib/x.py", b"x")])])["raw"]
 WHEEL = stored(b"wheel", "demo-1.0-py3-none-any.whl", kind="wheel", name="demo", version="1.0")
 
 
@@ -58,7 +62,9 @@ def test_a_plan_of_conda_packages_brings_what_links_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[1] / "formats" / "plan1").iterdir()), ids=lambda path: path.stem
+    "path",
+    sorted((Path(__file__).parents[1] / "formats").glob("plan[13]/*.json")),
+    ids=lambda path: f"{path.parent.name} {path.stem}",
 )
 def test_it_reads_what_envlock_writes(path: Path) -> None:
     data = path.read_bytes()
@@ -66,6 +72,62 @@ def test_it_reads_what_envlock_writes(path: Path) -> None:
     plan = parse(data, Target(fields["arch"], fields["req_id"], fields["full_id"], hashlib.sha256(data).hexdigest()))
     assert [each.sha256 for each in plan.packages] == [each["sha256"] for each in fields["packages"]]
     assert plan.data == data
+    if "pack" in fields:
+        pack = fields["pack"]
+        assert (plan.pack.compiler, plan.pack.placeholder) == (pack["compiler"], pack["placeholder"])
+        assert [each._asdict() for each in plan.pack.parts] == pack["parts"]
+    else:
+        assert plan.pack is None
+
+
+def test_a_plan_with_a_pack_names_its_parts_and_what_installs_the_packages() -> None:
+    part = part_of([Member("lib/x.py", b"x")])
+    plan = parsed(packed_plan(pack_of([part]), WHEEL))
+    assert [each.path for each in plan.pack.parts] == [part.path]
+    assert plan.pack.placeholder == ""
+    assert plan.tools.zstd.filename.startswith("backports_zstd")
+    assert [each.name for each in plan.packages] == ["demo"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"raw": "0" * 64},
+        {"parts": []},
+        {"placeholder": "/opt/x"},
+        {"placeholder": None},
+        {"compiler": "3.11.4"},
+        {"compiler": "3.12"},
+        {"compiler": None},
+        *(
+            {"parts": [{**PART, **each}]}
+            for each in (
+                {"path": f"packages/{PART['path'][6:]}"},
+                {"path": f"parts/../{PART['path']}"},
+                {"path": PART["path"].replace("parts/", "parts/0")},
+                {"sha256": "0" * 64},
+                {"size": -1},
+                {"size": True},
+                {"raw_size": 1 << 32},
+                {"raw_size": "1"},
+                {"raw_sha256": "x"},
+                {"raw_sha256": None},
+            )
+        ),
+    ],
+    ids=str,
+)
+def test_a_pack_whose_parts_cannot_be_used_is_damage(change: dict[str, Any]) -> None:
+    good = {"compiler": "3.12.4", "placeholder": "", "raw": RAW, "parts": [PART]}
+    assert parsed(packed_plan(good)).pack is not None
+    with pytest.raises(Damaged, match="cannot be carried out"):
+        parsed(packed_plan({**good, **change}))
+
+
+def test_a_pack_of_which_a_part_comes_twice_is_damage() -> None:
+    part = part_of([Member("lib/x.py", b"x")])
+    with pytest.raises(Damaged, match="cannot be carried out"):
+        parsed(packed_plan(pack_of([part, part])))
 
 
 def test_another_plan_in_its_place_is_damage_that_names_the_file() -> None:
@@ -97,7 +159,7 @@ def test_a_plan_of_another_environment_is_damage(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [{"format": 3}, {"install": "pack"}, {"packages": [{**WHEEL, "kind": "layer"}]}], ids=str
+    "more", [{"format": 4}, {"install": "pack"}, {"packages": [{**WHEEL, "kind": "layer"}]}], ids=str
 )
 def test_what_a_newer_envlock_planned_is_refused(more: dict[str, Any]) -> None:
     with pytest.raises(Misconfigured, match=r"newer envlock \(.*deploy the flow again"):

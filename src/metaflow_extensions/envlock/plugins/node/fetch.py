@@ -17,7 +17,7 @@ from .errors import Damaged, Missing
 from .manifest import Target
 from .plan import LARGEST, Fetched, Plan, parse, path_of
 from .report import Reporter
-from .transport import NotThere, Transport
+from .transport import NotThere, Transport, together
 
 THREADS = 8
 PART = 16 << 20
@@ -83,34 +83,22 @@ def _work(transport: Transport, jobs: Sequence[Tuple[_Download, int]]) -> None:
     """Do all jobs in some threads. Raises what the first one raised that failed; the others are stopped."""
     waiting = iter(jobs)
     guard = threading.Lock()
-    failures: List[BaseException] = []
+    is_over = False
 
     def work() -> None:
-        while not failures:
-            with guard:
-                job = next(waiting, None)
-            if job is None:
-                return
-            try:
+        nonlocal is_over
+        try:
+            while not is_over:
+                with guard:
+                    job = next(waiting, None)
+                if job is None:
+                    return
                 job[0].fetch(job[1])
-            except BaseException as failure:  # noqa: BLE001  raised again in the thread that waits
-                failures.append(failure)
-                transport.stop()
+        except BaseException:
+            is_over = True
+            raise
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(THREADS, len(jobs)))]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    except BaseException as failure:
-        failures.append(failure)
-        transport.stop()
-        for thread in threads:
-            thread.join()
-        raise
-    if failures:
-        raise failures[0]
+    together(transport, *[work] * min(THREADS, len(jobs)))
 
 
 class _DiskError(Exception):

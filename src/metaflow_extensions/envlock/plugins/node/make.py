@@ -11,20 +11,27 @@ from .errors import DiskFull, NodeError
 from .fetch import fetch, fetch_plan
 from .install import FILES, Wheels, compile_bytecode, link_conda, unpack_tool, unpacked_tool, uv_in
 from .kept import Kept, make_room
+from .members import Placeholder
 from .prepare import Entered, whole
-from .report import QUIET_SECONDS
-from .transport import Throttled, Unreachable
+from .report import QUIET_SECONDS, Reporter
+from .transport import Throttled, Unreachable, together
+from .unpack import unpack
+from .venv import make_venv
+from .zstd import open_zstd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Sequence
 
     from .manifest import Target
-    from .plan import Build, Fetched, Object, Plan
+    from .plan import Build, Fetched, Object, Pack, Plan
     from .prepare import Preparing
+    from .zstd import Decompress
 
 _UNPACKED_WHEELS, _UNPACKED_CONDA = 4, 6
 """How much an environment takes while it is made, as a multiple of its packages, those included."""
+_UNPACKED_PACK = 1.1
+"""The same for a pack, of its raw parts."""
 _ATTEMPTS = 3
 
 
@@ -45,6 +52,7 @@ class Making:
         self._waits_since: float | None = None
         self._python = ("", "")
         self._uses: tuple[str, ...] = ()
+        self._has_bytecode = False
 
     def run(self) -> Entered:
         """The environment, made by this process or by another. Raises NodeError, InUse, OSError."""
@@ -111,27 +119,93 @@ class Making:
         plan = self._planned()
         machine.check(plan.system, plan.arch)
         check_place(plan, self._prefix)
-        self._make_room(plan)
+        decompress = self._decompress(plan, new) if plan.pack is not None else None
+        if plan.pack is not None and decompress is not None:
+            self._unpack(plan, plan.pack, decompress, new)
+            return
+        factor = _UNPACKED_CONDA if plan.install == "conda" else _UNPACKED_WHEELS
+        self._make_room(factor * sum(each.size for each in plan.packages))
         wanted = _Wanted(self._home, plan.packages)
         wanted.tool(plan.tools.uv)
         install = self._install_conda if plan.install == "conda" else self._install_wheels
         for line in install(plan, wanted, new):
             self._reporter.said(line)
 
+    def _decompress(self, plan: Plan, new: str) -> Decompress | None:
+        """What decompresses the pack of a plan; None if the environment is to be made of its packages, and says why."""
+        scripts = {each.name for each in plan.packages if each.kind == "conda"}.intersection(
+            self._manifest.link_scripts
+        )
+        if scripts:
+            text = "the link script of %s is allowed since the pack was made: making the environment of its packages"
+            self._reporter.said(text % min(scripts))
+            return None
+        found = open_zstd()
+        if found is None and plan.tools.zstd is not None:
+            wanted = _Wanted(self._home, ())
+            wanted.tool(plan.tools.zstd)
+            self._fetch(wanted, new)
+            found = open_zstd(wanted.places[plan.tools.zstd.sha256])
+        if found is None:
+            self._reporter.said(
+                "nothing here decompresses the pack, so the environment is made of its packages, which takes longer: "
+                "install libzstd (libzstd1) in the image"
+            )
+        return found
+
+    def _unpack(self, plan: Plan, pack: Pack, decompress: Decompress, new: str) -> None:
+        """Fill a folder with a pack, and with what each node has of its own."""
+        self._make_room(int(_UNPACKED_PACK * sum(part.raw_size for part in pack.parts)))
+        transport = self._preparing.transport
+        wanted = _Wanted(self._home, ())
+        if plan.install == "conda":
+            placeholder: Placeholder | None = Placeholder(pack.placeholder, self._prefix)
+        else:
+            placeholder = None
+            self._choose_python(plan, wanted)
+        beside = [lambda: self._fetch(wanted, new, Reporter(quiet=float("inf")))] if wanted.objects else []
+        together(
+            transport, lambda: unpack(transport, pack.parts, decompress, new, placeholder, self._reporter), *beside
+        )
+        self._has_bytecode = True
+        if plan.install == "conda":
+            self._python = self._conda_python(plan)
+        else:
+            self._python = self._chosen_python(plan, wanted)
+            make_venv(new, *self._python, plan.python.series, plan.tools.uv.filename.split("-")[1])
+
     def _install_wheels(self, plan: Plan, wanted: _Wanted, new: str) -> list[str]:
-        python = self._image_python(plan)
-        build = plan.python.build
-        if python is None and build is not None:
-            wanted.build(build)
+        self._choose_python(plan, wanted)
         self._fetch(wanted, new)
-        if python is None and build is not None:
-            path = wanted.places[build.sha256]
-            python = path, pythons.checked_version(path, build)
-            self._uses = (pythons.place_of(build),)
-        assert python is not None, "a plan without a build was refused"
-        self._python = python
+        self._reporter.began("installing %d packages" % len(plan.packages))
+        self._python = self._chosen_python(plan, wanted)
         uv = uv_in(wanted.places[plan.tools.uv.sha256], plan.tools.uv)
-        return Wheels(plan, wanted.places, new, uv, self._home).install(python[0])
+        return Wheels(plan, wanted.places, new, uv, self._home).install(self._python[0])
+
+    def _choose_python(self, plan: Plan, wanted: _Wanted) -> None:
+        """Choose the image's own Python if the environment may be made from it; else want the kit's."""
+        forced = self._manifest.python == "kit"
+        found = None if forced or plan.python.image is None else pythons.of_image(plan.python, self._environ)
+        if found is not None:
+            self._python = found
+        elif plan.python.build is not None:
+            wanted.build(plan.python.build)
+        else:
+            raise pythons.no_python(plan.python, forced=forced)
+
+    def _chosen_python(self, plan: Plan, wanted: _Wanted) -> tuple[str, str]:
+        """The path and the version of the interpreter that was chosen, which is there now."""
+        build = plan.python.build
+        if build is None or build.sha256 not in wanted.places:
+            return self._python
+        path = wanted.places[build.sha256]
+        self._uses = (pythons.place_of(build),)
+        return path, pythons.checked_version(path, build)
+
+    def _conda_python(self, plan: Plan) -> tuple[str, str]:
+        """The path and the version of the interpreter that a conda package brings."""
+        versions = (each.version for each in plan.packages if (each.kind, each.name) == ("conda", "python"))
+        return os.path.join(self._prefix, "bin", "python%s" % plan.python.series), next(versions, "")
 
     def _install_conda(self, plan: Plan, wanted: _Wanted, new: str) -> list[str]:
         kernel, build = plan.tools.kernel, plan.tools.python
@@ -144,6 +218,7 @@ class Making:
         if runner is None:
             wanted.build(build)
         self._fetch(wanted, new)
+        self._reporter.began("installing %d packages" % len(plan.packages))
         programs = {
             "python": runner or wanted.places[build.sha256],
             "kernel": wanted.places[kernel.sha256],
@@ -153,32 +228,20 @@ class Making:
             "compile-bytecode": self._manifest.compile_bytecode,
             "link-scripts": list(self._manifest.link_scripts),
         }
-        of_conda = (each.version for each in plan.packages if (each.kind, each.name) == ("conda", "python"))
-        self._python = os.path.join(self._prefix, "bin", "python%s" % plan.python.series), next(of_conda, "")
+        self._python = self._conda_python(plan)
         rattler = [wanted.places[each.sha256] for each in plan.tools.rattler]
         return link_conda(plan, programs, rattler, os.path.dirname(new), self._prefix, options, self._home)
 
-    def _fetch(self, wanted: _Wanted, new: str) -> None:
+    def _fetch(self, wanted: _Wanted, new: str, reporter: Reporter | None = None) -> None:
         files = os.path.join(os.path.dirname(new), FILES)
         try:
-            places = fetch(self._preparing.transport, wanted.objects, files, self._reporter, wanted.arrived)
+            places = fetch(self._preparing.transport, wanted.objects, files, reporter or self._reporter, wanted.arrived)
         except DiskFull as error:
             raise DiskFull(str(error).replace(files, self._home)) from None
         for each in wanted.objects:
             wanted.arrived(each, places[each.sha256])
-        self._reporter.began("installing %d packages" % len(self._planned().packages))
 
-    def _image_python(self, plan: Plan) -> tuple[str, str] | None:
-        """The image's own Python, if the environment may be made from it; None if the kit's is to serve."""
-        forced = self._manifest.python == "kit"
-        found = None if forced or plan.python.image is None else pythons.of_image(plan.python, self._environ)
-        if found is None and plan.python.build is None:
-            raise pythons.no_python(plan.python, forced=forced)
-        return found
-
-    def _make_room(self, plan: Plan) -> None:
-        factor = _UNPACKED_CONDA if plan.install == "conda" else _UNPACKED_WHEELS
-        needed = factor * sum(each.size for each in plan.packages)
+    def _make_room(self, needed: int) -> None:
         make_room(self._home, max(self._manifest.keep - needed, 0), needed)
         others = homes.homes(self._environ, self._preparing.folder)
         if homes.free_bytes(self._home) < needed and self._home != others[-1]:
@@ -189,7 +252,7 @@ class Making:
     def _seal(self) -> None:
         plan = self._planned()
         modules = os.path.join("lib", "python%s" % plan.python.series, "site-packages")
-        if plan.install == "wheels" and self._manifest.compile_bytecode:
+        if plan.install == "wheels" and self._manifest.compile_bytecode and not self._has_bytecode:
             python = os.path.join(self._prefix, "bin", "python")
             compile_bytecode(os.path.join(self._prefix, modules), python, self._reporter)
         scripts = list(self._manifest.link_scripts) if plan.install == "conda" else None

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, NamedTuple, Optional, Tuple, Union
+from typing import Any, NamedTuple, Optional, Pattern, Tuple, Union
 
 from .errors import Damaged, Misconfigured
 from .home import variable_fault
 from .manifest import Target
 
-FORMAT = 2
+FORMAT = 3
 INSTALLS = ("wheels", "conda")
 KINDS = ("wheel", "conda")
 LARGEST = 64 << 20
@@ -24,6 +24,12 @@ _LARGEST_OBJECT = 1 << 40
 _OBJECT = re.compile(
     r"(?:packages|kits/objects)/(?P<two>[0-9a-f]{2})/(?P<sha256>[0-9a-f]{64})/[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,199}\Z"
 )
+_PART_PATH = re.compile(r"parts/(?P<two>[0-9a-f]{2})/(?P<sha256>[0-9a-f]{64})\.tar\.zst\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_LARGEST_PART = 1 << 31
+"""Bytes, compressed or not: a part is held in memory."""
+_COMPILER = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+[a-z0-9]{0,9}\Z")
+_PLACEHOLDER = re.compile(r"(?:(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+)?\Z")
 _SERIES = re.compile(r"[0-9]+\.[0-9]+\Z")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*\Z")
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!~@=,%-]{0,199}\Z")
@@ -72,6 +78,27 @@ class Package(NamedTuple):
     sha256: str
 
 
+class Part(NamedTuple):
+    """One compressed tar of a pack."""
+
+    path: str
+    size: int
+    sha256: str
+    raw_size: int
+    """Bytes before compression."""
+    raw_sha256: str
+
+
+class Pack(NamedTuple):
+    """The finished prefix of an environment."""
+
+    compiler: str
+    """The version of the CPython that made its bytecode."""
+    placeholder: str
+    """What stands for the path of the prefix in files of conda packages; empty if there are none."""
+    parts: Tuple[Part, ...]
+
+
 Fetched = Union[Object, Build, Package]
 """What a plan names, and a node fetches."""
 
@@ -95,6 +122,8 @@ class Tools(NamedTuple):
     kernel: Optional[Object]
     python: Optional[Build]
     """What runs the kernel."""
+    zstd: Optional[Object]
+    """The wheel of backports.zstd, if there is a pack; it decompresses where the image has no libzstd."""
 
 
 class Plan(NamedTuple):
@@ -114,6 +143,8 @@ class Plan(NamedTuple):
     """The text of the lock, for conda packages."""
     variables: Tuple[Tuple[str, str], ...]
     """The variables to set where the environment is entered."""
+    pack: Optional[Pack]
+    """What is unpacked in place of the packages, if it can be."""
     data: bytes
     """The bytes of the plan itself."""
 
@@ -192,6 +223,7 @@ def _plan(fields: Any, data: bytes) -> Plan:
             rattler=tuple(Object(*_file(each)) for each in tools.get("rattler", ())),
             kernel=Object(*_file(tools["kernel"])) if "kernel" in tools else None,
             python=_build(tools["python"]) if "python" in tools else None,
+            zstd=Object(*_file(tools["zstd"])) if "zstd" in tools else None,
         ),
         packages=tuple(
             Package(each["kind"], _word(each["name"]), _word(each["version"]), *_file(each))
@@ -199,6 +231,7 @@ def _plan(fields: Any, data: bytes) -> Plan:
         ),
         lock=_text(fields.get("lock", "")),
         variables=tuple(map(_variable, fields.get("variables", ()))),
+        pack=_pack(fields["pack"], fields["python"]["series"]) if "pack" in fields else None,
         data=data,
     )
     if plan.install == "conda":
@@ -206,7 +239,7 @@ def _plan(fields: Any, data: bytes) -> Plan:
     else:
         can_install = plan.python.build is not None or plan.python.image is not None
         can_install = can_install and all(each.kind == "wheel" for each in plan.packages)
-    if not can_install:
+    if not can_install or (plan.pack is not None and bool(plan.pack.placeholder) != (plan.install == "conda")):
         raise ValueError
     return plan
 
@@ -228,14 +261,36 @@ def _build(fields: Any) -> Build:
     return Build(*_file(fields), version=_word(fields["version"]), executable=fields["executable"])
 
 
-def _file(fields: Any) -> Tuple[str, int, str]:
-    path, size, sha256 = fields["path"], fields["size"], fields["sha256"]
-    match = _OBJECT.match(path)
+def _pack(fields: Any, series: str) -> Pack:
+    compiler, placeholder = fields["compiler"], fields["placeholder"]
+    parts = tuple(map(_part, fields["parts"]))
+    raw = hashlib.sha256("".join("%s\n" % part.raw_sha256 for part in parts).encode()).hexdigest()
+    is_valid = _COMPILER.match(compiler) and compiler.startswith(series + ".") and _PLACEHOLDER.match(placeholder)
+    if not parts or not is_valid or raw != fields["raw"] or len({part.path for part in parts}) != len(parts):
+        raise ValueError
+    return Pack(compiler, placeholder, parts)
+
+
+def _part(fields: Any) -> Part:
+    raw_sha256 = fields["raw_sha256"]
+    if not _SHA256.match(raw_sha256):
+        raise ValueError
+    path, size, sha256 = _file(fields, _PART_PATH, _LARGEST_PART)
+    return Part(path, size, sha256, _size(fields["raw_size"], _LARGEST_PART), raw_sha256)
+
+
+def _file(fields: Any, pattern: Pattern[str] = _OBJECT, largest: int = _LARGEST_OBJECT) -> Tuple[str, int, str]:
+    path, sha256 = fields["path"], fields["sha256"]
+    match = pattern.match(path)
     if match is None or match.group("sha256") != sha256 or match.group("two") != sha256[:2]:
         raise ValueError
-    if type(size) is not int or not 0 <= size <= _LARGEST_OBJECT:
+    return path, _size(fields["size"], largest), sha256
+
+
+def _size(size: Any, largest: int) -> int:
+    if type(size) is not int or not 0 <= size <= largest:
         raise ValueError
-    return path, size, sha256
+    return size
 
 
 def _variable(row: Any) -> Tuple[str, str]:

@@ -297,6 +297,35 @@ def pause(refused: int, asked: float = 0.0) -> float:
     return CHANCE.uniform(longest / 4, longest)
 
 
+def together(transport: Transport, *works: Callable[[], None]) -> None:
+    """Do several works that use a transport, each in a thread. Raises what the first one raised that failed.
+
+    A failure stops the transport, and so the others.
+    """
+    failures: List[BaseException] = []
+
+    def work(each: Callable[[], None]) -> None:
+        try:
+            each()
+        except BaseException as failure:  # noqa: BLE001  raised again in the thread that waits
+            failures.append(failure)
+            transport.stop()
+
+    threads = [threading.Thread(target=work, args=(each,), daemon=True) for each in works]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        transport.stop()
+        for thread in threads:
+            thread.join()
+        raise
+    if failures:
+        raise failures[0]
+
+
 def of_status(status: int, code: str, headers: Optional[Mapping[str, str]] = None) -> Fault:
     """What the status of an answer means, and the service's own name for that. Names of `headers` are in lower case.
 
