@@ -10,13 +10,16 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envlock.cache.errors import NewerPlan, PlanDamaged
 from envlock.cache.layout import EnvironmentPlace, PlanPlace, kit_at, package_at, part_at
 from envlock.errors import Location
 from envlock.files import PACKAGE_BYTES, json_of
 from envlock.model.arch import Arch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FORMAT = 3
 """The newest format. Only plans with a pack have it. Plans with variables have 2, and others 1: older nodes read those.
@@ -108,13 +111,18 @@ class Pack(NamedTuple):
 
     @property
     def raw(self) -> str:
-        """The SHA-256 of the hex digests of the raw parts, one a line: the same wherever the pack is made."""
-        return hashlib.sha256("".join(f"{part.raw_sha256}\n" for part in self.parts).encode()).hexdigest()
+        """Its raw digest, which is the same wherever the pack is made."""
+        return raw_of(part.raw_sha256 for part in self.parts)
 
     @property
     def size(self) -> int:
         """Compressed bytes of all parts."""
         return sum(part.file.size for part in self.parts)
+
+
+def raw_of(digests: Iterable[str]) -> str:
+    """The raw digest of a pack: the SHA-256 of the hex digests of its raw parts, one a line."""
+    return hashlib.sha256("".join(f"{digest}\n" for digest in digests).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

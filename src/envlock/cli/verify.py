@@ -6,7 +6,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from envlock.cli.command import CommandLine, Flag, command
-from envlock.cli.options import CONFIG, ENVS, FLOWS, JSON, STEPS, open_project, selection
+from envlock.cli.errors import BadUsage
+from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, open_project, selection
 from envlock.errors import DamageError, one_line
 from envlock.words import count
 
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
 
     from envlock.hydration.verify import PrefixFinding
     from envlock.workflow.verify import VerifiedEnvironment, VerifyResult
+    from envlock.workflow.verify_packs import PacksVerified, VerifiedPack
 
 _UNEXPECTED = Flag("--unexpected", "Also report modules and activation scripts that belong to no package.")
+_PACK = Flag("--pack", "Compare the packs in the cache with what their locks make, instead of environments.")
+_DOWNLOAD = Flag("--download", "With --pack: also read the parts of each pack, and name the files that differ.")
 _FILES_SHOWN = 5
 _OF_FILES = {"changed", "missing", "unexpected"}  # their reasons are in the JSON: hashes tell a person little
 
@@ -25,10 +29,13 @@ _OF_FILES = {"changed", "missing", "unexpected"}  # their reasons are in the JSO
     FLOWS,
     STEPS,
     ENVS,
+    ARCHS,
     _UNEXPECTED,
+    _PACK,
+    _DOWNLOAD,
     JSON,
     CONFIG,
-    epilog="Exit status: 0 all is as installed, or nothing is on this machine; 3 something is damaged.",
+    epilog="Exit status: 0 all is as installed, or as its lock makes it, or nothing is there; 3 something is damaged.",
 )
 def verify(line: CommandLine) -> int:
     """Compare the environments on this machine with what was installed, file by file.
@@ -36,11 +43,19 @@ def verify(line: CommandLine) -> int:
     Names the package of each missing or modified file, and the command that creates the environment again. Writes
     nothing and does not use the network. Ignores bytecode that Python wrote later.
 
+    With `--pack`, makes the packs in the cache again from their locks, for every Linux arch or those of `--arch`, and
+    compares them: so you need not trust who made them.
+
     For example:
 
     - `envlock verify`
     - `envlock verify --flow TrainFlow --step train`
+    - `envlock verify --pack --download`
     """
+    if line.has(_PACK):
+        return _verify_packs(line)
+    if line.has(_DOWNLOAD) or line.values(ARCHS):
+        raise BadUsage("`--download` and `--arch` go with `--pack`", "envlock verify")
     from envlock.cli.console import say, write, write_err, write_json
     from envlock.cli.progress import LiveReporter
     from envlock.workflow.verify import verify as verify_environments
@@ -58,6 +73,85 @@ def verify(line: CommandLine) -> int:
     for note in _notes(result):
         write_err(one_line(note))
     return status
+
+
+def _verify_packs(line: CommandLine) -> int:
+    from envlock.cli.console import say, write, write_err, write_json
+    from envlock.cli.progress import LiveReporter
+    from envlock.errors import as_one
+    from envlock.workflow.verify_packs import verify_packs
+
+    if line.has(_UNEXPECTED):
+        raise BadUsage("`--pack` and `--unexpected` exclude each other", "envlock verify")
+    project = open_project(line)
+    with LiveReporter() as reporter:
+        result = verify_packs(project, selection(line), reporter, download=line.has(_DOWNLOAD))
+    status = max(DamageError.exit_status if result.wrong else 0, *(error.exit_status for error in result.failures), 0)
+    if line.has(JSON):
+        write_json(packs_document(result, status))
+        return status
+    for pack in result.wrong:
+        write("\n".join(map(one_line, pack_lines(pack))))
+    (write if result.wrong else say)(one_line(packs_summary(result)))
+    if result.absent:
+        write_err(one_line(f"note: no pack in the cache: {', '.join(result.absent)}"))
+    if result.unlocked:
+        write_err(one_line(f"note: not locked, so not verified (see `envlock check`): {', '.join(result.unlocked)}"))
+    if result.failures:
+        raise as_one(result.failures)
+    return status
+
+
+def pack_lines(pack: VerifiedPack) -> Iterator[str]:
+    """What is wrong with one pack, and the command that makes it again."""
+    yield f"not what its lock makes: the pack of {', '.join(pack.names)} on {pack.lock.arch}"
+    for path, reason in pack.damaged:
+        yield f"  {path}: {reason}"
+    for name in pack.other[:_FILES_SHOWN]:
+        yield f"  differs: {name}"
+    hidden = len(pack.other) - _FILES_SHOWN
+    if hidden > 0:
+        yield f"  and {hidden} more"
+    yield f"  raw digest in the plan: {pack.pack.raw}"
+    yield f"  raw digest made again:  {pack.raw}"
+    yield "  make it again: envlock push --pack --verify"
+    yield ""
+
+
+def packs_summary(result: PacksVerified) -> str:
+    """How many packs were compared, in one line."""
+    if not result.verified:
+        return "nothing to verify: no environment has a pack in the cache"
+    packs = count(len(result.verified), "pack")
+    if result.wrong:
+        return f"compared {packs}: {len(result.wrong)} not what the lock makes"
+    raw = "" if len(result.verified) > 1 else f" (raw digest {result.verified[0].raw})"
+    return f"as the locks make them: {packs}{raw}"
+
+
+def packs_document(result: PacksVerified, status: int) -> dict[str, object]:
+    """The packs, for `--json`."""
+    return {
+        "exit_status": status,
+        "packs": [
+            {
+                "names": list(each.names),
+                "identity": each.lock.identity,
+                "arch": each.lock.arch,
+                "compiler": each.pack.compiler,
+                "parts": len(each.pack.parts),
+                "raw": each.pack.raw,
+                "made": each.raw,
+                "right": each.is_right,
+                "differs": list(each.other),
+                "damaged": [{"path": path, "reason": reason} for path, reason in each.damaged],
+            }
+            for each in result.verified
+        ],
+        "absent": list(result.absent),
+        "unlocked": list(result.unlocked),
+        "errors": [error.as_dict() for error in result.failures],
+    }
 
 
 def damage_lines(environment: VerifiedEnvironment) -> Iterator[str]:

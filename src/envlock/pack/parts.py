@@ -10,6 +10,7 @@ or small enough to be one with its other half, do two parts take the place of on
 from __future__ import annotations
 
 import hashlib
+import io
 import sys
 import tarfile
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,6 +34,10 @@ LEVEL = 10
 """Of zstd: the docs (explanation/packs) have what others cost and gain. Its window is 4 MB."""
 MTIME = 315532800
 """The time of every member, which is that of every file in a wheel that envlock builds: 1980-01-01."""
+UNREADABLE = (zstd.ZstdError, tarfile.TarError, EOFError, OSError)
+"""What reading a damaged part raises."""
+_WINDOW_LOG = 23
+"""The largest window that decompresses: 8 MB."""
 _BLOCK = 512
 _END = bytes(2 * _BLOCK)
 _PIECE = 1 << 20
@@ -130,6 +135,54 @@ def compress(
         packed.update(data)
         size += file.write(data)
     return Compressed(size, packed.hexdigest(), raw_size, raw.hexdigest())
+
+
+def decompressed(file: Path, raw_size: int) -> Iterator[bytes]:
+    """The raw bytes of a compressed part, in pieces, at most one more than `raw_size`. Raises UNREADABLE."""
+    left = raw_size + 1
+    with zstd.open(file, "rb", options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}) as raw:
+        while left and (piece := raw.read(min(_PIECE, left))):
+            left -= len(piece)
+            yield piece
+
+
+def contents(pieces: Iterable[bytes]) -> dict[str, str]:
+    """What the members of a raw part are, in hashes, by path and offset; two that are alike have the same.
+
+    Raises UNREADABLE.
+    """
+    found = {}
+    with tarfile.open(fileobj=_Reader(pieces), mode="r|") as archive:
+        for member in archive:
+            offset = member.pax_headers.get("ENVLOCK.offset", "")
+            facts = repr((member.get_info(), member.pax_headers))
+            digest = hashlib.sha256(facts.encode("utf-8", "surrogateescape"))
+            content = archive.extractfile(member) if member.isreg() else None
+            while content is not None and (piece := content.read(_PIECE)):
+                digest.update(piece)
+            found[f"{member.name}{f' from {offset}' if offset else ''}"] = digest.hexdigest()
+    return found
+
+
+class _Reader(io.RawIOBase):
+    """Pieces as a file that is read once."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._held = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while size < 0 or len(self._held) < size:
+            piece = next(self._pieces, b"")
+            if not piece:
+                break
+            self._held += piece
+        size = len(self._held) if size < 0 else size
+        done, self._held = self._held[:size], self._held[size:]
+        return done
 
 
 def _members(file: TreeFile) -> Iterator[Member]:

@@ -249,23 +249,25 @@ class PacksPush:
         return bool(said) if is_said else None
 
     def find(self, lock: Lock) -> None:
-        """Find the pack of a lock that is in the cache, or note that it is to be made. Raises CacheUnusable."""
+        """Find the pack of a lock that is in the cache, or note that it is to be made. Raises CacheUnusable.
+
+        With `verify`, one that is wanted is made in any case, because a plan may name what the lock does not make.
+        """
         wanted = self.wants(lock)
         if wanted is False:
             return
-        for plan in _readable(self.store, lock):
-            if plan.pack is not None and self.is_whole(plan.pack):
-                self.packs[key_of(lock)] = plan.pack
-                break
-        else:
-            if not wanted:
-                return
+        found = (plan.pack for plan in readable_plans(self.store, lock) if plan.pack and self.is_whole(plan.pack))
+        pack = next(found, None)
+        if pack is not None:
+            self.packs[key_of(lock)] = pack
+        if wanted and (pack is None or self.verify):
             reason = self.refused(lock)
             if reason:
                 self.without.append(f"{called(lock)}: {reason}")
-                return
-            self.to_make.append(lock)
-        self.choose_wheel(lock.arch)
+            else:
+                self.to_make.append(lock)
+        if pack is not None or lock in self.to_make:
+            self.choose_wheel(lock.arch)
 
     def refused(self, lock: Lock) -> str:
         """Why a lock cannot be packed, as far as it is known without trying; empty if it may be."""
@@ -293,8 +295,8 @@ class PacksPush:
         except EnvlockError as error:
             self.errors.append(error.adding(f"so {called(lock)} was not packed"))
         else:
+            self.made += bool(done.moved) or self.packs.get(key_of(lock)) != done.pack
             self.packs[key_of(lock)] = done.pack
-            self.made += 1
             self.moved += done.moved
             self.moved_bytes += done.moved_bytes
 
@@ -320,11 +322,11 @@ class PacksPush:
         self.packs = {key: found for key, found in self.packs.items() if self.is_whole(found)}
 
     def is_newest(self, lock: Lock, plan: Plan) -> bool:
-        """Whether nodes would get a pack if the plan has one, and none if it has none: they take the newest plan."""
+        """Whether nodes would get the pack of a plan, or none if it has none: they take the newest plan."""
         if plan.pack is None and self.wants(lock) is None:
             return True
-        newest = next(_readable(self.store, lock), None)
-        return newest is not None and (newest.pack is None) is (plan.pack is None)
+        newest = next(readable_plans(self.store, lock), None)
+        return newest is not None and newest.pack == plan.pack
 
     def result(self) -> PacksPushed:
         """What there is to say."""
@@ -340,7 +342,7 @@ class PacksPush:
         )
 
 
-def _readable(store: Store, lock: Lock) -> Iterator[Plan]:
+def readable_plans(store: Store, lock: Lock) -> Iterator[Plan]:
     """The plans of a lock that can be read, the newest first; damaged ones are no matter here. Raises CacheUnusable."""
     with suppress(DamageError, NewerPlan):
         yield from plans_of(store, lock)

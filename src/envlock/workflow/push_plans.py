@@ -135,12 +135,12 @@ class PlansPush:
     def would_push(self) -> PlansPushed:
         """What `push` would do if nothing failed. Call it after `is_done`. Raises CacheUnusable."""
         plans = [(lock, self.plan(lock)) for lock in self.locks if key_of(lock) in self.kits]
-        to_make = self.packs.to_make
         there = all_in_parallel(self.has, plans, workers=self.workers)
-        written = sum(not is_there or lock in to_make for (lock, _), is_there in there)
+        made = {*map(key_of, self.packs.to_make)} - self.packs.packs.keys()
+        written = sum(not is_there or key_of(lock) in made for (lock, _), is_there in there)
         files = [file for path, file in self.files.items() if path in self.wrong]
         sizes = (len(file) if isinstance(file, bytes) else file.size or 0 for file in files)
-        packs = replace(self.packs.result(), made=len(to_make), packs=len(to_make) + len(self.packs.packs))
+        packs = replace(self.packs.result(), made=len(made), packs=len(made) + len(self.packs.packs))
         return replace(self.result(), written=written, moved=len(files), moved_bytes=sum(sizes), packs=packs)
 
     def push(self, announcement: Announcement, locks: Sequence[Lock]) -> PlansPushed:
