@@ -343,6 +343,35 @@ def test_a_base_without_the_arch_is_refused_before_anything_is_made(
     assert "linux/amd64" in caught.value.message
 
 
+def test_no_image_stands_on_another_one(
+    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference], open_registry: Any
+) -> None:
+    """Its environments are where those of any other image are, so files of two would mix."""
+    pushed(project, references("image:1"), base)
+    with pytest.raises(BaseUnfit, match="already"):
+        pushed(project, references("image:2"), references("image:1"))
+    push_base(open_registry(str(references("derived:1"))), Env=["ENVLOCK_PREBUILT=/opt/envlock"])
+    with pytest.raises(BaseUnfit, match="already"):
+        pushed(project, references("image:2"), references("derived:1"))
+
+
+def test_a_python_of_the_base_that_fits_is_used_by_its_path(
+    project: ProjectFolder, references: Callable[[str], ImageReference], open_registry: Any, tmp_path: Path
+) -> None:
+    base, version = references("base:1"), f"{SERIES}.99"
+    push_base(open_registry(str(base)), Env=[f"PYTHON_VERSION={version}"])
+    usual, other = f"/usr/local/bin/python{SERIES}", "/opt/x/python"
+    for python, path, known in ((BASE, usual, version), (other, other, SERIES)):
+        result = pushed(project, references("image:1"), base, python=python)
+        registry = open_registry(str(references("image:1")))
+        manifest, _ = image_of(registry, result)
+        unpacked(registry, manifest, tmp_path / python.strip("/"), above=1)
+        prefix = tmp_path / python.strip("/") / "opt/envlock/environment"
+        receipt = json.loads((prefix / ".envlock.json").read_text())
+        assert (receipt["python"], receipt["python_version"], receipt["python_file"]) == (path, known, [])
+        assert str((prefix / "bin" / "python").readlink()) == path
+
+
 @pytest.mark.parametrize(
     ("said", "fact"), [("", "PYTHON_VERSION"), ("2.7.18", "2.7.18")], ids=["nothing", "another Python"]
 )

@@ -24,6 +24,7 @@ from envlock import activation, interpreters
 from envlock.cache.format import check_format
 from envlock.cache.gc_lock import Needs
 from envlock.cache.gc_roots import used_by_runs
+from envlock.cache.images import ImageRecord, parse_record
 from envlock.cache.layout import build_path, package_path
 from envlock.cache.memory_store import MemoryStore
 from envlock.cache.packages import BuiltFor, BuiltWheels, path_of
@@ -41,6 +42,8 @@ from envlock.hydration.errors import ChangedArtifact, owner_of
 from envlock.hydration.installed import installed
 from envlock.hydration.prefix import read_receipt
 from envlock.hydration.wheels import metadata_in, paths_in
+from envlock.image.image import base_of, config_of, manifest_of
+from envlock.image.manifests import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Manifest
 from envlock.lockfile.canonical_text import body_of, digest_of
 from envlock.lockfile.document import parse, render
 from envlock.lockfile.rows import verified_rows
@@ -134,6 +137,27 @@ def canonical_plan(data: bytes) -> bytes:
         return json.dumps(json.loads(data), sort_keys=True, separators=(",", ":")).encode() + b"\n"
     except (ValueError, TypeError, RecursionError):
         return data
+
+
+IMAGE_RECORD = ImageRecord("registry.example/team/a", "1", f"sha256:{'1' * 64}", "registry.example/base@sha256:2")
+
+
+def read_base_config(_: Path, data: bytes) -> None:
+    """As `envlock image` does, with the configuration that a registry sends of the base."""
+    layer = Descriptor(OCI_LAYER_GZIP, f"sha256:{'1' * 64}", 3).document()
+    config = Descriptor.of_bytes(data, OCI_CONFIG).document()
+    manifest = Manifest.of({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer]})
+    base = base_of(manifest, data, LINUX_64, "registry.example/base:1")
+    manifest_of(base, config_of(base, []), [], {})
+
+
+BASE_CONFIG = {
+    "architecture": "amd64",
+    "os": "linux",
+    "config": {"Env": ["PATH=/bin", "A"], "User": "1000"},
+    "rootfs": {"type": "layers", "diff_ids": [f"sha256:{'2' * 64}"]},
+    "history": [{"created_by": "FROM scratch"}],
+}
 
 
 def read_plan_on_node(folder: Path, data: bytes) -> None:
@@ -550,6 +574,8 @@ TARGETS = {
         says=ValueError,
     ),
     "plans": Target([PLANS["conda.json"].render()], "json", read_plan, stamp=canonical_plan),
+    "records of images": Target([IMAGE_RECORD.render()], "json", lambda _, data: parse_record(data, "a record")),
+    "configurations of base images": Target([json.dumps(BASE_CONFIG).encode()], "json", read_base_config),
     "plans on a node": Target([conda_plan(MIXED).render()], "json", read_plan_on_node, stamp=canonical_plan),
     "wheels that were built": Target(
         [json.dumps(BuiltFor("a-1-py3-none-any.whl", "1", "ab" * 32, 7, ("b==1",))._asdict()).encode()],

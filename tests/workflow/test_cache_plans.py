@@ -11,11 +11,20 @@ from envlock.__main__ import main
 from envlock.cache.errors import UnreadableAnnouncement, UnreadableKeptPlan
 from envlock.cache.gc import ENVIRONMENT, KIT, PACKAGE, PART, PLAN, POINTER, Garbage
 from envlock.cache.gc_lock import Needs, announced
-from envlock.cache.layout import KITS, PARTS, PLANS, PlanPlace, environment_place, push_path
+from envlock.cache.images import ImageRecord, Images
+from envlock.cache.layout import KITS, PARTS, PLANS, PlanPlace, environment_place, image_path, push_path
 from envlock.cache.plan import FORMAT, Plan, parse_plan
 from envlock.cache.plans import Plans
 from envlock.cache.port import Entry, Store
-from envlock.cache.verify import DAMAGED_KIT, DAMAGED_PART, DAMAGED_PLAN, MISSING_KIT, MISSING_PART, verify
+from envlock.cache.verify import (
+    DAMAGED_IMAGE,
+    DAMAGED_KIT,
+    DAMAGED_PART,
+    DAMAGED_PLAN,
+    MISSING_KIT,
+    MISSING_PART,
+    verify,
+)
 from envlock.config.project import Project
 from envlock.named.alias import parse_alias
 from envlock.named.give import give
@@ -329,6 +338,15 @@ class TestRepair:
         assert [place for _, place in Plans(store).places()] == [plan_of(store, other, "one").place]
         assert write_plan(store, lock_of(project, "mine"), "uv1", "python1", *MINE) == plan
         assert verify_cache(project).findings == ()
+
+    def test_a_damaged_record_of_an_image_goes(self, project: Project, store: Store) -> None:
+        place = environment_place(lock_of(project, "mine"))
+        Images(store).write(place, ImageRecord("registry.example/team/a", "1", f"sha256:{'1' * 64}", "base"))
+        assert found(verify_cache(project)) == []
+        store.put(image_path(place), b'{"name": "x; y"}')
+        assert found(verify_cache(project)) == [(DAMAGED_IMAGE, image_path(place))]
+        assert found(verify_cache(project, repair=True)) == []
+        assert paths(store, "images") == set()
 
     def test_a_damaged_file_of_a_kit_goes_after_the_plans_that_name_it(self, project: Project, store: Store) -> None:
         store.put(kit(store, "uv1"), b"changed")

@@ -11,11 +11,13 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.cache.errors import ImageRecordDamaged
-from envlock.cache.layout import EnvironmentPlace, image_path
+from envlock.cache.layout import IMAGES, EnvironmentPlace, image_at, image_path
 from envlock.errors import Location
 from envlock.files import json_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from envlock.cache.port import Store
 
 FORMAT = 1
@@ -67,6 +69,13 @@ class Images:
         self._store.put(path, data)
         return True
 
+    def places(self) -> Iterator[EnvironmentPlace]:
+        """The environments that have a record, damaged or not. One listing."""
+        for entry in self._store.entries(IMAGES):
+            place = image_at(entry.path)
+            if place is not None:
+                yield place
+
     def read(self, environment: EnvironmentPlace) -> ImageRecord | None:
         """The last image of an environment; None if there is none. One request.
 
@@ -77,13 +86,20 @@ class Images:
             data = self._store.read(path)
         except FileNotFoundError:
             return None
-        try:
-            found = json_of(data)
-            record = ImageRecord(*(found[field] for field in ImageRecord._fields))
-            texts = all(type(each) is str for each in record)
-            if not (texts and _NAME.match(record.name) and _TAG.match(record.tag) and _DIGEST.match(record.digest)):
-                raise ValueError("it names no image")
-        except (ValueError, KeyError, TypeError) as error:
-            shown = Location(f"{self._store.url}/{path}")
-            raise ImageRecordDamaged(reason=str(error), locations=(shown,)) from None
-        return record
+        return parse_record(data, f"{self._store.url}/{path}")
+
+
+def parse_record(data: bytes, shown: str) -> ImageRecord:
+    """The record in these bytes; `shown` is where they were read. Raises ImageRecordDamaged.
+
+    What it names ends in the command of a scheduler, so it is a name of an image and nothing else.
+    """
+    try:
+        found = json_of(data)
+        record = ImageRecord(*(found[field] for field in ImageRecord._fields))
+    except (ValueError, KeyError, TypeError):
+        raise ImageRecordDamaged(reason="a part is missing", locations=(Location(shown),)) from None
+    texts = all(type(each) is str for each in record)
+    if not (texts and _NAME.match(record.name) and _TAG.match(record.tag) and _DIGEST.match(record.digest)):
+        raise ImageRecordDamaged(reason="it names no image", locations=(Location(shown),))
+    return record

@@ -1,4 +1,4 @@
-"""Verify a cache: hash every package, file of a kit and part, read every lock and plan, look for what they name."""
+"""Verify a cache: hash its packages, files of kits and parts, read its locks, plans and records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from envlock.cache.contents import read_contents
 from envlock.cache.errors import CacheUnusable
-from envlock.cache.layout import FORMAT, kit_at, part_at, sha256_at
+from envlock.cache.images import Images
+from envlock.cache.layout import FORMAT, image_path, kit_at, part_at, sha256_at
 from envlock.cache.packages import path_of
 from envlock.cache.parallel import all_in_parallel, in_parallel
 from envlock.cache.plan import Plan
@@ -27,6 +28,7 @@ DAMAGED_PACKAGE, MISSING_PACKAGE = "damaged-package", "missing-package"
 DAMAGED_KIT, MISSING_KIT = "damaged-kit", "missing-kit"
 DAMAGED_PART, MISSING_PART = "damaged-part", "missing-part"
 DAMAGED_LOCK, DAMAGED_PLAN, DAMAGED_FORMAT = "damaged-lock", "damaged-plan", "damaged-format"
+DAMAGED_IMAGE = "damaged-image"
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def verify(store: Store, reporter: Reporter) -> Verification:
         for place, plan in found.items()
         if isinstance(plan, DamageError)
     ]
+    findings += _images(store)
     newer = {place.environment for place, plan in found.items() if not isinstance(plan, Plan | DamageError)}
     return Verification(
         contents,
@@ -113,6 +116,16 @@ def _plans(store: Store, contents: Contents) -> Iterator[tuple[PlanPlace, Plan |
             raise plan
         if plan is not None:
             yield place, plan
+
+
+def _images(store: Store) -> Iterator[CacheFinding]:
+    """The records of images that are damaged."""
+    images = Images(store)
+    for place, record in in_parallel(images.read, images.places()):
+        if isinstance(record, CacheUnusable):
+            raise record
+        if isinstance(record, EnvlockError):
+            yield CacheFinding(DAMAGED_IMAGE, image_path(place), record.message, (_called(place),))
 
 
 def _hashes(store: Store, sizes: Mapping[str, int], reporter: Reporter) -> Iterator[tuple[str, str]]:

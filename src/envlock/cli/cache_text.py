@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from envlock.cache.gc import ENVIRONMENT, KINDS, KIT, LEFTOVER, PACKAGE, PART, PLAN, POINTER, Unneeded
 from envlock.cache.gc_roots import BY_AGE, BY_ALIAS, BY_DOUBT, BY_LOCK, BY_PUSH, BY_RUN
 from envlock.cache.verify import (
+    DAMAGED_IMAGE,
     DAMAGED_KIT,
     DAMAGED_LOCK,
     DAMAGED_PACKAGE,
@@ -51,6 +52,7 @@ _PUSHED_AGAIN = {
     DAMAGED_PLAN: "deleted: `envlock push` writes it again",
     DAMAGED_KIT: "deleted, with the plans that name it: `envlock push` writes them again",
     MISSING_KIT: "the plans that name it are deleted: `envlock push` writes them again",
+    DAMAGED_IMAGE: "deleted: `envlock image` writes it again",
     DAMAGED_PART: "deleted; nodes use the packages until `envlock push --pack` packs again",
     MISSING_PART: "nodes use the packages until `envlock push --pack` packs again",
 }

@@ -126,6 +126,9 @@ def base_of(manifest: Manifest, config: bytes, arch: Arch, shown: str, entry: De
         annotations if isinstance(annotations, dict) else {},
         {**(entry.platform if entry is not None else {}), **platform},
     )
+    if ENVIRONMENTS in base.annotations or base.variables.get(PREBUILT_VARIABLE) == ROOT:
+        reason = f"it has environments in {ROOT} already, and files of two would mix"
+        raise BaseUnfit(shown, reason, "use the base of that image: images do not stand on each other")
     if len(base.diff_ids) != len(layers):
         raise BaseUnfit(shown, "its configuration does not name all of its layers", unfit)
     return base

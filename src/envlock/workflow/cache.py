@@ -15,12 +15,14 @@ from envlock.cache.format import check_format
 from envlock.cache.gc import Garbage, Limits, delete_garbage, find_garbage
 from envlock.cache.gc_lock import GcFlag, Needs, announced, announcements
 from envlock.cache.gc_roots import BY_LOCK, Roots
-from envlock.cache.layout import PARTS, EnvironmentPlace, environment_place, plan_at, sha256_at
+from envlock.cache.images import Images
+from envlock.cache.layout import PARTS, EnvironmentPlace, environment_place, image_at, plan_at, sha256_at
 from envlock.cache.local import LocalPackages
 from envlock.cache.open import open_cache
 from envlock.cache.packages import path_of
 from envlock.cache.plans import Plans
 from envlock.cache.verify import (
+    DAMAGED_IMAGE,
     DAMAGED_KIT,
     DAMAGED_LOCK,
     DAMAGED_PACKAGE,
@@ -44,7 +46,7 @@ from envlock.reporter import Reporter
 from envlock.workflow.artifacts import distinct, mirror
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from envlock.cache.layout import PlanPlace
     from envlock.cache.port import Store
@@ -123,9 +125,22 @@ class _Repair:
             for lock in whole:
                 Environments(self.store).write(lock)
         done |= (wrong & known.keys()) - failed.keys()
+        done |= self.forget_images({each.path for each in findings if each.verdict == DAMAGED_IMAGE})
         done |= {environment_place(lock).path for lock in whole}
         repaired = tuple(finding for finding in findings if finding.path in done)
         return VerifiedCache(self.verification, repaired, together(failed.values()))
+
+    def forget_images(self, paths: Collection[str]) -> set[str]:
+        """Delete damaged records of images, unless somebody has written them anew. Returns what is mended."""
+        images = Images(self.store)
+        for path in paths:
+            place = image_at(path)
+            assert place is not None, "it was found there"
+            try:
+                images.read(place)
+            except DamageError:
+                self.store.delete(path)
+        return set(paths)
 
     def discard(self, strays: set[str]) -> set[str]:
         """Delete damaged packages that no lock names, and what is of no use of plans, kits and parts.

@@ -1,0 +1,75 @@
+"""`envlock image` as a command: what it says, in words and as JSON, and how it ends where it cannot go on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envlock.model.arch import host_arch
+from tests.cli.test_dry_run import documented_keys
+from tests.hydration.making import SERIES
+from tests.image.images import push_base
+from tests.index import Index
+from tests.servers.registry import RegistryServer
+from tests.support import ProjectFolder, isolation, run_envlock
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory, shared_uv_cache: Path, index: Index) -> Iterator[ProjectFolder]:
+    with isolation(tmp_path_factory.mktemp("home"), shared_uv_cache):
+        made = ProjectFolder.make(tmp_path_factory.mktemp("command") / "project", index.url)
+        made.write_env("alpha==1.0", python=SERIES, settings='cache = "../cache"', archs=[host_arch()])
+        run_envlock("lock", cwd=made.folder)
+        yield made
+
+
+@pytest.fixture
+def project(locked: ProjectFolder, tmp_path: Path) -> ProjectFolder:
+    return locked.copy(tmp_path / "project")
+
+
+def test_what_was_pushed_is_said_in_words_and_as_json(
+    project: ProjectFolder, registry_server: RegistryServer, open_registry: Callable[..., Any]
+) -> None:
+    own = f"{registry_server.host}/command"
+    push_base(open_registry(f"{own}/base:1"))
+    words = ["image", f"{own}/image:1", "--base", f"{own}/base:1", "--python", sys.executable]
+    would = run_envlock(*words, "--dry-run", cwd=project.folder)
+    did = run_envlock(*words, "--json", cwd=project.folder).json
+    assert did["image"] == f"{own}/image:1@{did['digest']}"
+    assert did["digest"] in would.text
+    assert set(did) == documented_keys()["image"]
+    assert [each["is_new"] for each in did["layers"]] == [True] * did["sent"]
+    again = run_envlock(*words, cwd=project.folder)
+    assert did["digest"] in again.text
+    assert "no layer is new" in again.text
+    assert f"--base {did['base']}" in again.stderr, "who named a tag is told how to name the same base"
+    pinned = run_envlock(*words[:3], did["base"], *words[4:], cwd=project.folder)
+    assert "--base" not in pinned.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "code"),
+    [
+        (["127.0.0.1:1/image:1"], 2, "usage"),
+        (["127.0.0.1:1/image:1", "--base", "127.0.0.1:1/base:1", "--python", "python3"], 2, "usage"),
+        ([f"127.0.0.1:1/image@sha256:{'1' * 64}", "--base", "127.0.0.1:1/base:1"], 2, "usage"),
+        (["image:1", "--base", "127.0.0.1:1/base:1"], 2, "bad-image-reference"),
+        (["127.0.0.1:1/image:1", "nowhere", "--base", "127.0.0.1:1/base:1"], 2, "no-such-selection"),
+    ],
+    ids=["no base", "a Python that is no path", "a digest", "no registry", "no such step"],
+)
+def test_what_cannot_be_meant_is_an_error_before_anybody_is_asked(
+    project: ProjectFolder, words: list[str], status: int, code: str
+) -> None:
+    assert f"error[{code}]" in run_envlock("image", *words, cwd=project.folder, check=status).stderr
+
+
+def test_a_stale_lock_is_in_no_image(project: ProjectFolder) -> None:
+    project.edit('"==1.0"', '"==2.0"')
+    words = ["image", "127.0.0.1:1/image:1", "--base", "127.0.0.1:1/base:1"]
+    run_envlock(*words, cwd=project.folder, check=1)
