@@ -29,22 +29,47 @@ said = []
 @click.group(invoke_without_command=True)
 def start(): pass
 def add(group, name, kind):
-    made = getattr(group, kind)(name)(lambda: said.append(_deploying_command()))
+    made = getattr(group, kind)(name)(lambda: said.append([_deploying_command(each) for each in ("s3", "local")]))
     return made
 for name in ("run", "resume", "spin"):
     add(start, name, "command")
 package = add(start, "package", "group")
 add(package, "list", "command")
-for name in ("argo-workflows", "step-functions", "airflow"):
+schedulers = ("argo-workflows", "step-functions", "airflow", "prefect", "dagster", "temporal", "new-scheduler")
+for name in schedulers:
     add(start.group(name)(lambda: None), "create", "command")
-deploying = ("argo-workflows create", "step-functions create", "airflow create")
-for words in ("run", "resume", "spin", "package list", *deploying):
+for words in ("run", "resume", "spin", "package list", *(name + " create" for name in schedulers)):
     start.main(words.split(), standalone_mode=False)
-said.append(_deploying_command())
+said.append([_deploying_command("s3")] * 2)
 print(json.dumps(said))
 """
-    local = ["", "", "", "", ""]  # a group says it before its command does
-    assert metaflow(code) == [*local, "argo-workflows create", "step-functions create", "airflow create", ""]
+    of_nodes = [[f"{name} create"] * 2 for name in ("argo-workflows", "step-functions", "airflow")]
+    local = [["", ""]] * 5  # a group says it before its command does
+    with_envlock, unknown = [["", ""]] * 3, ["new-scheduler create", ""]
+    assert metaflow(code) == [*local, *of_nodes, *with_envlock, unknown, ["", ""]]
+
+
+def test_a_scheduler_that_writes_a_tasks_command_down_gets_it_unchanged(tmp_path: Path) -> None:
+    """Metaflow's own runtime calls all hooks of a decorator; others call `runtime_step_cli` alone, of new decorators."""
+    (tmp_path / "nodeflow.py").write_text(_FLOW)
+    code = f"""
+import json, sys
+from types import SimpleNamespace as Thing
+sys.path.insert(0, {str(tmp_path)!r})
+from nodeflow import NodeFlow
+from metaflow_extensions.envlock.plugins.envlock_decorator import EnvlockInternalDecorator
+from metaflow_extensions.envlock.plugins.envlock_environment import EnvlockEnvironment
+environment = EnvlockEnvironment(NodeFlow(use_cli=False))
+begun = EnvlockInternalDecorator()
+begun.step_init(None, None, "start", [], environment, None, None)
+command = Thing(commands=["step"], entrypoint=["python", "flow.py"], env={{}})
+for decorator in (EnvlockInternalDecorator(), begun):
+    decorator.runtime_step_cli(command, 0, 0, None)
+environment._launcher = Thing(runs=False)
+begun.runtime_step_cli(command, 0, 0, None)
+print(json.dumps([command.entrypoint, command.env]))
+"""
+    assert metaflow(code) == [["python", "flow.py"], {}]
 
 
 def test_decorators_that_send_a_step_elsewhere_are_known() -> None:

@@ -20,6 +20,8 @@ class EnvlockInternalDecorator(StepDecorator):
     name = "envlock_internal"
     defaults = {}
 
+    _environment = None  # schedulers call `runtime_step_cli` of decorators that nobody has begun
+
     def step_init(self, flow, graph, step_name, decorators, environment, flow_datastore, logger):
         if environment.TYPE != "envlock":
             raise InvalidEnvironmentException("@%s works only with --environment=envlock" % self.name)
@@ -34,7 +36,9 @@ class EnvlockInternalDecorator(StepDecorator):
         self._environment.launcher.prepare(self._step, package, run_id)
 
     def runtime_step_cli(self, cli_args, retry_count, max_user_code_retries, ubf_context):
-        launcher = self._environment.launcher
+        launcher = self._environment and self._environment.launcher
+        if launcher is None or not launcher.runs:
+            return  # a scheduler writes the command down: its task enters by itself
         is_remote = launcher.is_remote(self._step)
         if cli_args.commands[0] not in COMMANDS_OF_TASKS or (is_remote and retry_count <= max_user_code_retries):
             # What sends a task to a node is no task: it stays on this interpreter.

@@ -32,6 +32,14 @@ MANIFEST = "envlock.json"
 
 COMMANDS_OF_TASKS = ("step", "spin-step")
 _COMMANDS_THAT_RUN_HERE = ("run", "resume", "spin", "package")
+
+# Schedulers that start containers with the commands of the environment.
+_SCHEDULERS_OF_NODES = ("argo-workflows", "step-functions", "airflow", "kubeflow-pipelines")
+
+# Schedulers whose workers have the flow's file and envlock, and run Metaflow's own command for a task: it enters its
+# environment by itself.
+_SCHEDULERS_WITH_ENVLOCK = ("prefect", "dagster", "temporal", "kestra", "flyte", "mage")
+
 _DECORATORS_WITH_IMAGES = ("batch", "kubernetes")
 _DECORATORS_THAT_RUN_ELSEWHERE = ("batch", "kubernetes", "nvidia", "snowpark", "slurm", "nvct", "skypilot_step")
 
@@ -94,7 +102,7 @@ class EnvlockEnvironment(MetaflowEnvironment):
         """
         if self._launcher is None:
             steps = [step.name for step in self._flow]
-            self.launch(steps, _remote_steps(self._flow), _deploying_command())
+            self.launch(steps, _remote_steps(self._flow), _deploying_command(self._datastore_type))
 
     def launch(self, steps, remote, command):
         """A launcher with the locks of these steps. Raises EnvlockException."""
@@ -325,10 +333,15 @@ def _without_image(flow):
     return found
 
 
-def _deploying_command():
-    """The Metaflow command that is running, if its steps run on other machines; else empty."""
+def _deploying_command(datastore):
+    """The Metaflow command that is running, if its steps start on nodes; else empty. Unknown ones are taken for such.
+
+    With a local datastore they cannot be: a node could not get the code package.
+    """
     names = _commands()
-    return "" if not names or names[0] in _COMMANDS_THAT_RUN_HERE else " ".join(names)
+    if not names or names[0] in _COMMANDS_THAT_RUN_HERE + _SCHEDULERS_WITH_ENVLOCK:
+        return ""
+    return "" if datastore == "local" and names[0] not in _SCHEDULERS_OF_NODES else " ".join(names)
 
 
 def _commands():

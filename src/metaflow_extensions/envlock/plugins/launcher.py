@@ -62,6 +62,11 @@ class Launcher(object):
         """The path of the manifest, if steps start on nodes; else None. The file lives as long as this process."""
         return self._manifest and self._manifest.path
 
+    @property
+    def runs(self):
+        """Whether Metaflow's own scheduler runs here, and has called `prepare`."""
+        return self._run_id is not None
+
     def is_remote(self, step):
         """Whether the tasks of a step start on nodes."""
         return step in self._remote
