@@ -8,7 +8,7 @@ REGISTRY := .venv/registry/.installed
 BROWSER := .venv/browser-is-there
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-pods test test-fast test-slow test-remote coverage demo demo-team demo-ways demo-daily demo-remote lint format bench docs docs-check clean
+.PHONY: help setup setup-pods test test-fast test-slow test-remote test-schedulers coverage demo demo-team demo-ways demo-daily demo-remote lint format bench docs docs-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-slow: $(READY) $(SERVERS) $(REGISTRY) $(BROWSER)  ## the few tests that `ma
 
 test-remote: $(READY) $(PODS)  ## start tasks in docker's containers, on all backends
 	@$(BIN)/python -m pytest -q -m slow tests/pods tests/flows/remote
+
+test-schedulers: $(READY)  ## run a locked flow on Prefect, Dagster, Temporal, Flyte and Kestra's scripts, each in a venv of its own
+	@$(BIN)/python -m pytest -q -m slow tests/schedulers
 
 coverage: $(READY) $(SERVERS) $(REGISTRY)  ## run every test and show which lines none of them reached
 	@$(BIN)/coverage erase

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from envlock.interpreters import find_interpreter, machine_series
@@ -166,6 +167,13 @@ def airflow_python() -> Path:
     assert usable, "Airflow 2.10 needs Python 3.10, 3.11 or 3.12"
     wanted = ("apache-airflow==2.10.5", "apache-airflow-providers-cncf-kubernetes==10.1.0")
     return _made("airflow", usable[-1], *wanted)
+
+
+def scheduler_python(name: str, *packages: str) -> Path:
+    """An interpreter with a scheduler, envlock and its Metaflow. Made once for each choice of packages."""
+    chosen = "-".join(each.replace("==", "-") for each in packages)
+    envlock = ("--editable", f"{ROOT}[metaflow]", f"metaflow=={version('metaflow')}")
+    return _made(f"{name}-{chosen}", "{}.{}".format(*sys.version_info[:2]), *envlock, *packages)
 
 
 def _made(name: str, series: str, *packages: str) -> Path:

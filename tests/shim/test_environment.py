@@ -50,7 +50,7 @@ print(json.dumps(said))
 
 
 def test_a_scheduler_that_writes_a_tasks_command_down_gets_it_unchanged(tmp_path: Path) -> None:
-    """Metaflow's own runtime calls all hooks of a decorator; others call `runtime_step_cli` alone, of new decorators."""
+    """Metaflow's own runtime calls all hooks of a decorator; others call this one alone, and of new decorators."""
     (tmp_path / "nodeflow.py").write_text(_FLOW)
     code = f"""
 import json, sys
@@ -85,6 +85,29 @@ print(json.dumps(_remote_steps(flow)))
     remote = metaflow(code)
     assert (remote["batch"], remote["kubernetes"]) == (["batch", "linux-64"], ["kubernetes", "linux-64"])
     assert not {"retry", "catch", "resources", "environment", "card", "envlock_internal"} & set(remote)
+
+
+def test_what_starts_tasks_without_the_environment_is_refused_unless_it_is_the_default() -> None:
+    def said(default: str) -> Any:
+        return metaflow(f"""
+import json, os
+from types import SimpleNamespace as Thing
+os.environ["METAFLOW_DEFAULT_ENVIRONMENT"] = "{default}"
+import metaflow
+from metaflow_extensions.envlock.plugins.envlock_environment import EnvlockException, _refuse_to_be_left_out
+said = []
+for name in ("gha", "retry"):
+    try:
+        said.append(_refuse_to_be_left_out([Thing(decorators=[Thing(name=name)])]))
+    except EnvlockException as refused:
+        said.append(str(refused))
+print(json.dumps(said))
+""")
+
+    refused, accepted = said("local")
+    assert "METAFLOW_DEFAULT_ENVIRONMENT=envlock" in refused
+    assert accepted is None
+    assert said("envlock") == [None, None]
 
 
 _FLOW = """\

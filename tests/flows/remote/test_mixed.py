@@ -21,6 +21,10 @@ from tests.pods.pod import CREDENTIALS, wait_for
 from tests.support import isolation, run_envlock
 
 ENTERING = "python -m metaflow_extensions.envlock.plugins.node 'MixedFlow' 'work' && . ./.envlock/enter.sh && "
+WITH_OWN_METAFLOW = (
+    "cp -r .mf_code /tmp/own && rm /tmp/own/metaflow_extensions/__init__.py && "
+    "export PYTHONPATH=/tmp/own && unset METAFLOW_EXTRACTED_ROOT && "
+)
 
 pytestmark = [pytest.mark.flows, pytest.mark.index]
 
@@ -39,6 +43,8 @@ class Mixed:
     """A pod that started the task of `work` once more, by Metaflow's commands alone."""
     outside: Pod
     """The same, without a code package that it could enter by."""
+    worker: Pod
+    """The same, in a folder that a worker with Metaflow and envlock's extension has unpacked without telling where."""
 
     def seen(self, step: str) -> Any:
         return self.tasks[step][0]["seen"]
@@ -68,8 +74,9 @@ def mixed(
         }
         bare = again(backends, "bare")
         outside = again(backends, "outside", "export METAFLOW_EXTRACTED_ROOT=/nowhere && ")
+        worker = again(backends, "worker", WITH_OWN_METAFLOW)
         made = {path.name for path in (home / "envlock" / "environments").glob("metaflow_*")}
-        return Mixed(ended.text, tasks, made, known, bare, outside)
+        return Mixed(ended.text, tasks, made, known, bare, outside, worker)
 
 
 def tasks_of(backends: Backends, run_id: str) -> dict[str, list[dict[str, Any]]]:
@@ -128,9 +135,11 @@ def test_the_cache_knows_what_the_steps_ran_in(mixed: Mixed) -> None:
     assert set(recorded) == {"start", "work", "broken"}
 
 
-def test_a_container_without_our_commands_enters_by_itself(mixed: Mixed) -> None:
-    assert mixed.bare.status == 0, mixed.bare.said
-    (line,) = [line for line in mixed.bare.said.splitlines() if "SEEN" in line]
+@pytest.mark.parametrize("started_by", ["bare", "worker"])
+def test_a_container_without_our_commands_enters_by_itself(mixed: Mixed, started_by: str) -> None:
+    pod: Pod = getattr(mixed, started_by)
+    assert pod.status == 0, pod.said
+    (line,) = [line for line in pod.said.splitlines() if "SEEN" in line]
     seen = json.loads(line.partition("SEEN ")[2])
     assert seen["entered_by_itself"]
     assert Path(seen["prefix"]).name == "metaflow_{}_{}".format(*seen["identity"])

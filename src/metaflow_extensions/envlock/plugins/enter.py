@@ -12,7 +12,14 @@ import sys
 
 from metaflow.package import MetaflowPackage
 
-from .envlock_environment import ABSENT_VARIABLE, IDENTITY_VARIABLE, TASK_VARIABLE, EnvlockException, pathspec
+from .envlock_environment import (
+    ABSENT_VARIABLE,
+    IDENTITY_VARIABLE,
+    TASK_VARIABLE,
+    EnvlockException,
+    pathspec,
+    unpacked_code,
+)
 from .name_values import runtime_values
 from .node.home import hold
 
@@ -73,9 +80,10 @@ def enter_on_node(step, options, state):
     flow, run = state.flow.name, options["run_id"]
     environ, own = dict(os.environ), _of_the_flow(state.flow, step)
     environ.update(own)
+    environ.update(_of_the_code(environ))
     environ[PATHSPEC_VARIABLE] = "%s/%s" % (pathspec(flow, run, step), options["task_id"])
     try:
-        entered = prepare(read(manifest_path(), flow), step, environ, Reporter())
+        entered = prepare(read(manifest_path(environ), flow), step, environ, Reporter())
         if entered is None:
             os.environ.update({IDENTITY_VARIABLE: "", TASK_VARIABLE: pathspec(flow, run, step)})
             return
@@ -85,6 +93,14 @@ def enter_on_node(step, options, state):
     if entered.lock is not None:  # the task holds its environment, as the shell of a scheduler's command does
         os.set_inheritable(entered.lock, True)
     _replace(entered.python, entered.prefix, wanted, state)
+
+
+def _of_the_code(environ):
+    """What Metaflow's own commands set where they unpack a code package, if a worker has unpacked it without them."""
+    if environ.get("METAFLOW_EXTRACTED_ROOT"):
+        return {}
+    root = unpacked_code()
+    return {"METAFLOW_EXTRACTED_ROOT": root, "PYTHONPATH": os.pathsep.join([os.path.join(root, ".mf_code"), root])}
 
 
 def _of_the_flow(flow, step):

@@ -10,6 +10,7 @@ import sys
 from collections import namedtuple
 
 from metaflow.exception import MetaflowException
+from metaflow.metaflow_config import DEFAULT_ENVIRONMENT
 from metaflow.metaflow_environment import MetaflowEnvironment
 from metaflow.packaging_sys import ContentType
 
@@ -41,7 +42,10 @@ _SCHEDULERS_OF_NODES = ("argo-workflows", "step-functions", "airflow", "kubeflow
 _SCHEDULERS_WITH_ENVLOCK = ("prefect", "dagster", "temporal", "kestra", "flyte", "mage")
 
 _DECORATORS_WITH_IMAGES = ("batch", "kubernetes")
-_DECORATORS_THAT_RUN_ELSEWHERE = ("batch", "kubernetes", "nvidia", "snowpark", "slurm", "nvct", "skypilot_step")
+_DECORATORS_THAT_RUN_ELSEWHERE = ("batch", "kubernetes", "nvidia", "snowpark", "slurm", "nvct", "skypilot_step", "gha")
+
+# A scheduler and a decorator whose workers start tasks without `--environment`: Metaflow's default counts there.
+_LEAVES_THE_DEFAULT = ("mage", "gha")
 
 # What asks for an environment of another kind, by itself and with `_base` behind it.
 _OLD_DECORATORS = ("conda", "pypi", "named_env", "sys_packages", "pip", "uv")
@@ -77,6 +81,7 @@ class EnvlockEnvironment(MetaflowEnvironment):
         self._logger = logger
         self._datastore_type = datastore_type
         self._refuse_old_decorators()
+        _refuse_to_be_left_out(self._flow)
         _ask_before_tasks()
 
     def _refuse_old_decorators(self):
@@ -234,10 +239,16 @@ def is_inside(identity):
 
 def is_on_node():
     """Whether this process has a code package with a manifest, and no launcher of envlock has started it."""
-    root = os.environ.get("METAFLOW_EXTRACTED_ROOT")
-    if not root or os.environ.get(LAUNCHER_VARIABLE):
-        return False
-    return os.path.exists(os.path.join(root, ".mf_meta", MANIFEST))
+    return not os.environ.get(LAUNCHER_VARIABLE) and unpacked_code() is not None
+
+
+def unpacked_code():
+    """The folder into which the code package of this task was unpacked, if that has a manifest; else None.
+
+    Some workers do not set the variable that names it, and start the flow in there.
+    """
+    root = os.environ.get("METAFLOW_EXTRACTED_ROOT") or os.path.dirname(os.path.abspath(sys.argv[0]))
+    return root if os.path.exists(os.path.join(root, ".mf_meta", MANIFEST)) else None
 
 
 def pathspec(flow, run, step):
@@ -264,15 +275,26 @@ def _arrive():
     current._update_env({"envlock": identity})  # noqa: SLF001  as Metaflow's own decorators do
 
 
+def _refuse_to_be_left_out(flow):
+    """Raise EnvlockException if tasks would start outside of their environments, with nobody to say so."""
+    used = {decorator.name for step in flow for decorator in step.decorators} | {_command_line()[0]}
+    left_out = sorted(used & set(_LEAVES_THE_DEFAULT))
+    if left_out and DEFAULT_ENVIRONMENT != EnvlockEnvironment.TYPE:
+        raise EnvlockException(
+            "%s starts tasks without --environment: they would run outside of their environments\n\n"
+            "hint: export METAFLOW_DEFAULT_ENVIRONMENT=envlock, here and where its workers run" % left_out[0]
+        )
+
+
 def _ask_before_tasks():
     """If the command of this process runs a task, make it enter the task's environment first.
 
     It does so after Metaflow has set everything up, and before it writes anything of the task.
     """
-    context = _context()
-    name = (getattr(context, "saved_args", None) or [""])[0]
+    name = _command_line()[0]
     if name not in COMMANDS_OF_TASKS:
         return
+    context = _context()
     command = context.command.get_command(context, name)
     if not getattr(command.callback, "asks_envlock", False):
         command.callback = _after_entering(command.callback)
@@ -288,6 +310,11 @@ def _after_entering(run_task):
 
     enter_and_run.asks_envlock = True
     return enter_and_run
+
+
+def _command_line():
+    """The command that Metaflow is about to run, and its arguments."""
+    return getattr(_context(), "saved_args", None) or [""]
 
 
 def _context():

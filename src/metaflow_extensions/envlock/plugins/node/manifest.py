@@ -77,9 +77,9 @@ class Manifest(NamedTuple):
         return Reference("pathspec", entry[1:]) if entry.startswith("/") else Reference("name", entry)
 
 
-def manifest_path() -> str:
+def manifest_path(environ: Mapping[str, str] = os.environ) -> str:
     """The place of the manifest in the code package of this task. Raises Misconfigured outside of one."""
-    root = os.environ.get(ROOT_VARIABLE)
+    root = environ.get(ROOT_VARIABLE)
     if not root:
         raise Misconfigured(
             "%s is not set: this is no task of a code package of Metaflow 2.16 or later" % ROOT_VARIABLE
