@@ -30,7 +30,8 @@ from envlock.image.registry import Registry
 from envlock.lockfile.document import parse
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
 from envlock.model.lock import Lock
-from envlock.workflow.images import BASE, KIT, LOCK_TYPE, SBOM_TYPE, ImageOptions, ImagePushed, push_image
+from envlock.workflow.image_pythons import BASE, KIT
+from envlock.workflow.images import LOCK_TYPE, SBOM_TYPE, ImageOptions, ImagePushed, push_image
 from metaflow_extensions.envlock.plugins.node import manifest as manifests
 from metaflow_extensions.envlock.plugins.node import prepare as node
 from tests.hydration.making import SERIES

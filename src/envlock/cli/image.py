@@ -67,7 +67,8 @@ def image(line: CommandLine) -> int:
     from envlock.cli.progress import LiveReporter
     from envlock.config.selection import Selection
     from envlock.image.references import ImageReference
-    from envlock.workflow.images import BASE, KIT, ImageOptions, push_image
+    from envlock.workflow.image_pythons import BASE, KIT
+    from envlock.workflow.images import ImageOptions, push_image
 
     if not line.has(_BASE):
         raise BadUsage("an image needs a base: give `--base REGISTRY/NAME:TAG`", "envlock image")

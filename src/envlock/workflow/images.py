@@ -19,28 +19,27 @@ from envlock.cache.images import ImageRecord, Images
 from envlock.cache.layout import environment_place
 from envlock.cache.open import open_cache
 from envlock.cache.parallel import all_in_parallel
-from envlock.cache.plans import find_plan
 from envlock.config.selection import Selection
 from envlock.hydration.prefix import name_of
-from envlock.hydration.pythons import LockedPythons, allows, unpack
+from envlock.hydration.pythons import LockedPythons
 from envlock.image import image as documents
 from envlock.image.docker_login import DockerLogin
 from envlock.image.errors import NoSuchImage, NotForImage
-from envlock.image.layers import GZIP, MOST_LAYERS, Layer, PackedLayer, folder_layer, package_layers, write_layer
+from envlock.image.layers import GZIP, MOST_LAYERS, Layer, PackedLayer, package_layers, write_layer
 from envlock.image.manifests import OCI_CONFIG, Blob, Manifest
-from envlock.image.prefix import ImagePython, folder_of, own_layer, python_folder
+from envlock.image.prefix import folder_of, own_layer
 from envlock.image.registry import Registry
 from envlock.interchange.exported import Given, export
 from envlock.lockfile.document import render
 from envlock.lockfile.rows import rows_in
-from envlock.model.artifact import Artifact
 from envlock.pack.tree import tree_of
 from envlock.places import home
-from envlock.remote.kit import REMOTE_ARCHS, Kits
+from envlock.remote.kit import REMOTE_ARCHS
 from envlock.reporter import Reporter
 from envlock.stage import temporary_folder
 from envlock.workflow.artifacts import artifact_source
 from envlock.workflow.export import licenses_of
+from envlock.workflow.image_pythons import KIT, ImagePythons
 from envlock.workflow.packs import called
 from envlock.workflow.push import chosen_locks
 
@@ -51,10 +50,8 @@ if TYPE_CHECKING:
     from envlock.config.project import Project
     from envlock.image.references import ImageReference
     from envlock.model.arch import Arch
-    from envlock.model.lock import Lock, LockedPython
-    from envlock.pack.tree import Tree
+    from envlock.model.lock import Lock
 
-KIT, BASE = "kit", "base"
 SBOM_TYPE = "application/vnd.cyclonedx+json"
 LOCK_TYPE = "application/toml"
 _PACKING = "packing layers"
@@ -193,7 +190,7 @@ class _Pushing:
         self.source = artifact_source(self.project, self.reporter)
         mirror = self.project
         self.interpreters = LockedPythons(self.source, home(), self.reporter, mirror=lambda: mirror.python_mirror)
-        self.kits = Kits(self.project)
+        self.pythons = ImagePythons(self.project, self.store, self.source, self.scratch, self.options.python)
 
     def run(self, locks: Sequence[Lock]) -> ImagePushed:
         """Make and push everything: the tag last, and then the records."""
@@ -271,16 +268,19 @@ class _Pushing:
                 self.scratch,
                 self.reporter,
                 interpreters=self.interpreters,
+                compiler=self.pythons.compiler(lock),
                 bytecode=self.scratch / "bytecode",
             ) as tree:
-                python, build = self.python(lock, tree, folder, image)
+                python = self.pythons.of(lock, tree, folder, image.base)
                 layers = package_layers(tree.files, folder, tree.placeholder, most=most)
-                if build is not None and build.name not in builds:
-                    layers.insert(0, build)
-                packed = self.compressed([*layers, own_layer(lock, tree, python, folder)])
+                is_new = python.build is not None and python.sha256 not in builds
+                if python.build is not None and is_new:
+                    image.pythons[python.sha256] = python.version
+                    layers.insert(0, python.build)
+                packed = self.compressed([*layers, own_layer(lock, tree, python.interpreter, folder)])
             image.compilers.add(tree.compiler)
-            if build is not None and build.name not in builds:
-                builds[build.name] = packed.pop(0)
+            if is_new:
+                builds[python.sha256] = packed.pop(0)
             last.append(packed.pop())
             image.layers += packed
         image.layers = [*builds.values(), *image.layers, *last]
@@ -301,47 +301,6 @@ class _Pushing:
             self.reporter.advanced(_PACKING, blob.name, layers[number].bytes)
         self.reporter.ended(_PACKING)
         return [done[number] for number in range(len(layers))]
-
-    def python(self, lock: Lock, tree: Tree, folder: str, image: _ForArch) -> tuple[ImagePython, Layer | None]:
-        """The interpreter of an environment, and the layer that brings it. Raises NotForImage."""
-        series = lock.python.series
-        if lock.python.source == "conda":
-            version = next(each.version for each in lock.conda_packages if each.name == "python")
-            size = next((file.size for file in tree.files if file.path == f"bin/python{series}"), None)
-            return ImagePython(f"{folder}/bin/python{series}", version, size), None
-        if lock.python.source == "machine" and self.options.python != KIT:
-            return _of_base(lock, image.base, self.options.python), None
-        python, archive = self.build(lock)
-        interpreter = unpack(python, archive, self.scratch)
-        image.pythons[python.sha256] = python.version
-        place = python_folder(python.sha256)
-        path = f"{place}/{interpreter.relative_to(self.scratch / python.sha256).as_posix()}"
-        layer = folder_layer(f"CPython {python.version}", self.scratch / python.sha256, place)
-        return ImagePython(path, python.version, interpreter.stat().st_size), layer
-
-    def build(self, lock: Lock) -> tuple[LockedPython, Path]:
-        """The Python build of a lock: its own, that of its newest plan in the cache, or the one a push would choose."""
-        python = lock.python
-        plan = None if python.source == "uv" else find_plan(self.store, lock, with_python=True)
-        if plan is not None and plan.python.build is not None:
-            build = plan.python.build
-            filename = build.file.path.rpartition("/")[2]
-            archive = self.scratch / build.file.sha256[:16] / filename
-            if not archive.exists():
-                archive.parent.mkdir()
-                self.store.fetch(build.file.path, archive)
-            return replace(python, version=build.version, filename=filename, sha256=build.file.sha256), archive
-        if python.source != "uv":
-            kit = self.kits.of(lock)
-            if kit.python is None:
-                assert kit.lacking is not None, "a kit without a Python build says why"
-                raise kit.lacking
-            found = kit.python.artifact
-            python = replace(
-                python, version=kit.python.version, url=found.url, filename=found.filename, sha256=found.sha256
-            )
-        artifact = Artifact(python.filename, python.sha256, python.url)
-        return python, self.source.fetch([artifact])[python.sha256]
 
     def push(self, image: _ForArch, config: bytes, manifest: Manifest) -> None:
         """Push the image for an arch, without a tag, and attach the lock and the SBOM of each of its environments."""
@@ -380,22 +339,6 @@ class _Pushing:
 
 def _opened(file: Path) -> BinaryIO:
     return file.open("rb")
-
-
-def _of_base(lock: Lock, base: documents.Base, chosen: str) -> ImagePython:
-    """The base's own interpreter. Which release it is can be told only by a variable of the base. Raises NotForImage.
-
-    Docker's own images of Python, and those built on them, have PYTHON_VERSION.
-    """
-    series, said = lock.python.series, base.variables.get("PYTHON_VERSION", "")
-    path = f"/usr/local/bin/python{series}" if chosen == BASE else chosen
-    if chosen == BASE and not said:
-        reason = "the base does not tell in PYTHON_VERSION which Python it has"
-        raise NotForImage(called(lock), reason, f"give the path of its Python: `--python /usr/bin/python{series}`")
-    if chosen == BASE and not allows(lock, said):
-        reason = f"the base has Python {said}, and the lock is for {lock.python.series}, from {lock.python.version} on"
-        raise NotForImage(called(lock), reason, "use another base, or bring the Python: `--python kit`")
-    return ImagePython(path, said if chosen == BASE else series)
 
 
 def _described(image: _ForArch) -> dict[str, str]:
