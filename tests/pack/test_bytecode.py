@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from envlock.interpreters import Interpreter, find_interpreter
+from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter
 from envlock.model.lock import Lock
 from envlock.pack import bytecode
 from envlock.pack.bytecode import compile_modules, compiler_of
@@ -84,17 +84,50 @@ def test_everything_that_is_written_may_be_referred_to() -> None:
     assert compiled(source, "lib/plain.py") == HEADER + importlib.util.source_hash(source) + data
 
 
+def test_names_that_a_process_knows_change_no_byte() -> None:
+    """CPython takes names that it knows already in place of those of a source, and then equal sets are two objects."""
+    unknown = f"n{os.urandom(8).hex()}"
+    source = KNOWN.replace("NAME", unknown).encode()
+    first = compiled(source, "lib/known.py")
+    kept = compile(source, "elsewhere.py", "exec", dont_inherit=True)
+    assert compiled(source, "lib/known.py") == first
+    assert kept
+
+
+KNOWN = """
+def one(x):
+    return x in {'NAMEa', 'NAMEb'}
+def two(x):
+    return x in {'NAMEa', 'NAMEb'}, ('NAMEc', ('NAMEa', 1.5))
+class NAMEd:
+    class NAMEe:
+        class NAMEf:
+            def g(self, NAMEg={'NAMEh': 'NAMEa'}): return [NAMEg for NAMEi in {'NAMEa'}]
+"""
+_ADVERSARY = f"""
+import sys
+sys.path.insert(0, {str(bytecode._COMPILER.parent)!r})
+import compiler
+source = {KNOWN!r}.encode()
+first = compiler.compiled(source, "lib/known.py")
+kept = compile(source, "elsewhere.py", "exec")
+raise SystemExit(first != compiler.compiled(source, "lib/known.py"))
+"""
+
+
 @pytest.mark.parametrize("series", ["3.8", "3.9", "3.10", "3.12", "3.13", "3.14"])
 def test_each_cpython_makes_the_same_in_any_order(tmp_path: Path, series: str) -> None:
     try:
         python = find_interpreter(series, lambda version: True)
-    except Exception as error:  # noqa: BLE001
-        pytest.skip(f"there is no CPython {series} here: {type(error).__name__}")
+    except NoInterpreter:
+        pytest.skip(f"there is no CPython {series} here")
     first = made(tmp_path, SOURCES, python)
     assert made(tmp_path, dict(reversed(SOURCES.items())), python) == first
     is_ordered = tuple(map(int, series.split("."))) >= (3, 11)
     assert ("lib/none.py" in first) == is_ordered, "before 3.11, marshal writes a set in the order of addresses"
     assert first.keys() >= {"lib/plain.py", "lib/sets.py", "lib/cookie.py", "lib/text.py"}
+    knowing = subprocess.run([python.path, "-s", "-S", "-c", _ADVERSARY], env={"PYTHONHASHSEED": "0"}, check=False)
+    assert knowing.returncode == 0, "names that the process knows change the bytecode"
 
 
 def test_what_does_not_compile_has_no_bytecode_and_all_else_has(tmp_path: Path) -> None:

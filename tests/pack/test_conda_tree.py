@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,12 @@ from envlock.hydration.errors import BadCondaArchive, LinkFailed
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
 from envlock.pack.errors import CannotPack
 from envlock.pack.tree import PLACEHOLDER, tree_of
+from tests.channel import Channel
 from tests.channel.recipe import Dist, File, Package, data_package, python_package
+from tests.hydration.conda_making import CondaMaking, wheels, wrong_files
 from tests.hydration.making import Heard, MachinePythons
 from tests.index import Release
-from tests.pack.trees import LIBRARY, SITE, TAG, Stubs
+from tests.pack.trees import LIBRARY, SITE, TAG, Stubs, lay_out, tree_in
 
 BUILT = "/built/" + "x" * 248
 SHORT = "/tiny/prefix"
@@ -200,3 +204,35 @@ def test_a_package_that_claims_the_record_of_another_is_refused(tmp_path: Path) 
     evil = Package("evil", "1.0", files={"conda-meta/one-1.0-0.json": File(b"[1]"), "conda-meta/x.json": File(b"{")})
     with pytest.raises(LinkFailed):
         Stubs(tmp_path, (data_package("one", "1.0"), evil)).tree()
+
+
+def test_what_is_laid_out_of_a_tree_runs_at_its_place_with_its_bytecode(tmp_path: Path, channel: Channel) -> None:
+    channel.need("hello")
+    making = CondaMaking(tmp_path / "packages", ("speak", "hello", "click"), wheels=wheels(1))
+    tree, found = tree_in(making.lock, making, tmp_path / "scratch")
+    assert {path for path, file in found.items() if file.prefix == "binary"} == {"lib/libhello.so"}
+    place = tmp_path / "anywhere"
+    lay_out(found, place)
+    bytecode = {path: path.stat().st_mtime_ns for path in place.rglob("*.pyc")}
+
+    def run(*command: str) -> str:
+        ran = subprocess.run([place / "bin" / command[0], *command[1:]], capture_output=True, text=True, check=True)
+        return ran.stdout.strip()
+
+    assert run("python", "-c", "import click, sys; print(sys.prefix, click.__version__)") == f"{place} 8.1.7"
+    assert run("speak") == "speak 1.1 from conda"
+    assert run("wheel-0") == "wheel-0 1.0"
+    assert run("hello").startswith("hello 1.")
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("*.pyc")} == bytecode, "no module was compiled again"
+    assert {path for path in wrong_files(place) if not path.endswith(".pyc")} == set()
+    assert tree.python == making.series
+
+
+def test_a_special_build_of_python_is_refused(tmp_path: Path) -> None:
+    stubs = Stubs(tmp_path)
+    python = stubs.lock.packages[0]
+    assert python.conda is not None
+    free = replace(python, conda=replace(python.conda, site_packages=f"{LIBRARY}t/site-packages"))
+    with pytest.raises(CannotPack) as caught:
+        tree_in(replace(stubs.lock, packages=(free,)), stubs, tmp_path / "scratch")
+    assert f"{LIBRARY}t/site-packages" in caught.value.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,7 @@ from envlock.model.arch import Arch, host_arch
 from envlock.model.artifact import Artifact, artifacts_of
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
-from envlock.pack.tree import Tree, tree_of
+from envlock.pack.tree import PLACEHOLDER, Tree, tree_of
 from tests.channel.archive import pack
 from tests.channel.recipe import File, Package
 from tests.hydration.conda_making import package_of
@@ -55,6 +56,26 @@ def tree_in(
         found = contents(tree)
     assert not list(scratch.iterdir()), "the scratch folder is left clean"
     return tree._replace(files=()), found
+
+
+def lay_out(found: Mapping[str, Content], place: Path) -> None:
+    """Write the files of a tree into a folder, where each placeholder becomes the path of the folder."""
+    old, new = PLACEHOLDER.encode(), str(place).encode()
+    for path, content in found.items():
+        file = place / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if content.link:
+            file.symlink_to(content.link)
+            continue
+        data = content.data
+        if content.prefix == "text":
+            data = data.replace(old, new)
+        elif content.prefix == "binary":
+            data = re.sub(
+                re.escape(old) + rb"[^\0]*", lambda match: match[0].replace(old, new).ljust(len(match[0]), b"\0"), data
+            )
+        file.write_bytes(data)
+        file.chmod(0o755 if content.executable else 0o644)
 
 
 @dataclass(frozen=True)

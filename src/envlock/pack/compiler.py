@@ -40,8 +40,11 @@ def compiled(source: bytes, path: str) -> bytes | None:
     except Exception:  # noqa: BLE001  SyntaxError, ValueError, RecursionError, MemoryError, those of codecs ...
         return None
     held = held_by(code)
-    if not _SETS_ARE_SORTED and any(isinstance(each, frozenset) and not _has_fixed_hash(each) for each in held):
+    if not _SETS_ARE_SORTED and not all(_has_fixed_hash(each) for each in held if isinstance(each, frozenset)):
         return None
+    if any(_depends_on_names(each, type(code)) for each in held):
+        code = compile(source, path, "exec", dont_inherit=True, optimize=0)
+        held += held_by(code)
     magic = importlib.util.MAGIC_NUMBER
     return b"".join((magic, _UNCHECKED_HASH, importlib.util.source_hash(source), marshal.dumps(code)))
 
@@ -62,6 +65,19 @@ def held_by(code: CodeType) -> list[object]:
         elif isinstance(each, type(code)):
             todo.extend(getattr(each, name) for name in _PARTS if hasattr(each, name))
     return held
+
+
+def _depends_on_names(constant: object, code: type[CodeType]) -> bool:
+    """Whether CPython makes another object of a constant if its process knows some of the names in it.
+
+    It replaces names by equal ones that the process knows (interned strings). Then equal sets are no longer one object,
+    nor is the name of a class in a class and that in its code. While what was compiled first is held, all names are
+    known: so compiling it again always gives the same.
+    """
+    if isinstance(constant, code):
+        name = getattr(constant, "co_qualname", "")
+        return "." in name and name in constant.co_consts
+    return isinstance(constant, frozenset)
 
 
 def _has_fixed_hash(constant: object) -> bool:

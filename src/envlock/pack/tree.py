@@ -147,6 +147,10 @@ class _Making:
 
     def tree(self) -> Tree:
         lock = self._lock
+        site = f"lib/python{lock.python.series}/site-packages"
+        named = {package.conda.site_packages for package in lock.conda_packages if package.conda} - {"", site}
+        if named:
+            raise self._refused(f"its Python is a special build, which looks for packages in {', '.join(named)}")
         packages = {package.sha256 for package in lock.packages}
         archives = self._source.fetch([each for each in artifacts_of(lock) if each.sha256 in packages])
         try:
