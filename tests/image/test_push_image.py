@@ -79,7 +79,10 @@ def small_build() -> bytes:
     """An archive of a Python build, as a mirror has it: an interpreter that runs nowhere."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        for name, data, mode in ((f"bin/python{SERIES}", b"ELF" * 100, 0o755), ("lib/os.py", b"", 0o644)):
+        for name, data, mode in (
+            (f"bin/python{SERIES}", b"ELF" * 100, 0o755),
+            (f"lib/python{SERIES}/os.py", b"x = 1", 0o644),
+        ):
             member = tarfile.TarInfo(f"python/{name}")
             member.size, member.mode = len(data), mode
             archive.addfile(member, io.BytesIO(data))
@@ -331,6 +334,8 @@ def test_the_python_build_is_a_layer_and_the_receipt_knows_its_file(
         receipt = json.loads((prefix / ".envlock.json").read_text())
         assert (receipt["python"], receipt["python_version"]) == (python, version)
         assert receipt["python_file"] == [file.stat().st_mtime_ns, file.stat().st_size]
+    cached = file.parents[1] / f"lib/python{SERIES}/__pycache__/os.cpython-{SERIES.replace('.', '')}.pyc"
+    assert cached.read_bytes()[4] == 1, "bytecode that nobody compares with its source"
 
 
 def test_a_base_without_the_arch_is_refused_before_anything_is_made(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from envlock.cache.plans import find_plan
 from envlock.hydration.pythons import allows, unpack
 from envlock.image.errors import NotForImage
-from envlock.image.layers import Layer, folder_layer
+from envlock.image.layers import Layer, LayerFile, folder_layer
 from envlock.image.prefix import ImagePython, python_folder
 from envlock.interpreters import NoInterpreter, find_interpreter
 from envlock.model.artifact import Artifact
+from envlock.pack.bytecode import compile_modules
 from envlock.remote.kit import Kits
 from envlock.workflow.packs import called
 
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from envlock.image.image import Base
     from envlock.model.lock import Lock, LockedPython
     from envlock.pack.tree import Tree
+    from envlock.reporter import Reporter
 
 KIT, BASE = "kit", "base"
+_UNUSED = frozenset({"test", "tests", "idlelib", "lib2to3", "turtledemo", "tkinter", "ensurepip", "site-packages"})
+"""What of the standard library a task does not import: it gets no bytecode."""
 
 
 class ChosenPython(NamedTuple):
@@ -44,8 +48,19 @@ class ChosenPython(NamedTuple):
 class ImagePythons:
     """Chooses interpreters for one push."""
 
-    def __init__(self, project: Project, store: Store, source: ArtifactSource, scratch: Path, chosen: str) -> None:
+    def __init__(
+        self,
+        project: Project,
+        store: Store,
+        source: ArtifactSource,
+        scratch: Path,
+        reporter: Reporter,
+        chosen: str,
+    ) -> None:
         """`chosen` is `kit`, `base`, or an absolute path in the base."""
+        self.bytecode = scratch / "bytecode"
+        self._reporter = reporter
+        self._builds: dict[str, Layer] = {}
         self._store = store
         self._source = source
         self._scratch = scratch
@@ -66,9 +81,36 @@ class ImagePythons:
         interpreter = unpack(python, archive, self._scratch)
         unpacked, place = self._scratch / python.sha256, python_folder(python.sha256)
         path = f"{place}/{interpreter.relative_to(unpacked).as_posix()}"
-        layer = folder_layer(f"CPython {python.version}", unpacked, place)
+        if python.sha256 not in self._builds:
+            layer = folder_layer(f"CPython {python.version}", unpacked, place)
+            self._builds[python.sha256] = self._compiled(layer, unpacked, place, tree)
+        layer = self._builds[python.sha256]
         known = ImagePython(path, python.version, interpreter.stat().st_size)
         return ChosenPython(known, layer, python.version, python.sha256)
+
+    def _compiled(self, layer: Layer, folder: Path, place: str, tree: Tree) -> Layer:
+        """The layer of a Python build with the bytecode of its standard library.
+
+        Builds come without it, and what a container compiles is gone with the container.
+        """
+        library = folder / "python" / "lib" / f"python{tree.python}"
+        modules = {
+            path.relative_to(folder).as_posix(): path
+            for path in library.rglob("*.py")
+            if path.relative_to(library).parts[0] not in _UNUSED and not path.is_symlink()
+        }
+        if any(library.rglob("__pycache__")):
+            return layer
+        python = find_interpreter(tree.python, tree.compiler.__eq__)
+        self.bytecode.mkdir(exist_ok=True)
+        made = compile_modules(modules, self.bytecode, python, self._reporter)
+        tag = f"cpython-{tree.python.replace('.', '')}"
+        files = []
+        for path, compiled in made.items():
+            inside, _, name = path.rpartition("/")
+            target = f"{place.lstrip('/')}/{inside}/__pycache__/{name[: -len('.py')]}.{tag}.pyc"
+            files.append(LayerFile(target, compiled, size=compiled.stat().st_size))
+        return layer._replace(files=(*layer.files, *files))
 
     def compiler(self, lock: Lock) -> str:
         """The release that compiled the pack of a lock, if this machine has it, so that both have the same bytecode."""

@@ -190,7 +190,9 @@ class _Pushing:
         self.source = artifact_source(self.project, self.reporter)
         mirror = self.project
         self.interpreters = LockedPythons(self.source, home(), self.reporter, mirror=lambda: mirror.python_mirror)
-        self.pythons = ImagePythons(self.project, self.store, self.source, self.scratch, self.options.python)
+        self.pythons = ImagePythons(
+            self.project, self.store, self.source, self.scratch, self.reporter, self.options.python
+        )
 
     def run(self, locks: Sequence[Lock]) -> ImagePushed:
         """Make and push everything: the tag last, and then the records."""
@@ -269,7 +271,7 @@ class _Pushing:
                 self.reporter,
                 interpreters=self.interpreters,
                 compiler=self.pythons.compiler(lock),
-                bytecode=self.scratch / "bytecode",
+                bytecode=self.pythons.bytecode,
             ) as tree:
                 python = self.pythons.of(lock, tree, folder, image.base)
                 layers = package_layers(tree.files, folder, tree.placeholder, most=most)
