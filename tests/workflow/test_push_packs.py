@@ -37,6 +37,7 @@ from tests.hydration.builds import Host
 from tests.hydration.making import SERIES
 from tests.index import CATALOGUE, Index
 from tests.remote.kits import KIT_RELEASES, ZSTD, python_mirror
+from tests.support import isolation
 from tests.workflow.recording import Recorder
 
 ALPHA = "alpha-1.0-py3-none-any.whl"
@@ -58,23 +59,34 @@ def shared() -> Iterator[Index]:
         yield served
 
 
-@pytest.fixture(scope="module")
-def chosen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the tests of this module note of the kits that they choose from the shared index."""
-    return tmp_path_factory.mktemp("chosen")
-
-
 def project_with(folder: Path, index: Index, mirror: Host, more: str = "", **environments: list[str]) -> Project:
     settings = f'cache = "../cache"\npython-mirror = "{mirror.url}"\nremote = true\n{more}'
     return locked_project(folder, index, environments or {"one": [ALPHA, BETA]}, settings=settings, python=PYTHON)
 
 
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory, shared: Index, mirror: Host, shared_uv_cache: Path) -> Path:
+    """A project with one environment for linux-64, which says nothing of packs, and its cache with a pack."""
+    root = tmp_path_factory.mktemp("pushed")
+    with isolation(root / "user", shared_uv_cache):
+        push(project_with(root / "project", shared, mirror), pack=True)
+        shutil.copytree(home() / FOLDER, root / FOLDER)
+    return root
+
+
 @pytest.fixture
-def project(tmp_path: Path, shared: Index, mirror: Host, chosen: Path) -> Iterator[Project]:
-    """One environment for linux-64, which says nothing of packs."""
-    shutil.copytree(chosen, home() / FOLDER, dirs_exist_ok=True)
-    yield project_with(tmp_path / "project", shared, mirror)
-    shutil.copytree(home() / FOLDER, chosen, dirs_exist_ok=True)
+def project(tmp_path: Path, pushed: Path) -> Project:
+    """A copy of that project, whose cache is empty; the kits have been chosen before."""
+    shutil.copytree(pushed / FOLDER, home() / FOLDER)
+    shutil.copytree(pushed / "project", tmp_path / "project", symlinks=True)
+    return load_project(tmp_path / "project" / "envlock.toml")
+
+
+@pytest.fixture
+def packed(tmp_path: Path, pushed: Path, project: Project) -> Project:
+    """The same, with the cache as it was pushed."""
+    shutil.copytree(pushed / "cache", tmp_path / "cache", symlinks=True)
+    return project
 
 
 @pytest.fixture
@@ -141,18 +153,16 @@ class TestMaking:
                 member = archive.extractfile(file.path) if file.source else None
                 assert (member.read() if member else b"") == (file.source.read_bytes() if file.source else b"")
 
-    def test_a_plan_brings_the_packages_and_what_decompresses(self, project: Project, store: FolderStore) -> None:
-        push(project, pack=True)
-        plan = plan_of(project, store)
+    def test_a_plan_brings_the_packages_and_what_decompresses(self, packed: Project, store: FolderStore) -> None:
+        plan = plan_of(packed, store)
         assert {package.name for package in plan.packages} == {"alpha", "beta"}
         assert plan.tools.zstd is not None
         assert plan.tools.zstd.path.rpartition("/")[2].startswith(f"backports_zstd-{ZSTD.version}-")
 
-    def test_a_second_push_makes_nothing_and_writes_nothing(self, project: Project, tmp_path: Path) -> None:
-        push(project, pack=True)
+    def test_a_second_push_makes_nothing_and_writes_nothing(self, packed: Project, tmp_path: Path) -> None:
         before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")}
         recorder = Recorder()
-        result = push(project, pack=True, reporter=recorder)
+        result = push(packed, pack=True, reporter=recorder)
         assert result.moved_nothing
         assert (result.plans.packs.packs, result.plans.packs.parts) == (1, 1)
         assert set(recorder.totals) == {"looking into the cache", "choosing kits"}
@@ -225,22 +235,20 @@ class TestAsking:
         monkeypatch.setattr(packs, "PAYS_FROM", 100)
         assert push(load_project(project.path), dry_run=True).plans.packs.made == 1
 
-    def test_a_push_that_says_nothing_of_packs_keeps_the_pack(self, project: Project, store: FolderStore) -> None:
-        push(project, pack=True)
-        assert push(project).moved_nothing
-        assert plan_of(project, store).pack
+    def test_a_push_that_says_nothing_of_packs_keeps_the_pack(self, packed: Project, store: FolderStore) -> None:
+        assert push(packed).moved_nothing
+        assert plan_of(packed, store).pack
 
     def test_the_plan_that_nodes_get_is_the_one_that_was_asked_for_last(
-        self, project: Project, store: FolderStore
+        self, packed: Project, store: FolderStore
     ) -> None:
-        push(project, pack=True)
-        with_pack = plan_of(project, store)
-        assert written(push(project, pack=False)) == (1, 0, 0)
-        assert plan_of(project, store) == with_pack.without_pack()
-        assert push(project, pack=False).moved_nothing
-        assert written(push(project, pack=True)) == (1, 0, 0), "its parts are still there"
-        assert plan_of(project, store) == with_pack
-        assert push(project, pack=True).moved_nothing
+        with_pack = plan_of(packed, store)
+        assert written(push(packed, pack=False)) == (1, 0, 0)
+        assert plan_of(packed, store) == with_pack.without_pack()
+        assert push(packed, pack=False).moved_nothing
+        assert written(push(packed, pack=True)) == (1, 0, 0), "its parts are still there"
+        assert plan_of(packed, store) == with_pack
+        assert push(packed, pack=True).moved_nothing
 
     def test_an_environment_whose_link_scripts_may_run_is_not_packed(self, project: Project) -> None:
         (lock,) = locks_of(project)
@@ -358,10 +366,10 @@ class TestOrder:
                 push_locks(project, store, locks_of(project), pack=True)
             assert_whole(store)
             assert not paths(store, "plans")
-            again = FolderStore(tmp_path / f"cache-{last}")
-            push_locks(project, again, locks_of(project), pack=True)
-            assert_whole(again)
-            assert plan_of(project, again) == plan_of(project, whole)
+        again = FolderStore(tmp_path / f"cache-{last}")
+        push_locks(project, again, locks_of(project), pack=True)
+        assert_whole(again)
+        assert plan_of(project, again) == plan_of(project, whole)
 
     def test_a_push_that_is_killed_leaves_nothing_that_a_second_one_does_not_mend(
         self, project: Project, store: FolderStore
@@ -373,23 +381,22 @@ class TestOrder:
         assert written(push(project, pack=True)) == (1, 1, 0), "the part is there"
         assert_whole(store)
 
-    def test_no_gc_takes_a_part_that_a_push_is_about_to_name(self, project: Project, tmp_path: Path) -> None:
+    def test_no_gc_takes_a_part_that_a_push_is_about_to_name(self, packed: Project, tmp_path: Path) -> None:
         """Parts that no plan names are there already, and a gc runs while the push packs."""
         store = FolderStore(tmp_path / "cache")
-        push(project, pack=True)
-        plan = plan_of(project, store)
+        plan = plan_of(packed, store)
         store.delete(plan.place.path)
 
         def sweep() -> None:
-            collect_garbage(project, limits_of(grace="0"), delete=True)
+            collect_garbage(packed, limits_of(grace="0"), delete=True)
 
-        (lock,) = locks_of(project)
+        (lock,) = locks_of(packed)
         twin = replace(lock, requirements=lock.requirements._replace(variables=(("MODE", "x"),)))
         monitored = Watched(tmp_path / "cache", before_part=sweep)
         (part,) = paths(store, "parts")
         store.put("parts/ab/" + "ab" * 32 + ".tar.zst", b"of nobody")
         store.delete(part)
-        push_locks(project, monitored, [lock, twin], pack=True)
+        push_locks(packed, monitored, [lock, twin], pack=True)
         assert all(needs.parts == {"parts"} for needs in monitored.needs)
         assert len(monitored.needs) == 1
         assert_whole(store)
@@ -417,9 +424,8 @@ push(load_project(Path(sys.argv[1])), pack=True)
 
 class TestRepairing:
     @pytest.fixture
-    def part(self, project: Project, store: FolderStore, tmp_path: Path) -> Path:
-        push(project, pack=True)
-        (part,) = pack_of(project, store).parts
+    def part(self, packed: Project, store: FolderStore, tmp_path: Path) -> Path:
+        (part,) = pack_of(packed, store).parts
         return tmp_path / "cache" / part.file.path
 
     def test_a_part_that_is_gone_is_made_again(self, project: Project, store: FolderStore, part: Path) -> None:

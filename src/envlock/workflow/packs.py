@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from envlock import __version__
 from envlock.cache.errors import CacheUnusable, NewerPlan, together
 from envlock.cache.layout import part_path
+from envlock.cache.local import LocalPackages
 from envlock.cache.parallel import all_in_parallel, in_parallel
 from envlock.cache.plan import Pack, Part, PlanFile
 from envlock.cache.plans import plans_of
@@ -72,28 +73,41 @@ def has_link_scripts(project: Project, lock: Lock) -> bool:
 
 @contextmanager
 def tree_in(project: Project, lock: Lock, scratch: Path, reporter: Reporter, *, compiler: str = "") -> Iterator[Tree]:
-    """The tree of a lock, of packages from the project's cache or upstream. Raises what `tree_of` raises."""
+    """The tree of a lock, of packages from the project's cache or upstream.
+
+    Trees that are made in one folder `scratch` have each module compiled once. Raises what `tree_of` raises.
+    """
+    if project.settings.hosts:
+        from envlock.lockfile.document import summary_of
+        from envlock.workflow.check_rules import refuse_strange_hosts
+
+        refuse_strange_hosts(project, summary_of(lock), lock.asked_by or (lock.identity,))
     source = artifact_source(project, reporter)
     pythons = LockedPythons(source, home(), reporter, mirror=lambda: project.python_mirror)
-    with tree_of(lock, source, scratch, reporter, interpreters=pythons, compiler=compiler) as tree:
+    bytecode = scratch / "bytecode"
+    with (
+        LocalPackages(home()).in_use(),
+        tree_of(lock, source, scratch, reporter, interpreters=pythons, compiler=compiler, bytecode=bytecode) as tree,
+    ):
         yield tree
 
 
-def pack(project: Project, lock: Lock, store: Store, is_there: Callable[[Part], bool], reporter: Reporter) -> Packed:
+def pack(
+    project: Project, lock: Lock, store: Store, is_there: Callable[[Part], bool], scratch: Path, reporter: Reporter
+) -> Packed:
     """Make the pack of a lock, and put those of its parts into the store that are not there.
 
-    Works in a temporary folder, which needs room for the unpacked packages twice. Raises CannotPack, HydrateError,
-    DamageError, CacheUnusable.
+    `scratch` is a folder with room for the unpacked packages twice. Raises CannotPack, HydrateError, DamageError,
+    CacheUnusable.
     """
-    with temporary_folder("envlock-pack-") as scratch:
-        with tree_in(project, lock, scratch, reporter) as tree:
-            raw = raw_parts(tree.files)
-            putting = _Putting(store, is_there, scratch, reporter)
-            try:
-                made = putting.all(raw)
-            except OSError as error:
-                raise storage_error(error, scratch) from error
-        return Packed(Pack(tree.compiler, tree.placeholder, made), putting.moved, putting.moved_bytes)
+    with tree_in(project, lock, scratch, reporter) as tree:
+        raw = raw_parts(tree.files)
+        putting = _Putting(store, is_there, scratch, reporter)
+        try:
+            made = putting.all(raw)
+        except OSError as error:
+            raise storage_error(error, scratch) from error
+    return Packed(Pack(tree.compiler, tree.placeholder, made), putting.moved, putting.moved_bytes)
 
 
 class _Putting:
@@ -283,10 +297,18 @@ class PacksPush:
             except NoKit as error:
                 self.errors.append(error.adding("nodes whose image has no libzstd install the packages instead"))
 
-    def make(self, lock: Lock) -> None:
-        """Make the pack of a lock that `find` did not find; why it cannot be made is noted. Raises CacheUnusable."""
+    def make_all(self, locks: Sequence[Lock]) -> None:
+        """Make the packs of those of these locks that `find` did not find. Raises CacheUnusable, OSError."""
+        to_make = [lock for lock in self.to_make if lock in locks]
+        if to_make:
+            with temporary_folder("envlock-pack-") as scratch:
+                for lock in to_make:
+                    self.make(lock, scratch)
+
+    def make(self, lock: Lock, scratch: Path) -> None:
+        """Make the pack of a lock; why it cannot be made is noted. Raises CacheUnusable."""
         try:
-            done = pack(self.project, lock, self.store, self.is_right, self.reporter)
+            done = pack(self.project, lock, self.store, self.is_right, scratch, self.reporter)
         except CacheUnusable:
             raise
         except CannotPack as error:

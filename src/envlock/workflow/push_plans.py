@@ -151,9 +151,7 @@ class PlansPush:
         moved, moved_bytes, failed = self.move(announcement)
         self.packs.drop_lost()
         served = [lock for lock in self.locks if lock in locks and self.is_served(lock, failed)]
-        for lock in served:
-            if lock in self.packs.to_make:
-                self.packs.make(lock)
+        self.packs.make_all(served)
         if not announcement.stands():  # packing took more than hours
             announcement.make()
             self.wrong = set()

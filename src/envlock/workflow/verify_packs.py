@@ -106,13 +106,13 @@ def verify_packs(
             else:
                 unlocked.append(f"{environment.name} on {arch}")
     verified, absent, failures = [], [], []
-    for path, named in names.items():
-        lock = read_lock(path, shown=project.shown(path))
-        newest = next(readable_plans(store, lock), None)
-        if newest is None or newest.pack is None:
-            absent.append(f"{', '.join(named)} on {lock.arch}")
-            continue
-        with temporary_folder("envlock-verify-") as scratch:
+    with temporary_folder("envlock-verify-") as scratch:
+        for path, named in names.items():
+            lock = read_lock(path, shown=project.shown(path))
+            newest = next(readable_plans(store, lock), None)
+            if newest is None or newest.pack is None:
+                absent.append(f"{', '.join(named)} on {lock.arch}")
+                continue
             making = _Compared(project, store, lock, newest.pack, scratch, reporter)
             try:
                 verified.append(making.compared(tuple(named), download=download))
