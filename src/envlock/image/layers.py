@@ -100,7 +100,7 @@ def package_layers(
     """The layers of an environment's packages, in the order of the image: large ones by name, then shared ones.
 
     `prefix` is the environment's folder in the image, absolute. Files of no package are in none of them
-    (see `own_files`). The threshold doubles until there are at most `most` layers.
+    (see `own_files`). The threshold doubles until there are at most `most` layers, which may be one.
 
     >>> from collections import namedtuple
     >>> File = namedtuple("File", "path source link size executable prefix package")
@@ -116,15 +116,16 @@ def package_layers(
         if file.package:
             packages.setdefault(file.package, []).append(file)
     sizes = {name: sum(file.size for file in of_it) for name, of_it in packages.items()}
+    shares = min(SHARED_LAYERS, (most + 1) // 2)
     threshold = OWN_LAYER_BYTES
-    while sum(size >= threshold for size in sizes.values()) > most - SHARED_LAYERS:
+    while sum(size >= threshold for size in sizes.values()) > most - shares:
         threshold *= 2
     large = sorted(
         (name for name, size in sizes.items() if size >= threshold), key=lambda name: (-_magnitude(sizes[name]), name)
     )
     shared: dict[int, list[str]] = {}
     for name in sorted(packages.keys() - set(large)):
-        shared.setdefault(_share_of(name), []).append(name)
+        shared.setdefault(_share_of(name, shares), []).append(name)
     groups = [[name] for name in large] + [names for _, names in sorted(shared.items())]
     old, new = placeholder.encode(), prefix.encode()
     return [
@@ -212,8 +213,8 @@ def _magnitude(size: int) -> int:
     return size.bit_length() // 2
 
 
-def _share_of(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % SHARED_LAYERS
+def _share_of(name: str, shares: int) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % shares
 
 
 def _members(layer: Layer) -> Mapping[str, LayerFile | None]:
