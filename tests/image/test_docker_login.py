@@ -80,6 +80,19 @@ def test_the_file_of_the_home_is_read_where_no_variable_names_another(tmp_path: 
     assert DockerLogin({"HOME": str(tmp_path), "DOCKER_CONFIG": str(tmp_path)}).for_registry(HOST) is None
 
 
+def test_the_logins_of_podman_count_where_docker_has_no_file(tmp_path: Path) -> None:
+    (tmp_path / "containers").mkdir()
+    for name, who in (("auth.json", b"named:x"), ("containers/auth.json", b"mia:s3cr3t:with:colons")):
+        (tmp_path / name).write_text(json.dumps({"auths": {HOST: {"auth": base64.b64encode(who).decode()}}}))
+    variables = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    assert DockerLogin(variables).for_registry(HOST) == MIA
+    named = DockerLogin({**variables, "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")})
+    assert named.for_registry(HOST) == Login("named", "x")
+    (tmp_path / ".docker").mkdir()
+    (tmp_path / ".docker/config.json").write_text("{}")
+    assert DockerLogin(variables).for_registry(HOST) is None
+
+
 @pytest.mark.parametrize(
     "config",
     ["", "{", "[]", "7", "[" * 9999, {"auths": {HOST: {"auth": "!s3cr3t!"}}}, {"auths": {HOST: {"auth": "czNjcjN0"}}}],

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from envlock.image.manifests import OCI_INDEX, Blob, Descriptor, Manifest
-from envlock.image.registry import Registry, fallback_tag
+from envlock.image.referrers import fallback_tag
+from envlock.image.registry import Registry
 from tests.image.images import image, noise
 from tests.servers.proxy import Handler, Proxy, Told, proxied
 from tests.servers.registry import RegistryServer

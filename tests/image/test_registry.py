@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from io import BytesIO
@@ -13,7 +14,7 @@ import pytest
 
 from envlock.image.errors import NoSuchImage
 from envlock.image.manifests import DOCKER_LAYER_GZIP, DOCKER_MANIFEST, OCI_MANIFEST, Manifest
-from envlock.image.registry import PUSHING, Registry
+from envlock.image.registry import FETCHING, PUSHING, Registry
 from envlock.reporter import Reporter
 from tests.image.images import image, noise
 from tests.servers.registry import RegistryServer, registry
@@ -104,24 +105,40 @@ def test_an_empty_blob_and_one_that_is_named_twice_are_pushed(open_registry: Ope
     assert file.getvalue() == b""
 
 
-def test_progress_tells_every_byte_once(open_registry: Open) -> None:
-    class Counting(Reporter):
-        def __init__(self) -> None:
-            self.phases: list[tuple[str, int, str]] = []
-            self.done = 0
+class Counting(Reporter):
+    """The phases, and how much was done of each."""
 
-        def began(self, phase: str, total: int, unit: str) -> None:
-            self.phases.append((phase, total, unit))
+    def __init__(self) -> None:
+        self.totals: Counter[str] = Counter()
+        self.done: Counter[str] = Counter()
+        self.open: set[str] = set()
 
-        def advanced(self, phase: str, item: str, amount: int = 1) -> None:
-            self.done += amount
+    def began(self, phase: str, total: int, unit: str) -> None:
+        self.totals[phase] += total
+        self.open.add(phase)
 
+    def grew(self, phase: str, amount: int) -> None:
+        self.totals[phase] += amount
+
+    def advanced(self, phase: str, item: str, amount: int = 1) -> None:
+        self.done[phase] += amount
+
+    def ended(self, phase: str) -> None:
+        self.open.remove(phase)
+
+
+def test_progress_tells_every_byte_once(open_registry: Open, tmp_path: Path) -> None:
     counting = Counting()
     blobs, manifest = image(noise(200_000, 7), noise(3000, 8))
     total = sum(each.descriptor.size for each in blobs)
-    open_registry(reporter=counting).push(blobs, manifest, "1")
-    assert counting.phases == [(PUSHING, total, "bytes")]
-    assert counting.done == total
+    base = open_registry(reporter=counting)
+    base.push(blobs, manifest, "1")
+    assert counting.totals == counting.done == {PUSHING: total}
+    with registry(tmp_path) as server:
+        copies = [base.blob(each) for each in (manifest.config, *manifest.layers)]
+        open_registry(f"{server.host}/copy").push(copies, manifest, "1")
+    assert counting.totals == counting.done == {PUSHING: total, FETCHING: total}
+    assert counting.open == set()
 
 
 def test_a_push_that_is_interrupted_ends_at_once(open_registry: Open) -> None:

@@ -16,6 +16,7 @@ from envlock.image.connection import ATTEMPTS
 from envlock.image.errors import (
     ImageDamaged,
     NoSuchImage,
+    RegistryDenied,
     RegistryRefused,
     RegistryUnreachable,
     UnsupportedImage,
@@ -208,6 +209,34 @@ def test_a_refusal_is_final_and_says_why(
     assert said in raised.value.message
     assert "immutable" not in body.decode() or "DENIED: the tag is immutable" in raised.value.details
     assert len(proxy.broken) <= len(blobs)
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 412])
+def test_a_tag_that_never_moves_may_be_pushed_again_to_the_same_image(behind: Open, proxy: Proxy, status: int) -> None:
+    blobs, manifest = image(b"never moves")
+    registry = behind()
+    registry.push(blobs, manifest, "1")
+    refusal = Told(status, b'{"errors":[{"code":"TAG_INVALID","message":"it is there"}]}')
+    proxy.breaks(refusal, "PUT", "/manifests/1", times=2)
+    assert registry.push(blobs, manifest, "1").sent == ()
+    other_blobs, other = image(b"another image")
+    with pytest.raises((RegistryRefused, RegistryDenied), match=str(status)):
+        registry.push(other_blobs, other, "1")
+
+
+def test_a_push_that_fails_does_not_wait_for_what_it_had_begun(behind: Open, proxy: Proxy) -> None:
+    class Slow(BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            time.sleep(0.05)
+            return super().read(size)
+
+    blobs, manifest = image(noise(20_000_000, 14))
+    proxy.breaks(Told(413), "PUT", blobs[0].descriptor.digest[7:])
+    slow = blobs[1]._replace(open=lambda: Slow(noise(20_000_000, 14)))
+    began = time.monotonic()
+    with pytest.raises(RegistryRefused, match="413"):
+        behind().push([slow, blobs[0]], manifest, "1")
+    assert time.monotonic() - began < 5
 
 
 class TestARegistryThatLacksABlob:

@@ -1,7 +1,7 @@
-"""The logins of docker: its configuration file, and the credential helpers that the file names.
+"""The logins of docker, or of podman: a configuration file, and the credential helpers that the file names.
 
 Read when a registry asks who we are, stored nowhere. What the file holds and what a helper prints is never shown.
-Source: docker's reference of config.json, and the protocol of docker-credential-helpers.
+Sources: docker's reference of config.json, the protocol of docker-credential-helpers, containers-auth.json(5).
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ class Login(NamedTuple):
 
 
 class DockerLogin:
-    """The logins in docker's configuration: `config.json` in the folder that DOCKER_CONFIG names, else `~/.docker`.
+    """The logins in docker's configuration: `config.json` in the folder that DOCKER_CONFIG names, else in `~/.docker`.
 
-    Any thread may ask.
+    If docker has no configuration, podman's counts, which has the same form: the file that REGISTRY_AUTH_FILE names,
+    else `containers/auth.json` in the folder that XDG_RUNTIME_DIR names. Any thread may ask.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None, *, seconds: float = HELPER_SECONDS) -> None:
@@ -59,9 +60,14 @@ class DockerLogin:
 
     @property
     def path(self) -> Path:
-        """The configuration file, whether it is there or not."""
-        home = self._environment.get("HOME") or os.path.expanduser("~")  # noqa: PTH111  never raises
-        return Path(self._environment.get("DOCKER_CONFIG") or f"{home}/.docker") / "config.json"
+        """The configuration file: docker's, or else podman's if that is there."""
+        variables = self._environment
+        home = variables.get("HOME") or os.path.expanduser("~")  # noqa: PTH111  never raises
+        docker = f"{variables.get('DOCKER_CONFIG') or f'{home}/.docker'}/config.json"
+        podman = [variables.get("REGISTRY_AUTH_FILE", "")]
+        if "XDG_RUNTIME_DIR" in variables:
+            podman.append(f"{variables['XDG_RUNTIME_DIR']}/containers/auth.json")
+        return Path(next(filter(os.path.exists, (docker, *podman)), docker))
 
     def for_registry(self, registry: str) -> Login | None:
         """The login for a registry (`registry.example:5000`), or None: from its helper, the store, or the file.

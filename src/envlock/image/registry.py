@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from http import HTTPStatus
 from io import BytesIO
 from tempfile import TemporaryFile
+from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 from urllib.parse import urlencode
 
@@ -37,6 +38,7 @@ from envlock.image.manifests import (
 )
 from envlock.image.messages import Request
 from envlock.image.references import ImageReference, is_digest
+from envlock.image.referrers import fallback_tag, listed
 from envlock.image.transfers import download, upload
 from envlock.reporter import Reporter
 
@@ -45,11 +47,11 @@ if TYPE_CHECKING:
 
     from envlock.image.docker_login import DockerLogin
 
-PUSHING = "pushing layers"
+PUSHING, FETCHING = "pushing layers", "downloading layers"
 _WORKERS = 4
 _ABSENT = frozenset({404, 405})
-_PAGES = 100
-"""Pages of referrers that are read."""
+_REFUSALS = frozenset({400, 403, 404, 409, 412})
+"""How a manifest may be refused although pushing is allowed: a blob is missing, or the tag never moves."""
 
 
 class Pushed(NamedTuple):
@@ -91,6 +93,8 @@ class Registry:
         self.reference = reference
         self._reporter = reporter or Reporter()
         self._connection = Connection(reference, login, is_insecure=is_insecure, pause=pause, patience=patience)
+        self._lock = Lock()
+        self._downloads = 0
         self._repository = f"/v2/{reference.repository}"
         self._pull = (f"repository:{reference.repository}:pull",)
         self._push = (f"repository:{reference.repository}:pull,push",)
@@ -162,7 +166,7 @@ class Registry:
         def fetched() -> BinaryIO:
             file = TemporaryFile()  # noqa: SIM115  the caller closes it
             try:
-                self.download_blob(descriptor, cast("BinaryIO", file))
+                self._download(descriptor, cast("BinaryIO", file))
                 file.seek(0)
             except BaseException:
                 file.close()
@@ -237,11 +241,29 @@ class Registry:
 
     def referrers(self, digest: str, artifact_type: str = "") -> tuple[Descriptor, ...]:
         """What was pushed about the image with a digest: all, or only of a type."""
-        found = self._listed_referrers(digest)
+        found = listed(self._connection, self._asking("GET", f"referrers/{digest}", digest))
         if found is None:
             index = self._manifest(fallback_tag(digest))
             found = index.manifests if index is not None and index.is_index else ()
         return tuple(each for each in found if artifact_type in {"", each.artifact_type})
+
+    def _download(self, descriptor: Descriptor, file: BinaryIO) -> None:
+        """Download a blob, and show it; several threads may."""
+        with self._lock:
+            self._downloads += 1
+            if self._downloads == 1:
+                self._reporter.began(FETCHING, descriptor.size, "bytes")
+            else:
+                self._reporter.grew(FETCHING, descriptor.size)
+        try:
+            self.download_blob(
+                descriptor, file, lambda amount: self._reporter.advanced(FETCHING, _short(descriptor), amount)
+            )
+        finally:
+            with self._lock:
+                self._downloads -= 1
+                if not self._downloads:
+                    self._reporter.ended(FETCHING)
 
     def _asking(self, method: str, path: str, what: str = "") -> Request:
         doing = f"read {self._shown(what)}"
@@ -271,18 +293,21 @@ class Registry:
 
     def _push_blobs(self, blobs: Sequence[Blob], doing: str, *, is_sure: bool) -> dict[str, str]:
         """How each blob came there, by digest. `is_sure` sends them whatever the registry says that it has."""
-        with ThreadPoolExecutor(_WORKERS) as pool:
+        pool = ThreadPoolExecutor(_WORKERS)
+        try:
             running = {
-                blob.descriptor.digest: pool.submit(self._push_blob, blob, doing, is_sure=is_sure) for blob in blobs
+                each.descriptor.digest: pool.submit(self._push_blob, each, doing, is_sure=is_sure) for each in blobs
             }
-            try:
-                return {digest: each.result() for digest, each in running.items()}
-            except BaseException:
-                self.close()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            for ended in as_completed(running.values()):
+                ended.result()
+        except BaseException:
+            self.close()
+            pool.shutdown(wait=False, cancel_futures=True)  # who still downloads from another registry ends with that
+            raise
+        pool.shutdown()
+        return {digest: each.result() for digest, each in running.items()}
 
-    def _push_blob(self, blob: Blob, doing: str, *, is_sure: bool) -> str:
+    def _push_blob(self, blob: Blob, doing: str, is_sure: bool) -> str:
         descriptor = blob.descriptor
         name = _short(descriptor)
         self._reporter.doing(PUSHING, name)
@@ -327,10 +352,12 @@ class Registry:
             {"Content-Type": own.media_type},
             scopes=self._push,
         )
-        answer = self._connection.ask(asked._replace(content=manifest.data), {201, 200, 202, 400, 404})
-        if answer.status >= HTTPStatus.BAD_REQUEST:
+        answer = self._connection.ask(asked._replace(content=manifest.data), {201, 200, 202, *_REFUSALS})
+        if answer.status in _REFUSALS:
             if set(answer.codes()) & {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"}:
                 return set(re.findall(r"sha256:[0-9a-f]{64}", answer.data.decode(errors="replace")))
+            if tag and self.digest_of(tag) == own.digest:  # which a registry may not let be pushed again
+                return None
             raise self._connection.refusal(asked.doing, answer)
         stored = answer.headers.get("docker-content-digest", "")
         if is_digest(stored) and stored != digest_like(stored, manifest.data):
@@ -345,12 +372,12 @@ class Registry:
 
         Of two who do so at once, one may be lost: registries have no way to tell.
         """
-        if self._listed_referrers(subject.digest) is not None:
+        if listed(self._connection, self._asking("GET", f"referrers/{subject.digest}", subject.digest)) is not None:
             return
         tag = fallback_tag(subject.digest)
         index = self._manifest(tag)
-        listed = index.manifests if index is not None and index.descriptor.media_type in INDEXES else ()
-        if any(each.digest == manifest.descriptor.digest for each in listed):
+        before = index.manifests if index is not None and index.descriptor.media_type in INDEXES else ()
+        if any(each.digest == manifest.descriptor.digest for each in before):
             return
         annotations = manifest.document.get("annotations")
         entry = manifest.descriptor._replace(
@@ -359,37 +386,9 @@ class Registry:
         document = {
             "schemaVersion": 2,
             "mediaType": OCI_INDEX,
-            "manifests": [each.document() for each in (*listed, entry)],
+            "manifests": [each.document() for each in (*before, entry)],
         }
         self.push_manifest(Manifest.of(document), tag)
-
-    def _listed_referrers(self, digest: str) -> tuple[Descriptor, ...] | None:
-        """What the registry's own list has, all pages of it; None if it keeps no list."""
-        asked = self._asking("GET", f"referrers/{digest}", digest)
-        found: list[Descriptor] = []
-        for _ in range(_PAGES):
-            answer = self._connection.ask(asked, {HTTPStatus.OK, *_ABSENT, HTTPStatus.BAD_REQUEST})
-            if answer.status != HTTPStatus.OK:
-                return None
-            try:
-                found += Manifest.read(answer.data, OCI_INDEX).manifests
-            except NotAManifest:
-                return None  # some answer every path with a page of theirs
-            following = re.match(r'<([^>]*)>\s*;\s*rel="?next', answer.headers.get("link", ""))
-            if following is None:
-                break
-            asked = asked._replace(url=str(answer.url.join(following[1])))
-        return tuple(found)
-
-
-def fallback_tag(digest: str) -> str:
-    """The tag that lists the referrers of an image where a registry keeps no list.
-
-    >>> fallback_tag("sha256:" + "0" * 64) == "sha256-" + "0" * 64
-    True
-    """
-    algorithm, _, digits = digest.partition(":")
-    return f"{algorithm[:32]}-{digits[:64]}"
 
 
 def _short(descriptor: Descriptor) -> str:
