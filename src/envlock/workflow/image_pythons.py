@@ -13,7 +13,7 @@ from envlock.image.layers import Layer, LayerFile, folder_layer
 from envlock.image.prefix import ImagePython, python_folder
 from envlock.interpreters import NoInterpreter, find_interpreter
 from envlock.model.artifact import Artifact
-from envlock.pack.bytecode import compile_modules
+from envlock.pack.bytecode import compile_modules, compiler_of
 from envlock.remote.kit import Kits
 from envlock.workflow.packs import called
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from envlock.cache.plan import Plan
     from envlock.cache.port import Store
     from envlock.config.project import Project
-    from envlock.hydration.port import ArtifactSource
+    from envlock.hydration.port import ArtifactSource, Pythons
     from envlock.image.image import Base
     from envlock.model.lock import Lock, LockedPython
     from envlock.pack.tree import Tree
@@ -53,6 +53,7 @@ class ImagePythons:
         project: Project,
         store: Store,
         source: ArtifactSource,
+        interpreters: Pythons,
         scratch: Path,
         reporter: Reporter,
         chosen: str,
@@ -63,6 +64,7 @@ class ImagePythons:
         self._builds: dict[str, Layer] = {}
         self._store = store
         self._source = source
+        self._interpreters = interpreters
         self._scratch = scratch
         self._chosen = chosen
         self._kits = Kits(project)
@@ -83,17 +85,18 @@ class ImagePythons:
         path = f"{place}/{interpreter.relative_to(unpacked).as_posix()}"
         if python.sha256 not in self._builds:
             layer = folder_layer(f"CPython {python.version}", unpacked, place)
-            self._builds[python.sha256] = self._compiled(layer, unpacked, place, tree)
+            self._builds[python.sha256] = self._compiled(layer, unpacked, place, lock)
         layer = self._builds[python.sha256]
         known = ImagePython(path, python.version, interpreter.stat().st_size)
         return ChosenPython(known, layer, python.version, python.sha256)
 
-    def _compiled(self, layer: Layer, folder: Path, place: str, tree: Tree) -> Layer:
+    def _compiled(self, layer: Layer, folder: Path, place: str, lock: Lock) -> Layer:
         """The layer of a Python build with the bytecode of its standard library.
 
         Builds come without it, and what a container compiles is gone with the container.
         """
-        library = folder / "python" / "lib" / f"python{tree.python}"
+        series = lock.python.series
+        library = folder / "python" / "lib" / f"python{series}"
         modules = {
             path.relative_to(folder).as_posix(): path
             for path in library.rglob("*.py")
@@ -101,10 +104,10 @@ class ImagePythons:
         }
         if any(library.rglob("__pycache__")):
             return layer
-        python = find_interpreter(tree.python, tree.compiler.__eq__)
+        python = compiler_of(lock, self._interpreters, self.compiler(lock))  # as for its packages
         self.bytecode.mkdir(exist_ok=True)
         made = compile_modules(modules, self.bytecode, python, self._reporter)
-        tag = f"cpython-{tree.python.replace('.', '')}"
+        tag = f"cpython-{series.replace('.', '')}"
         files = []
         for path, compiled in made.items():
             inside, _, name = path.rpartition("/")

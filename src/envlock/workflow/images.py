@@ -191,7 +191,13 @@ class _Pushing:
         mirror = self.project
         self.interpreters = LockedPythons(self.source, home(), self.reporter, mirror=lambda: mirror.python_mirror)
         self.pythons = ImagePythons(
-            self.project, self.store, self.source, self.scratch, self.reporter, self.options.python
+            self.project,
+            self.store,
+            self.source,
+            self.interpreters,
+            self.scratch,
+            self.reporter,
+            self.options.python,
         )
 
     def run(self, locks: Sequence[Lock]) -> ImagePushed:
