@@ -82,6 +82,7 @@ def test_bytecode_replaces_that_of_packages_and_no_module_with_the_placeholder_h
         f"{LIBRARY}/__pycache__/plain.{TAG}.opt-1.pyc": File(b"of the package"),
         f"{LIBRARY}/__pycache__/alone.{TAG}.pyc": File(b"without a source"),
         f"{LIBRARY}/config.py": File(f"PREFIX = '{BUILT}'\n".encode(), placeholder=BUILT),
+        f"{LIBRARY}/huge.py": File(b"#" * (8 << 20) + b"\n"),
         "share/tool/example.py": File(b"X = 1\n"),
     }
     found = Stubs(tmp_path, (Package("tool", "1.0", files=files),)).tree()
@@ -89,6 +90,7 @@ def test_bytecode_replaces_that_of_packages_and_no_module_with_the_placeholder_h
     assert f"{LIBRARY}/__pycache__/plain.{TAG}.opt-1.pyc" not in found
     assert found[f"{LIBRARY}/__pycache__/alone.{TAG}.pyc"].data == b"without a source"
     assert f"{LIBRARY}/__pycache__/config.{TAG}.pyc" not in found
+    assert f"{LIBRARY}/__pycache__/huge.{TAG}.pyc" not in found
     assert [path for path in found if path.startswith("share/tool/")] == ["share/tool/example.py"]
 
 

@@ -50,6 +50,8 @@ PLACEHOLDER = "/opt/envlock_placeholder".ljust(255, "_")
 TEXT, BINARY = "text", "binary"
 _LIB64 = "lib64"
 _META = "conda-meta/"
+_LARGEST_MODULE = 8 << 20
+"""Bytes. Compiling takes a hundred times as much memory, and what needs more than a machine has would end there."""
 _HISTORY = "conda-meta/history"
 """An empty file, by which conda takes a folder for an environment."""
 _OF_MACHINE = ("link", "extracted_package_dir", "package_tarball_full_path")
@@ -323,14 +325,16 @@ class _Making:
         """Add the bytecode of all modules, in place of what packages have, which is valid for the time of a file."""
         series = self._lock.python.series
         tag = f"cpython-{series.replace('.', '')}"
-        modules: dict[str, Path] = {}
         for path in [path for path in self._files if is_bytecode(path)]:
             folder, _, name = path.rpartition("/")
             if f"{folder[: -len('/__pycache__')]}/{name.partition('.')[0]}.py" in self._files:
                 del self._files[path]
-        for path, file in self._files.items():
-            if path.endswith(".py") and path.startswith(f"lib/python{series}/") and file.source and not file.prefix:
-                modules[path] = file.source
+        modules = {
+            path: file.source
+            for path, file in self._files.items()
+            if path.endswith(".py") and path.startswith(f"lib/python{series}/")
+            if file.source is not None and not file.prefix and file.size <= _LARGEST_MODULE
+        }
         self._bytecode.mkdir(exist_ok=True)
         made = compile_modules(modules, self._bytecode, self._python, self._reporter)
         for path, target in made.items():
