@@ -25,6 +25,8 @@ _OLDEST_SERIES = 10
 _EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "all": "all"}
 _AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _AZURE = ("AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN")
+_SECRETS = "/run/secrets"
+"""Where a builder mounts a secret that is not said to be elsewhere."""
 _ROOT_HOME = "/root"
 """Root's home in the images that the file begins from: where a build secret that is a file is mounted."""
 _FILES = {"google": ".config/gcloud/application_default_credentials.json", "netrc": ".netrc"}
@@ -71,9 +73,7 @@ def write(given: Given) -> Export:
     if len(bases) > 1:
         raise given.cannot("several Pythons", list(bases), f"choose one arch: `--arch {given.archs[0]}`")
     (base,) = bases
-    secrets = _secrets(context)
-    lines = ["# syntax=docker/dockerfile:1.10"] if secrets else []
-    lines.append("# An image with a locked environment.")  # after it, no comment is taken for a directive
+    lines = ["# An image with a locked environment."]  # after it, no comment is taken for a directive
     lines += [*given.header().splitlines(), *_how(given, context), ""]
     lines += [f"FROM {_ENVLOCK_PYTHON if base == _DEBIAN else base} AS environment"]
     extra = f"[{_EXTRAS[context.bucket]}]" if context.bucket else ""
@@ -81,7 +81,12 @@ def write(given: Given) -> Export:
     lines += [f"ENV {name}={_quoted(value)}" for name, value in context.settings]
     needs_gpu = any(name == "__cuda" for lock in given.locks for _, name, _ in lock.requirements.get("system", ()))
     command = f"envlock create {context.choice} --into {HOME}{' --force' if needs_gpu else ''}"
-    run = " \\\n    ".join(["RUN", *(f"--mount={secret}" for secret in secrets), f'ln -s "$({command})" {PREFIX}'])
+    parts = [
+        *(f"--mount={secret}" for secret in _secrets(context)),
+        *_reading(context),
+        f'ln -s "$({command})" {PREFIX}',
+    ]
+    run = " \\\n    ".join(["RUN", *parts])
     lines += [run.replace("RUN \\\n    ", "RUN ", 1), "", f"FROM {base}", f"COPY --from=environment {HOME} {HOME}"]
     lines += [f"COPY --from=environment {PREFIX} {PREFIX}", *_variables(given), ""]
     return Export("\n".join(lines), tuple(_notes(context, needs_gpu=needs_gpu)))
@@ -116,8 +121,16 @@ def _of_files(context: BuildContext) -> dict[str, str]:
     return {name: file for name, file in _FILES.items() if is_needed[name]}
 
 
+def _reading(context: BuildContext) -> Iterator[str]:
+    """What sets the variables that are secrets. Builders before Docker 27 mount secrets as files alone."""
+    if names := _of_environment(context):
+        yield f"for name in {' '.join(names)}; do"
+        yield f'    if [ -s {_SECRETS}/$name ]; then export "$name=$(cat {_SECRETS}/$name)"; fi;'
+        yield "done;"
+
+
 def _secrets(context: BuildContext) -> list[str]:
-    found = [f"type=secret,id={name},env={name}" for name in _of_environment(context)]
+    found = [f"type=secret,id={name}" for name in _of_environment(context)]
     return found + [f"type=secret,id={name},target={_ROOT_HOME}/{file}" for name, file in _of_files(context).items()]
 
 
