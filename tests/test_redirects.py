@@ -18,6 +18,7 @@ from envlock.credentials import Credentials
 from envlock.errors import EnvlockError
 from envlock.model.arch import LINUX_64
 from envlock.model.artifact import Artifact
+from envlock.resolve.index_check import files_of
 from envlock.resolve.python_builds import exact_builds
 from envlock.workflow.lock import lock
 from tests.cache.hosts import Handler, Host, Request
@@ -204,3 +205,28 @@ def test_of_a_sign_of_life(hosts: Hosts, way: str) -> None:
     assert first_silent(places_of([hosts.secure.url("team", "localhost", user=USER)], {})) is None
     assert hosts.secrets_heard(hosts.secure) == []
     assert target.requests == []
+
+
+ASKING: dict[str, Callable[[str], object]] = {
+    "sums": lambda url: exact_builds("==3.11.9", [LINUX_64], mirror=url),
+    "files": lambda url: files_of(url, "demo", "Train/start", "linux-64"),
+}
+
+
+@pytest.mark.parametrize("host", ["xn--", "xn--a", "[", "h:99999"])
+class TestToWhatIsNoHost:
+    @pytest.fixture(autouse=True)
+    def _led(self, hosts: Hosts, host: str) -> None:
+        hosts.target = lambda path: f"https://{host}/"
+
+    def test_a_package_is_not_to_be_had(self, hosts: Hosts, tmp_path: Path) -> None:
+        with pytest.raises(EnvlockError):
+            fetch(hosts, tmp_path)
+
+    @pytest.mark.parametrize("ask", ASKING.values(), ids=ASKING)
+    def test_an_index_is_none(self, hosts: Hosts, ask: Callable[[str], object]) -> None:
+        with pytest.raises(EnvlockError):
+            ask(hosts.secure.url("simple/", "localhost"))
+
+    def test_a_sign_of_life_is_one(self, hosts: Hosts) -> None:
+        assert first_silent(places_of([hosts.secure.url("team", "localhost")], {})) is None

@@ -189,7 +189,7 @@ class Upstream:
             self._receive(artifact, body)
         except _Passing as failure:
             return failure
-        except httpx.InvalidURL:
+        except (httpx.InvalidURL, UnicodeError):  # the latter for a host that is no name, after a redirect too
             raise UnsupportedUrl(artifact.filename, artifact.url) from None
         except httpx.TransportError as error:
             silence = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))

@@ -69,6 +69,8 @@ class Connection:
         self._patience = patience
         self._stopped = threading.Event()
         self._lock = threading.RLock()
+        self._sending = threading.Lock()
+        self._requests = 0  # that wait for the head of their answer
         self._opened: httpx.Client | None = None
         self._base = ""
         self._scheme = ""  # of authorization, once the registry has asked for one
@@ -78,8 +80,12 @@ class Connection:
     def close(self) -> None:
         """End what is running (it raises CancelledError) and close the connections."""
         self._stopped.set()
-        with self._lock:
-            if self._opened is not None:
+        self._end()
+
+    def _end(self) -> None:
+        """Close the connections of one that was closed, once none is just being opened."""
+        with self._sending:
+            if self._stopped.is_set() and not self._requests and self._opened is not None:
                 self._opened.close()
 
     def again(self, doing: str, attempt: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
@@ -122,11 +128,11 @@ class Connection:
     @contextmanager
     def stream(self, request: Request) -> Iterator[httpx.Response]:
         """The answer to a request, its body unread, in one attempt. Raises Passing where another may help."""
-        with self._heard(lambda: self._answer(request)) as response:
+        with self._heard(request.doing, lambda: self._answer(request)) as response:
             yield response
 
     @contextmanager
-    def _heard(self, send: Callable[[], httpx.Response]) -> Iterator[httpx.Response]:
+    def _heard(self, doing: str, send: Callable[[], httpx.Response]) -> Iterator[httpx.Response]:
         """An answer that does not ask to try again, closed afterwards. What httpx raises is Passing."""
         try:
             response = send()
@@ -138,6 +144,8 @@ class Connection:
                 response.close()
         except httpx.TransportError as error:
             raise Passing(f"{error.request.url.host}: {redact(str(error)) or type(error).__name__}") from None
+        except UnicodeError:  # httpx looks at where it is led, although it does not go there
+            raise RegistryRefused(doing, "it led to what is no URL", registry=self.registry) from None
         except RuntimeError:  # of httpx, whose client was closed
             if not self._stopped.is_set():
                 raise
@@ -170,11 +178,7 @@ class Connection:
         """The error for an answer that was not wanted, with the registry's own reasons, without our secrets."""
         host = answer.url.host
         who = "the registry" if self._is_own(answer.url) else f"{host}, to which the registry led,"
-        try:
-            phrase = f" {HTTPStatus(answer.status).phrase}"
-        except ValueError:
-            phrase = ""
-        reason = f"{who} answered {answer.status}{phrase}"
+        reason = f"{who} answered {answer.status} {httpx.codes.get_reason_phrase(answer.status)}".rstrip()
         details = tuple(self._without_secrets(f"{code}: {text}".rstrip(": ")) for code, text in answer.errors())
         if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             known = self._known() is not None
@@ -212,13 +216,14 @@ class Connection:
         """The URL that a location names, without a user name, which may be asked."""
         try:
             target = url.join(location).copy_with(userinfo=b"")
-        except httpx.InvalidURL:
+            host = target.host
+        except (httpx.InvalidURL, UnicodeError):
             raise RegistryRefused(doing, "it led to what is no URL", registry=self.registry) from None
         is_plain = target.scheme == "http"
-        may_be_plain = self._is_insecure or (self.base().startswith("http:") and is_loopback(target.host))
+        may_be_plain = self._is_insecure or (self.base().startswith("http:") and is_loopback(host))
         if is_plain and not may_be_plain:
-            raise InsecureRegistry(doing, f"it led to {target.host} over plain HTTP", registry=self.registry)
-        if (not is_plain and target.scheme != "https") or not target.host:
+            raise InsecureRegistry(doing, f"it led to {host} over plain HTTP", registry=self.registry)
+        if (not is_plain and target.scheme != "https") or not host:
             raise RegistryRefused(doing, f"it led to a URL of `{target.scheme}:`", registry=self.registry)
         return target
 
@@ -242,7 +247,13 @@ class Connection:
                 answer.set_result(client.send(request, stream=True, follow_redirects=False))
             except BaseException as error:  # noqa: BLE001  raised where it is waited for
                 answer.set_exception(error)
+            finally:
+                with self._sending:
+                    self._requests -= 1
+                self._end()
 
+        with self._sending:
+            self._requests += 1
         with asking(request.method, str(request.url)) as told:
             threading.Thread(target=send, daemon=True).start()
             try:
@@ -360,7 +371,7 @@ class Connection:
             raise RegistryDenied(doing, "it names no place that gives tokens", registry=self.registry)
         url = self._led(doing, httpx.URL(self.base()), asked.url)
         built = self._client().build_request(asked.method, url, headers=asked.headers, data=asked.form)
-        with self._heard(lambda: self._sent(built)) as heard:
+        with self._heard(doing, lambda: self._sent(built)) as heard:
             answer = self.read(doing, heard, MANIFEST_BYTES)
         if answer.status != HTTPStatus.OK:
             error = self.refusal(doing, answer)

@@ -123,7 +123,7 @@ def _missing(urls: Iterable[str]) -> Iterator[tuple[str, str]]:
             ):
                 status = answer.status_code
                 told.ended(status)
-        except (httpx.HTTPError, httpx.InvalidURL):
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
             continue
         if status == httpx.codes.NOT_FOUND:
             yield written, place.shown
@@ -185,7 +185,7 @@ def _page(written: str, name: str, environment: str, arch: str, *, is_page: bool
                     raise IndexUnreachable(
                         environment, arch, f"{place.shown} sends a page that does not end", hint=_AGAIN
                     )
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         why = type(error).__name__
         raise IndexUnreachable(
             environment, arch, f"{place.shown} did not answer", details=(why,), hint=_AGAIN

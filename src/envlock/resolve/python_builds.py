@@ -202,7 +202,7 @@ def _read_sums(url: str) -> Mapping[str, str]:
             text = _bounded(shown, answer.iter_bytes()).decode(errors="replace")
     except httpx.HTTPStatusError as error:
         raise PythonHostUnreachable(shown, f"HTTP status {error.response.status_code}") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise PythonHostUnreachable(shown, str(error) or type(error).__name__) from None
     rows = (line.split() for line in text.splitlines())
     return {row[1].lstrip("*"): row[0].lower() for row in rows if len(row) == 2 and _is_sha256(row[0])}
