@@ -217,6 +217,12 @@ def test_a_step_without_an_image_starts_in_the_last_one_of_its_lock(project: Pro
     told = [note for note in reporter.notes if "image" in note]
     assert ["`train` on linux-aarch64" in told[0], "`score` on linux-64" in told[1]] == [True, True]
     assert launch_of(start(project)).images == {}, "each names its own"
+    project.edit("[envlock]", '[envlock]\nhosts = ["127.0.0.1"]')
+    with pytest.raises(EnvlockError) as caught:
+        launch_of(start(project, **asked))
+    assert (caught.value.code, "registry.example" in caught.value.details[0]) == ("image-not-allowed", True)
+    project.edit('["127.0.0.1"]', '["127.0.0.1", "registry.example"]')
+    assert launch_of(start(project, **asked)).images == launch.images
 
 
 def test_a_record_that_names_no_image_starts_nothing(project: ProjectFolder) -> None:

@@ -282,7 +282,8 @@ class ProjectTable(Table):
     """Mirrors of package indexes: the URL of each index, or of the folder of its files, with the URL to ask in its
     place. Locks still name the index. The mirror of PyPI is named by the URL of PyPI."""
     hosts: list[Annotated[str, Ruled(rules.host)]] = Field(default=[], examples=[["index.example", "*.files.example"]])
-    """The hosts that a lock may download from; empty for any. `*.` matches subdomains."""
+    """The hosts that a lock may download from, and that may have images for steps; empty for any. `*.` matches
+    subdomains."""
     allow_older: list[Annotated[str, Ruled(rules.package)]] = Field(default=[], examples=[["hydra-core"]])
     """PyPI packages that may fall back to an older major version if the newest one has no wheel. For others, that is an
     error."""

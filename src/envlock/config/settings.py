@@ -76,7 +76,8 @@ class Settings(NamedTuple):
     """Mirrors of package indexes: the URL of each index, or of the folder of its files, with the URL to ask in its
     place. Locks still name the index. The mirror of PyPI is named by the URL of PyPI."""
     hosts: tuple[str, ...] = ()
-    """The hosts that a lock may download from; empty for any. `*.` matches subdomains."""
+    """The hosts that a lock may download from, and that may have images for steps; empty for any. `*.` matches
+    subdomains."""
     allow_older: tuple[str, ...] = ()
     """PyPI packages that may fall back to an older major version if the newest one has no wheel. For others, that is an
     error."""

@@ -126,6 +126,13 @@ class HostNotAllowed(NotAllowed):
     message = "the lock of {environments} names a host that is not allowed"
 
 
+class ImageNotAllowed(NotAllowed):
+    """The cache names an image in a registry on a host that envlock.toml does not allow."""
+
+    code = "image-not-allowed"
+    message = "the image of {environments} is in a registry that is not allowed"
+
+
 class BuildNotAllowed(NotAllowed):
     """A lock has a package that was built from an sdist of an index, and envlock.toml does not allow that."""
 

@@ -20,6 +20,7 @@ from envlock.words import byte_size, count, listed
 from metaflow_extensions.envlock.plugins.node.manifest import Target
 
 if TYPE_CHECKING:
+    from envlock.cache.images import ImageRecord
     from envlock.cache.port import Store
     from envlock.config.project import Environment, Project
     from envlock.model.lock import Lock
@@ -144,7 +145,7 @@ def images_for(project: Project, locks: Mapping[str, Lock], reporter: Reporter) 
     """The image of each of these steps, by digest: the last one that was pushed with its lock. One read for each lock.
 
     Says which; a step without one starts in the image that it has, and that is said too. Raises ImageRecordDamaged,
-    CacheUnusable.
+    ImageNotAllowed, CacheUnusable.
     """
     from envlock.cache.images import Images
     from envlock.cache.layout import environment_place
@@ -157,6 +158,7 @@ def images_for(project: Project, locks: Mapping[str, Lock], reporter: Reporter) 
         _key(lock): record
         for lock, record in all_in_parallel(lambda lock: images.read(environment_place(lock)), needed.values())
     }
+    _refuse_strange_registries(project, {step: found[_key(lock)] for step, lock in locks.items()})
     steps: dict[tuple[str, str], list[str]] = {}
     for step, lock in locks.items():
         steps.setdefault(_key(lock), []).append(f"`{step}`")
@@ -171,6 +173,21 @@ def images_for(project: Project, locks: Mapping[str, Lock], reporter: Reporter) 
             )
     records = {step: found[_key(lock)] for step, lock in locks.items()}
     return {step: record.reference for step, record in records.items() if record is not None}
+
+
+def _refuse_strange_registries(project: Project, images: Mapping[str, ImageRecord | None]) -> None:
+    """Raise ImageNotAllowed for steps whose image is in a registry on a host that is not among `hosts`."""
+    from envlock.model.url import strange_hosts
+
+    hosts = {step: f"https://{image.name}" for step, image in images.items() if image is not None}
+    strange = strange_hosts(hosts.values(), project.settings.hosts)
+    if strange:
+        from envlock.workflow.errors import ImageNotAllowed
+
+        steps = [step for step, url in hosts.items() if strange_hosts([url], project.settings.hosts)]
+        reasons = [f"{host} is not among the hosts of envlock.toml" for host in strange]
+        hint = "if you trust the registry, add its host to `hosts` in envlock.toml; else ask who pushed the image"
+        raise ImageNotAllowed(steps, reasons, project.locate(("envlock", "hosts")), hint)
 
 
 def _manifest(project: Project, remote: Remote, plans: Mapping[str, Target]) -> str:
