@@ -8,7 +8,7 @@ REGISTRY := .venv/registry/.installed
 BROWSER := .venv/browser-is-there
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-pods test test-fast test-slow test-remote test-schedulers coverage demo demo-team demo-ways demo-daily demo-remote lint format bench docs docs-check clean
+.PHONY: help setup setup-pods test test-fast test-slow test-stampede test-remote test-schedulers coverage demo demo-team demo-ways demo-daily demo-remote lint format bench docs docs-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ $(BROWSER): | $(READY)
 
 test-slow: $(READY) $(SERVERS) $(REGISTRY) $(BROWSER)  ## the few tests that `make test` leaves out because they take minutes
 	@$(BIN)/python -m pytest -q -n auto -m slow
+
+test-stampede: $(READY)  ## of those, only the 200 tasks that start from a busy store: five minutes
+	@$(BIN)/python -m pytest -q -m slow tests/node/test_stampede.py
 
 test-remote: $(READY) $(PODS)  ## start tasks in docker's containers, on all backends
 	@$(BIN)/python -m pytest -q -m slow tests/pods tests/flows/remote

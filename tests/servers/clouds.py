@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,9 +62,10 @@ def moto(folder: Path) -> Iterator[Cloud]:
 
 
 @contextmanager
-def seaweedfs(folder: Path) -> Iterator[Cloud]:
-    """SeaweedFS looks at signatures and rights: there are a writer, and a reader."""
-    actions = {"writer": ["Admin", "Read", "Write", "List"], "reader": ["Read", "List"]}
+def seaweedfs(folder: Path, more: Sequence[str] = ()) -> Iterator[Cloud]:
+    """SeaweedFS looks at signatures and rights: there are a writer, a reader, and `more` who may do all as well."""
+    everything = ["Admin", "Read", "Write", "List"]
+    actions = {"writer": everything, "reader": ["Read", "List"], **dict.fromkeys(more, everything)}
     identities = [
         {
             "name": name,

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+
+_SIGNER = re.compile(r"Credential=([^/]+)/")
 
 
 class Break(Enum):
@@ -68,11 +73,47 @@ class Rule:
 
 
 @dataclass
+class Limit:
+    """So many requests a second are answered, after a burst of as many as in a tenth of it; the rest is refused."""
+
+    rate: float
+    refusals: Sequence[Break] = (Break.SLOW_DOWN,)
+    """What becomes of the rest, in turn."""
+    _refused: int = 0
+    _left: float = 0.0
+    _last: float = 0.0
+
+    def fate(self, now: float) -> Break | None:
+        self._left = min(self._left + (now - self._last) * self.rate, max(1.0, self.rate / 10))
+        self._last = now
+        if self._left >= 1:
+            self._left -= 1
+            return None
+        self._refused += 1
+        return self.refusals[self._refused % len(self.refusals)]
+
+
+class Seen(NamedTuple):
+    """A request."""
+
+    when: float
+    """In seconds of the monotonic clock."""
+    who: str
+    """The access key that signed it; empty if none did."""
+    method: str
+    path: str
+    fate: Break | Told | Fate | None
+
+
+@dataclass
 class Proxy:
     """A proxy that runs."""
 
     port: int
     rules: list[Rule] = field(default_factory=list)
+    limit: Limit | None = None
+    """For what no rule breaks."""
+    seen: list[Seen] = field(default_factory=list)
     passed: list[tuple[str, str]] = field(default_factory=list)
     """Every request, broken or not: its method, and its path."""
     headers: list[Mapping[str, str]] = field(default_factory=list)
@@ -95,21 +136,32 @@ class Proxy:
     def forget(self) -> None:
         """Break nothing more, and know of no request."""
         with self.lock:
-            for each in (self.rules, self.passed, self.headers, self.broken):
+            for each in (self.rules, self.seen, self.passed, self.headers, self.broken):
                 each.clear()
+            self.limit = None
 
     def fate(self, method: str, path: str, headers: Mapping[str, str]) -> Break | Told | Fate | None:
         with self.lock:
             self.passed.append((method, path))
             self.headers.append(headers)
-            for rule in self.rules:
-                if rule.times and rule.method == method and rule.path in path:
-                    if rule.after:
-                        rule.after -= 1
-                        continue
-                    rule.times -= 1
-                    self.broken.append(rule.how)
-                    return rule.how
+            now = time.monotonic()
+            found = self._by_rule(method, path)
+            if found is None and self.limit is not None:
+                found = self.limit.fate(now)
+            if found is not None:
+                self.broken.append(found)
+            signer = _SIGNER.search(headers.get("Authorization", ""))
+            self.seen.append(Seen(now, signer[1] if signer else "", method, path, found))
+        return found
+
+    def _by_rule(self, method: str, path: str) -> Break | Told | Fate | None:
+        for rule in self.rules:
+            if rule.times and rule.method == method and rule.path in path:
+                if rule.after:
+                    rule.after -= 1
+                    continue
+                rule.times -= 1
+                return rule.how
         return None
 
 
