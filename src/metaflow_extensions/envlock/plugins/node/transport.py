@@ -220,7 +220,7 @@ class Transport:
                 raise errors[0]
             return answers[0]
         finally:
-            errors.clear()  # else it and this frame hold each other, and with them connections, until Python looks for such
+            errors.clear()  # else an error and this frame hold each other, and connections with them
 
     def _opened(self) -> Any:
         with self._guard:
