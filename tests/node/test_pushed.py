@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from tests.cache.locks import locked_project
 from tests.hydration.builds import SERIES, VERSION, Host
 from tests.hydration.conda_making import CondaMaking, wheels, wrong_files
 from tests.hydration.making import Making, missing_files
-from tests.index import Index
+from tests.index import Index, Release
 from tests.node.nodes import Node, stored
 from tests.remote.kits import installed, is_built, python_mirror
 
@@ -32,8 +33,15 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no
 @pytest.fixture(scope="module")
 def tools() -> Iterator[Index]:
     """An index that has what runs on a node of this machine's arch."""
-    with Index(installed("uv"), installed("py-rattler")) as served:
+    with Index(installed("uv"), installed("py-rattler"), *decompressors()) as served:
         yield served
+
+
+def decompressors() -> Iterator[Release]:
+    """The wheel that is installed here, named as the one that `push` chooses: its library is for any Python."""
+    if sys.version_info < (3, 14):
+        found = installed("backports-zstd")
+        yield replace(found, tags=(f"cp312-cp312-{found.tags[0].rpartition('-')[2]}",))
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +62,7 @@ class PushedNode(Node):
 
     project: Project | None = None
     pushed: Lock | None = field(default=None)
+    pack: bool | None = None
 
     @property
     def lock(self) -> Lock:
@@ -63,8 +72,9 @@ class PushedNode(Node):
     def plan(self) -> Plan:
         assert self.project is not None
         store = open_store(self.project.cache_url)
-        result = push_locks(self.project, store, [self.lock])
+        result = push_locks(self.project, store, [self.lock], pack=self.pack)
         assert result.all_failures == result.plans.errors == result.plans.warnings == ()
+        assert result.plans.packs.errors == result.plans.packs.without == ()
         plan = find_plan(store, self.lock)
         assert plan is not None
         return plan
@@ -113,3 +123,28 @@ def test_conda_packages_are_linked_by_the_kits_kernel(
     assert node.plan.install == "conda"
     assert entered.python == str(node.prefix / "bin" / "python")
     assert wrong_files(node.prefix) == []
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="no wheel of backports.zstd is installed here")
+@pytest.mark.parametrize("kind", ["wheels", "conda"])
+def test_a_pack_is_all_that_a_node_needs(
+    push_to_node: Callable[..., PushedNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    if kind == "wheels":
+        making: Making | CondaMaking = Making(tmp_path / "making")
+        lock = replace(making.lock, requirements=making.lock.requirements._replace(python=f"=={VERSION}"))
+        lock = replace(lock, python=replace(lock.python, version=VERSION))
+    else:
+        making = CondaMaking(tmp_path / "home", ("click",), wheels=wheels(1))
+        lock = making.lock
+    node = push_to_node(making, lock, pack=True)
+    pack, zstd = node.plan.pack, node.plan.tools.zstd
+    assert pack is not None
+    assert zstd is not None
+    assert bool(pack.placeholder) == (kind == "conda")
+    shutil.rmtree(tmp_path / "cache" / "packages")
+    for file in node.plan.files:
+        if file.path in node.plan.kits - {zstd.path}:
+            (tmp_path / "cache" / file.path).unlink()
+    node.prepare(monkeypatch)
+    assert (missing_files if kind == "wheels" else wrong_files)(node.prefix) == []
