@@ -64,6 +64,7 @@ def test_a_record_has_nothing_of_the_machine_and_no_hash_of_what_depends_on_the_
     assert rows["share/b.txt"]["sha256"] == hashlib.sha256(b"plain\n").hexdigest()
     assert [path for path, file in found.items() if str(tmp_path).encode() in file.data] == []
     assert found["conda-meta/history"].data == b""
+    assert "CACHEDIR.TAG" not in found
 
 
 def test_the_commands_of_a_noarch_package_start_the_python_of_the_prefix(tmp_path: Path) -> None:
@@ -121,6 +122,16 @@ def test_a_file_below_a_link_of_another_package_is_refused(tmp_path: Path) -> No
     with pytest.raises(CannotPack) as caught:
         Stubs(tmp_path, (conda,), (wheel,)).tree()
     assert "share/tool" in caught.value.message
+
+
+@pytest.mark.parametrize("taken", [File(target="real"), File(b"a file")], ids=["link", "file"])
+def test_a_path_that_is_below_that_of_another_package_is_refused(tmp_path: Path, taken: File) -> None:
+    """py-rattler makes this or that of such packages, as its threads come, or fails."""
+    one = Package("one", "1.0", files={"share/real/a": File(b"a"), "share/link": taken})
+    two = Package("two", "1.0", files={"share/link/b": File(b"b")})
+    for attempt in range(3):
+        with pytest.raises((CannotPack, LinkFailed)):
+            Stubs(tmp_path / str(attempt), (one, two)).tree()
 
 
 def test_a_package_without_room_for_the_placeholder_cannot_be_packed(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def compiled(source: bytes, path: str) -> bytes | None:
     held = held_by(code)
     if not _SETS_ARE_SORTED and not all(_has_fixed_hash(each) for each in held if isinstance(each, frozenset)):
         return None
-    if any(_depends_on_names(each, type(code)) for each in held):
+    if _depends_on_names(held, type(code)):
         code = compile(source, path, "exec", dont_inherit=True, optimize=0)
         held += held_by(code)
     magic = importlib.util.MAGIC_NUMBER
@@ -67,17 +67,19 @@ def held_by(code: CodeType) -> list[object]:
     return held
 
 
-def _depends_on_names(constant: object, code: type[CodeType]) -> bool:
-    """Whether CPython makes another object of a constant if its process knows some of the names in it.
+def _depends_on_names(held: list[object], code: type[CodeType]) -> bool:
+    """Whether CPython makes other objects of these constants if its process knows some of the names in them.
 
     It replaces names by equal ones that the process knows (interned strings). Then equal sets are no longer one object,
-    nor is the name of a class in a class and that in its code. While what was compiled first is held, all names are
-    known: so compiling it again always gives the same.
+    nor are, since 3.13, the name of a class in a class and that in its code. While what was compiled first is held, all
+    names are known: so compiling it again always gives the same.
     """
-    if isinstance(constant, code):
-        name = getattr(constant, "co_qualname", "")
-        return "." in name and name in constant.co_consts
-    return isinstance(constant, frozenset)
+    sets = [each for each in held if isinstance(each, frozenset)]
+    if sets and (not _SETS_ARE_SORTED or len(set(sets)) < len(sets)):
+        return True
+    return sys.version_info >= (3, 13) and any(
+        isinstance(each, code) and "." in each.co_qualname and each.co_qualname in each.co_consts for each in held
+    )
 
 
 def _has_fixed_hash(constant: object) -> bool:

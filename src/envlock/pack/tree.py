@@ -52,8 +52,8 @@ _LIB64 = "lib64"
 _META = "conda-meta/"
 _LARGEST_MODULE = 8 << 20
 """Bytes. Compiling takes a hundred times as much memory, and what needs more than a machine has would end there."""
-_HISTORY = "conda-meta/history"
-"""An empty file, by which conda takes a folder for an environment."""
+_OF_RATTLER = ("CACHEDIR.TAG",)
+"""What some versions of py-rattler put into an environment, and no package."""
 _OF_MACHINE = ("link", "extracted_package_dir", "package_tarball_full_path")
 """What py-rattler notes of a package: where it was unpacked, and whether files are hard links."""
 _OF_PLACE = ("sha256", "sha256_in_prefix", "size_in_bytes")
@@ -146,6 +146,7 @@ class _Making:
         self._python = python
         self._bytecode = bytecode
         self._files: dict[str, TreeFile] = {}
+        self._claimed: dict[str, str] = {}
 
     def tree(self) -> Tree:
         lock = self._lock
@@ -199,7 +200,7 @@ class _Making:
             for path, mode in self._settle_conda_record(stage, record).items():
                 owners[path], modes[path] = f"conda/{package.name}", mode
         for path, entry in _entries(stage):
-            if path in owners or path == _HISTORY:
+            if path in owners or path not in _OF_RATTLER:
                 self._add(path, entry, owners.get(path, ""), modes.get(path, ""))
 
     def _settle_conda_record(self, stage: Path, record: str) -> dict[str, str]:
@@ -213,6 +214,8 @@ class _Making:
             for row in document["paths_data"]["paths"]:
                 path = str(row["_path"])
                 modes[path] = _mode_of(row, stage / path)
+                if row.get("path_type") != "directory":
+                    self._claimed[str(row.get("original_path", path))] = f"conda/{document['name']}"
                 for fact in _OF_PLACE if modes[path] else ():
                     row.pop(fact, None)
             for fact in _OF_MACHINE:
@@ -306,17 +309,22 @@ class _Making:
         return target
 
     def _check_paths(self) -> None:
-        """Raise CannotPack for a path that cannot be written, or that is below a file or a link."""
-        for path, file in self._files.items():
+        """Raise CannotPack for a path that cannot be written, or that is below a file or a link.
+
+        Of conda packages, the paths that they have in their archives count: where one is below another, py-rattler
+        makes this or that of it, as its threads come.
+        """
+        claimed = {**self._claimed, **{path: file.package for path, file in self._files.items()}}
+        for path, package in claimed.items():
             try:
                 path.encode()
             except UnicodeEncodeError:
                 raise self._refused(f"the name of {path!r} is not UTF-8") from None
             above = path.rpartition("/")[0]
             while above:
-                if above in self._files:
-                    of = self._files[above].package or "the environment"
-                    raise self._refused(f"`{path}` of {file.package} is below `{above}`, a file or link of {of}")
+                if above in claimed:
+                    of = claimed[above] or "the environment"
+                    raise self._refused(f"`{path}` of {package} is below `{above}`, a file or link of {of}")
                 above = above.rpartition("/")[0]
 
     # Bytecode.
