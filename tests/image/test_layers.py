@@ -23,7 +23,6 @@ from envlock.image.layers import (
     LayerFile,
     folder_layer,
     package_layers,
-    replaced,
     write_layer,
 )
 from envlock.pack.tree import BINARY, TEXT, TreeFile
@@ -132,10 +131,6 @@ def test_the_placeholder_of_conda_packages_becomes_the_prefix(tmp_path: Path) ->
     assert found["binary"].rstrip(b"\0") == f"\0{PREFIX}/lib:{PREFIX}/share".encode() + b"\0" * 462 + b"\0rest"
     assert len(found["binary"]) == len(contents["binary"])
     assert found["none"] == contents["none"]
-
-
-def test_a_string_at_the_end_of_a_binary_keeps_its_length() -> None:
-    assert replaced(b"x/old/p/lib", b"/old/p", b"/n", "binary") == b"x/n/lib\0\0\0\0"
 
 
 def test_a_file_that_became_shorter_is_no_layer(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import struct
 import sys
 import tarfile
@@ -24,6 +23,7 @@ from tempfile import mkstemp
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from envlock.image.manifests import OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
+from metaflow_extensions.envlock.plugins.node.members import Placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -72,10 +72,8 @@ class Layer(NamedTuple):
     name: str
     """Its packages, or what else it is, for people."""
     files: tuple[LayerFile, ...]
-    placeholder: bytes = b""
-    """What stands in files for the prefix; empty if it stands in none."""
-    prefix: bytes = b""
-    """The prefix in the image."""
+    placeholder: Placeholder | None = None
+    """What stands in files for the prefix, if it stands in any."""
 
     @property
     def bytes(self) -> int:
@@ -127,13 +125,12 @@ def package_layers(
     for name in sorted(packages.keys() - set(large)):
         shared.setdefault(_share_of(name, shares), []).append(name)
     groups = [[name] for name in large] + [names for _, names in sorted(shared.items())]
-    old, new = placeholder.encode(), prefix.encode()
+    in_files = Placeholder(placeholder, prefix) if placeholder else None
     return [
         Layer(
             ", ".join(name.partition("/")[2] for name in names),
             tuple(_placed(file, prefix) for name in names for file in packages[name]),
-            old,
-            new,
+            in_files,
         )
         for names in groups
     ]
@@ -183,26 +180,6 @@ def write_layer(layer: Layer, folder: Path, compression: str = GZIP) -> PackedLa
     return PackedLayer(layer.name, descriptor, f"sha256:{raw.hexdigest()}", raw_size, Path(path))
 
 
-def replaced(data: bytes, old: bytes, new: bytes, kind: str) -> bytes:
-    r"""The bytes of a file, with one prefix in the place of another.
-
-    In a `binary` file, the string that a prefix begins keeps its length: NULs follow it. `new` is no longer than `old`
-    there.
-
-    >>> replaced(b"#!/long/p/bin/x", b"/long/p", b"/opt", "text")
-    b'#!/opt/bin/x'
-    >>> replaced(b"\0/long/p/lib:/long/p\0end", b"/long/p", b"/opt", "binary")
-    b'\x00/opt/lib:/opt\x00\x00\x00\x00\x00\x00\x00end'
-    """
-    if kind == "text":
-        return data.replace(old, new)
-
-    def padded(match: re.Match[bytes]) -> bytes:
-        return match[0].replace(old, new).ljust(len(match[0]), b"\0")
-
-    return re.sub(re.escape(old) + rb"[^\0]*(?:\0|\Z)", padded, data)
-
-
 def _placed(file: TreeFile, prefix: str) -> LayerFile:
     path = f"{prefix.lstrip('/')}/{file.path}"
     return LayerFile(path, file.source, b"", file.link, file.size, file.executable, file.prefix)
@@ -247,10 +224,11 @@ def _tar(layer: Layer) -> Iterator[bytes]:
 
 
 def _file(member: tarfile.TarInfo, file: LayerFile, layer: Layer) -> Iterator[bytes]:
-    if file.source is None or (file.prefix and layer.placeholder):
+    placeholder = layer.placeholder if file.prefix else None
+    if file.source is None or placeholder is not None:
         data = file.data if file.source is None else file.source.read_bytes()
-        if file.prefix and layer.placeholder:
-            data = replaced(data, layer.placeholder, layer.prefix, file.prefix)
+        if placeholder is not None:
+            data = placeholder.text(data) if file.prefix == "text" else placeholder.binary(data)
         member.size = len(data)
         yield _header(member)
         yield data

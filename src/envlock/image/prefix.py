@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from envlock.image.image import ROOT
 from envlock.image.layers import MTIME, Layer, LayerFile, own_files
 from metaflow_extensions.envlock.plugins.node.home import ENVIRONMENTS, PYTHONS, RECEIPT, VARIABLES
+from metaflow_extensions.envlock.plugins.node.members import Placeholder
+from metaflow_extensions.envlock.plugins.node.venv import venv_files
 
 if TYPE_CHECKING:
     from envlock.model.lock import Lock
@@ -50,9 +52,7 @@ def python_folder(sha256: str) -> str:
 def own_layer(lock: Lock, tree: Tree, python: ImagePython, folder: str) -> Layer:
     """The last layer of an environment: what its packages do not bring, its receipt, and the link that leads to it."""
     inside, place = folder.lstrip("/"), ROOT.lstrip("/")
-    own = [] if lock.conda_packages else list(_virtual_environment(python, tree.python))
-    paths = {file.path for file in tree.files}
-    own = [(path, data, link) for path, data, link in own if path not in paths]
+    own = [] if lock.conda_packages else venv_files(python.path, python.version, tree.python)
     if lock.requirements.variables:
         text = json.dumps({"version": 1, "env_vars": dict(lock.requirements.variables)}, indent=1)
         own.append((_STATE if lock.conda_packages else VARIABLES, f"{text}\n", ""))
@@ -60,22 +60,8 @@ def own_layer(lock: Lock, tree: Tree, python: ImagePython, folder: str) -> Layer
     files = [LayerFile(f"{inside}/{path}", data=data.encode(), link=link) for path, data, link in own]
     link = LayerFile(f"{place}/{ENVIRONMENTS}/{lock.prefix_name}", link=f"../{folder.rpartition('/')[2]}")
     others = own_files(tree.files, folder)
-    return Layer("the environment", (*others, *files, link), tree.placeholder.encode(), folder.encode())
-
-
-def _virtual_environment(python: ImagePython, series: str) -> list[tuple[str, str, str]]:
-    """Path, text and link of what makes a folder a virtual environment of an interpreter, as uv makes it."""
-    config = (
-        f"home = {python.path.rpartition('/')[0]}\nimplementation = CPython\nversion_info = {python.version}\n"
-        "include-system-site-packages = false\nrelocatable = true\n"
-    )
-    return [
-        ("pyvenv.cfg", config, ""),
-        ("bin/python", "", python.path),
-        ("bin/python3", "", "python"),
-        (f"bin/python{series}", "", "python"),
-        ("lib64", "", "lib"),
-    ]
+    in_files = Placeholder(tree.placeholder, folder) if tree.placeholder else None
+    return Layer("the environment", (*others, *files, link), in_files)
 
 
 def _receipt(lock: Lock, python: ImagePython) -> str:

@@ -11,24 +11,34 @@ import os
 _CONFIGURATION = "pyvenv.cfg"
 
 
-def make_venv(prefix: str, python: str, version: str, series: str, uv: str) -> None:
-    """Make a folder a virtual environment of an interpreter. `uv` is the version of uv that it says made it.
+def venv_files(python: str, version: str, series: str, uv: str = "") -> list[tuple[str, str, str]]:
+    """Path, text and link of each of them; a link has no text. `uv` is the version of uv that it says made it.
 
-    `python` is the path of the interpreter, no script and of no other virtual environment. Raises OSError.
+    `python` is the path of the interpreter, no script and of no other virtual environment.
     """
     lines = [
         "home = %s" % os.path.dirname(python),
         "implementation = CPython",
-        "uv = %s" % uv,
+        *(["uv = %s" % uv] if uv else []),
         "version_info = %s" % version,
         "include-system-site-packages = false",
         "relocatable = true",
     ]
-    with open(os.path.join(prefix, _CONFIGURATION), "x", encoding="utf-8", errors="surrogateescape") as file:
-        file.write("".join("%s\n" % line for line in lines))
-    programs = os.path.join(prefix, "bin")
-    os.makedirs(programs, exist_ok=True)
-    os.makedirs(os.path.join(prefix, "lib", "python%s" % series, "site-packages"), exist_ok=True)
-    os.symlink(python, os.path.join(programs, "python"))
-    for name in ("python3", "python%s" % series):
-        os.symlink("python", os.path.join(programs, name))
+    return [
+        (_CONFIGURATION, "".join("%s\n" % line for line in lines), ""),
+        ("bin/python", "", python),
+        ("bin/python3", "", "python"),
+        ("bin/python%s" % series, "", "python"),
+    ]
+
+
+def make_venv(prefix: str, python: str, version: str, series: str, uv: str) -> None:
+    """Make a folder a virtual environment of an interpreter, as `venv_files` says. Raises OSError."""
+    for folder in ("bin", os.path.join("lib", "python%s" % series, "site-packages")):
+        os.makedirs(os.path.join(prefix, folder), exist_ok=True)
+    for path, text, link in venv_files(python, version, series, uv):
+        if link:
+            os.symlink(link, os.path.join(prefix, path))
+        else:
+            with open(os.path.join(prefix, path), "x", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(text)
