@@ -213,11 +213,11 @@ ASKING: dict[str, Callable[[str], object]] = {
 }
 
 
-@pytest.mark.parametrize("host", ["xn--", "xn--a", "[", "h:99999"])
+@pytest.mark.parametrize("target", ["https://xn--/", "https://xn--a/", "https://[/", "https://h:99999/", "x:y"])
 class TestToWhatIsNoHost:
     @pytest.fixture(autouse=True)
-    def _led(self, hosts: Hosts, host: str) -> None:
-        hosts.target = lambda path: f"https://{host}/"
+    def _led(self, hosts: Hosts, target: str) -> None:
+        hosts.target = lambda path: target
 
     def test_a_package_is_not_to_be_had(self, hosts: Hosts, tmp_path: Path) -> None:
         with pytest.raises(EnvlockError):

@@ -114,7 +114,7 @@ def test_whatever_is_answered_ends_in_an_error_of_ours(
     (tmp_path / "config.json").write_text(json.dumps({"auths": {host: {"auth": "bWlhOnMzY3IzdA=="}}}))
     login = DockerLogin({"DOCKER_CONFIG": str(tmp_path)})
     ended: list[EnvlockError] = []
-    for what in range(24):
+    for what in range(16):
         with Registry(ImageReference.parse(f"{host}/team/x:1"), login, pause=0.0, patience=5) as registry:
             try:
                 do(registry, what % 4)

@@ -72,5 +72,5 @@ def _answers(place: Place) -> bool:
             return True
     except httpx.TimeoutException:
         return False
-    except (httpx.HTTPError, UnicodeError):
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
         return True  # refused or broken, which py-rattler finds out by itself

@@ -144,7 +144,7 @@ class Connection:
                 response.close()
         except httpx.TransportError as error:
             raise Passing(f"{error.request.url.host}: {redact(str(error)) or type(error).__name__}") from None
-        except UnicodeError:  # httpx looks at where it is led, although it does not go there
+        except (httpx.InvalidURL, UnicodeError):  # httpx looks at where it is led, although it does not go there
             raise RegistryRefused(doing, "it led to what is no URL", registry=self.registry) from None
         except RuntimeError:  # of httpx, whose client was closed
             if not self._stopped.is_set():

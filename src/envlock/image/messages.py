@@ -106,9 +106,16 @@ class Answer(NamedTuple):
         ]
 
     def location(self) -> str:
-        """The URL that it names, without a user name; empty if there is none."""
+        """The URL that it names; empty if there is none."""
         found = self.headers.get("location", "")
-        return str(self.url.join(found).copy_with(userinfo=b"")) if found else ""
+        return self.led(found) if found else ""
+
+    def led(self, target: str) -> str:
+        """The URL of a target that it names, without a user name; empty if it is none."""
+        try:
+            return str(self.url.join(target).copy_with(userinfo=b""))
+        except (httpx.InvalidURL, UnicodeError):
+            return ""
 
 
 def status_of(response: httpx.Response) -> str:

@@ -32,9 +32,10 @@ def listed(connection: Connection, asked: Request) -> tuple[Descriptor, ...] | N
         except NotAManifest:
             return None  # some answer every path with a page of theirs
         following = re.match(r'<([^>]*)>\s*;\s*rel="?next', answer.headers.get("link", ""))
-        if following is None:
+        url = answer.led(following[1]) if following is not None else ""
+        if not url:
             break
-        asked = asked._replace(url=str(answer.url.join(following[1])))
+        asked = asked._replace(url=url)
     return tuple(found)
 
 
