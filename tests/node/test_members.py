@@ -203,7 +203,7 @@ def test_writing_ends_when_another_part_failed(folder: Path) -> None:
 
 
 def test_conda_packages_bring_their_python_and_their_records(folder: Path) -> None:
-    own = [Member("bin/python3.12", b"x", 0o755), Member("conda-meta/history"), Member("lib64/x")]
+    own = [Member("bin/python3.12", b"x", 0o755), Member("conda-meta/history"), Member("lib64/x"), Member("Lib", b"x")]
     write(folder, own, placeholder=Placeholder(OLD, "/p"))
     for name in ("pyvenv.cfg", ".envlock.json", ".envlock.json/x"):
         with pytest.raises(BadMember):

@@ -299,12 +299,14 @@ class _Making:
             raise self._refused(f"`{path}` is neither a file nor a link")
 
     def _link(self, path: str, target: str) -> str:
-        """The target of a link, relative. Raises CannotPack if it leaves the prefix."""
+        """The target of a link, relative. Raises CannotPack if it leaves the prefix, by way of another link too."""
         folder = os.path.dirname(path)  # noqa: PTH120
         if target.startswith(f"{PLACEHOLDER}/"):
             target = os.path.relpath(target[len(PLACEHOLDER) + 1 :], folder or ".")
         inside = os.path.normpath(os.path.join(folder, target))  # noqa: PTH118
-        if target.startswith("/") or inside == ".." or inside.startswith("../"):
+        names = [name for name in target.split("/") if name not in {"", "."}]
+        turns_back = ".." in names[next((at for at, name in enumerate(names) if name != ".."), 0) :]
+        if target.startswith("/") or inside == ".." or inside.startswith("../") or turns_back:
             raise self._refused(f"its link `{path}` leads out of the environment, to `{target}`")
         return target
 

@@ -223,9 +223,11 @@ class Members:
     def _refuse_reserved(self, path: bytes, target: bytes) -> None:
         """Refuse the files that the environment itself has. Conda's packages bring their Python and their records."""
         text = _text(path)
-        if not is_reserved(text) or (self._placeholder is not None and text.startswith(("bin/", "conda-meta/"))):
-            return
-        if (path, target) != (b"lib64", b"lib"):
+        if self._placeholder is not None:
+            is_own = text.lower() in _OWN
+        else:
+            is_own = is_reserved(text) and (path, target) != (b"lib64", b"lib")
+        if is_own:
             raise BadMember("%r belongs to the environment itself" % _shown(path))
 
 
