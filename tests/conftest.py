@@ -43,8 +43,11 @@ def pytest_configure() -> None:
 
 _ALWAYS_FAST = ("model", "config", "lockfile", "property")
 _NEVER_FAST = {"flows", "index", "slow"}
-_OF_SERVERS = {"index", "make_index", "private_index", "channel", "make_channel", "private_channel", "clouds"}
-_OF_PROCESSES = {"project", "conda_project", "envlock", "watched"}
+_OF_SERVERS = {
+    *("index", "make_index", "private_index", "channel", "make_channel", "private_channel", "clouds"),
+    *("registry_server", "hostile"),
+}
+_OF_PROCESSES = {"project", "conda_project", "envlock", "watched", "credential_helper"}
 _STARTERS = {
     *("subprocess", "main", "run_envlock", "run_python", "run_uv", "modules_after", "find_interpreter"),
     *("Index", "Channel", "Cloud", "ProjectFolder", "Checkout", "Making", "CondaMaking", "Folders"),

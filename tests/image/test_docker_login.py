@@ -31,7 +31,7 @@ def logins(tmp_path: Path) -> Callable[..., DockerLogin]:
 
 
 @pytest.fixture
-def helper(tmp_path: Path) -> Callable[..., None]:
+def credential_helper(tmp_path: Path) -> Callable[..., None]:
     """Makes a credential helper: a shell script."""
 
     def make(name: str, script: str) -> None:
@@ -112,17 +112,17 @@ FAILING = (
 
 class TestCredentialHelpers:
     def test_have_the_login_of_their_registry(
-        self, logins: Callable[..., DockerLogin], helper: Callable[..., None]
+        self, logins: Callable[..., DockerLogin], credential_helper: Callable[..., None]
     ) -> None:
-        helper("team", says("mia", "s3cr3t"))
-        helper("other", "exit 1")
+        credential_helper("team", says("mia", "s3cr3t"))
+        credential_helper("other", "exit 1")
         config = {"credHelpers": {HOST: "team"}, "credsStore": "other", "auths": {HOST: {"auth": AUTH}}}
         assert logins(config).for_registry(HOST) == Login("mia", "s3cr3t")
 
     def test_have_the_logins_of_all_registries_that_name_none(
-        self, logins: Callable[..., DockerLogin], helper: Callable[..., None]
+        self, logins: Callable[..., DockerLogin], credential_helper: Callable[..., None]
     ) -> None:
-        helper("store", says("<token>", "s3cr3t"))
+        credential_helper("store", says("<token>", "s3cr3t"))
         config = {"credHelpers": {"other.example": "team"}, "credsStore": "store", "auths": {HOST: {}}}
         assert logins(config).for_registry(HOST) == Login(identity_token="s3cr3t")
 
@@ -130,15 +130,15 @@ class TestCredentialHelpers:
         config = {"credHelpers": {HOST: ""}, "credsStore": "missing", "auths": {HOST: {"auth": AUTH}}}
         assert logins(config).for_registry(HOST) == MIA
 
-    def test_may_have_nothing(self, logins: Callable[..., DockerLogin], helper: Callable[..., None]) -> None:
-        helper("store", "echo credentials not found in native keychain; exit 1")
+    def test_may_have_nothing(self, logins: Callable[..., DockerLogin], credential_helper: Callable[..., None]) -> None:
+        credential_helper("store", "echo credentials not found in native keychain; exit 1")
         assert logins({"credsStore": "store"}).for_registry(HOST) is None
         assert logins({"credsStore": "store", "auths": {HOST: {"auth": AUTH}}}).for_registry(HOST) == MIA
 
     def test_are_asked_once(
-        self, logins: Callable[..., DockerLogin], helper: Callable[..., None], tmp_path: Path
+        self, logins: Callable[..., DockerLogin], credential_helper: Callable[..., None], tmp_path: Path
     ) -> None:
-        helper("store", f"echo x >> {tmp_path}/asked; {says('mia', 's3cr3t')}")
+        credential_helper("store", f"echo x >> {tmp_path}/asked; {says('mia', 's3cr3t')}")
         login = logins({"credsStore": "store"})
         assert login.for_registry(HOST) == login.for_registry(HOST)
         assert (tmp_path / "asked").read_text() == "x\n"
@@ -157,11 +157,11 @@ class TestCredentialHelpers:
     def test_that_fail_are_named_and_what_they_print_is_not_shown(
         self,
         logins: Callable[..., DockerLogin],
-        helper: Callable[..., None],
+        credential_helper: Callable[..., None],
         script: str,
         capfd: pytest.CaptureFixture[str],
     ) -> None:
-        helper("store", f"echo s3cr3t >&2; {script}")
+        credential_helper("store", f"echo s3cr3t >&2; {script}")
         with pytest.raises(CredentialHelperFailed, match="docker-credential-store") as raised:
             logins({"credsStore": "store"}).for_registry(HOST)
         assert raised.value.code == "credential-helper-failed"
@@ -172,9 +172,9 @@ class TestCredentialHelpers:
             logins({"credsStore": "missing"}).for_registry(HOST)
 
     def test_are_given_little_time(
-        self, logins: Callable[..., DockerLogin], helper: Callable[..., None], tmp_path: Path
+        self, logins: Callable[..., DockerLogin], credential_helper: Callable[..., None], tmp_path: Path
     ) -> None:
-        helper("store", f"(sleep 0.6; touch {tmp_path}/late) & sleep 60")
+        credential_helper("store", f"(sleep 0.6; touch {tmp_path}/late) & sleep 60")
         began = time.monotonic()
         with pytest.raises(CredentialHelperFailed, match=r"more than 0\.2 seconds"):
             logins({"credsStore": "store"}, seconds=0.2).for_registry(HOST)
