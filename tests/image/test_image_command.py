@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from envlock.image.docker_login import DockerLogin
 from envlock.model.arch import host_arch
+from envlock.places import home
 from tests.cli.test_dry_run import documented_keys
 from tests.hydration.making import SERIES
 from tests.image.images import push_base
 from tests.index import Index
-from tests.servers.registry import RegistryServer
-from tests.support import ProjectFolder, isolation, run_envlock
+from tests.servers.registry import BASIC, PASSWORD, RegistryServer, TokenServer
+from tests.support import ProjectFolder, files_holding, isolation, run_envlock
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +75,24 @@ def test_a_stale_lock_is_in_no_image(project: ProjectFolder) -> None:
     project.edit('"==1.0"', '"==2.0"')
     words = ["image", "127.0.0.1:1/image:1", "--base", "127.0.0.1:1/base:1"]
     run_envlock(*words, cwd=project.folder, check=1)
+
+
+def test_no_login_is_in_what_is_shown_or_kept(
+    project: ProjectFolder,
+    open_registry: Callable[..., Any],
+    with_tokens: RegistryServer,
+    tokens: TokenServer,
+    login: Callable[..., DockerLogin],
+    tmp_path: Path,
+) -> None:
+    known = login(with_tokens.host)
+    push_base(open_registry(f"{with_tokens.host}/command/base:1", login=known))
+    words = [f"{with_tokens.host}/command/image:1", "--base", f"{with_tokens.host}/command/base:1"]
+    env = {"DOCKER_CONFIG": str(known.path.parent)}
+    said = run_envlock("-v", "image", *words, "--python", sys.executable, cwd=project.folder, env=env)
+    assert "/v2/command/image/manifests/1" in said.stderr
+    wrong = run_envlock("-v", "image", *words, cwd=project.folder, check=2)
+    assert "error[registry-denied]" in wrong.stderr
+    for secret in (PASSWORD, BASIC, *(each.rpartition(".")[2] for each in tokens.tokens)):
+        assert secret not in said.stdout + said.stderr + wrong.stderr
+        assert files_holding(secret, tmp_path, home()) <= {known.path}

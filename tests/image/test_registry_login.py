@@ -20,64 +20,11 @@ from envlock.reporter import show_details
 from tests.cache.hosts import Host
 from tests.image.images import image, noise
 from tests.servers.proxy import Proxy, Told, proxied
-from tests.servers.registry import (
-    IDENTITY,
-    PASSWORD,
-    USER,
-    RegistryServer,
-    TokenServer,
-    is_set_up,
-    passwords,
-    registry,
-)
+from tests.servers.registry import BASIC, IDENTITY, PASSWORD, USER, RegistryServer, TokenServer
 from tests.servers.tls import Authority
 from tests.support import needs_localhost
 
 Open = Callable[..., Registry]
-pytestmark = pytest.mark.skipif(not is_set_up(), reason="docker-registry is not here: make setup")
-BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-
-
-@pytest.fixture(scope="module")
-def with_passwords(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
-    folder = tmp_path_factory.mktemp("passwords")
-    with registry(folder, passwords(folder)) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def token_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenServer]:
-    server = TokenServer(tmp_path_factory.mktemp("tokens"))
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def tokens(token_server: TokenServer) -> TokenServer:
-    """The token server, which remembers nothing of earlier tests."""
-    for each in (token_server.asked, token_server.tokens, token_server.answers, token_server.denied):
-        each.clear()
-    token_server.lasts = 300
-    return token_server
-
-
-@pytest.fixture(scope="module")
-def with_tokens(token_server: TokenServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
-    folder = tmp_path_factory.mktemp("with-tokens")
-    with registry(folder, token_server.auth()) as server:
-        yield server
-
-
-@pytest.fixture
-def login(tmp_path: Path) -> Callable[..., DockerLogin]:
-    """Makes docker's configuration with a login for a registry."""
-
-    def make(registry: str, **entry: str) -> DockerLogin:
-        written = json.dumps({"auths": {registry: entry or {"auth": BASIC}}})
-        (tmp_path / "config.json").write_text(written)
-        return DockerLogin({"DOCKER_CONFIG": str(tmp_path)})
-
-    return make
 
 
 @pytest.fixture

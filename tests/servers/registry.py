@@ -62,6 +62,8 @@ def registry(folder: Path, auth: Mapping[str, object] | None = None, **settings:
 
 
 USER, PASSWORD = "mia", "s3cr3t-passw0rd"
+BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+"""As docker's configuration has them, and as they are sent."""
 _HTPASSWD = f"{USER}:$2b$04$pBJyRuNJBwPXeDzPy96auuVhl38abnnLq8cMBpax95nIrXzG89WhG\n"
 IDENTITY = "s3cr3t-identity-t0ken"
 """What docker keeps in place of the password, where a registry gives one."""
