@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from envlock.cache.layout import environment_place
 from envlock.cache.open import open_cache
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
+from envlock.image.docker_login import DockerLogin
 from envlock.image.errors import BaseUnfit, NotForImage
 from envlock.image.image import ARCHITECTURES, BASE_DIGEST, BASE_NAME
 from envlock.image.manifests import Manifest
@@ -109,6 +111,29 @@ def base(open_registry: Callable[..., Registry], references: Callable[[str], Ima
     return reference
 
 
+@dataclass(frozen=True)
+class Made:
+    """An image with both environments, that tests only look at."""
+
+    project: ProjectFolder
+    registry: Registry
+    result: ImagePushed
+
+
+@pytest.fixture(scope="module")
+def made(
+    locked: ProjectFolder, registry_server: RegistryServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Made]:
+    folder = tmp_path_factory.mktemp("made")
+    base, target = (ImageReference.parse(f"{registry_server.host}/made/{name}:1") for name in ("base", "image"))
+    login = DockerLogin({"HOME": str(folder)})
+    with Registry(base, login) as registry:
+        push_base(registry)
+    project = locked.copy(folder / "project")
+    with Registry(target, login) as registry:
+        yield Made(project, registry, pushed(project, target, base, "first", "second"))
+
+
 def pushed(
     project: ProjectFolder,
     target: ImageReference,
@@ -184,21 +209,14 @@ def registry_base(open_registry: Any, base: ImageReference, arch: str) -> Manife
 
 
 def test_a_task_finds_its_environment_in_the_image_and_asks_nobody(
-    project: ProjectFolder,
-    base: ImageReference,
-    references: Callable[[str], ImageReference],
-    open_registry: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = pushed(project, references("image:1"), base, "first", "second")
-    registry = open_registry(str(references("image:1")))
-    manifest, _ = image_of(registry, result)
+    manifest, _ = image_of(made.registry, made.result)
     root = tmp_path / "root"
-    unpacked(registry, manifest, root, above=1)
+    unpacked(made.registry, manifest, root, above=1)
     monkeypatch.chdir(tmp_path)
     for name, module in (("first", "alpha"), ("second", "zeta")):
-        lock = lock_of(project, name)
+        lock = lock_of(made.project, name)
         document = {
             "format": 1, "flow": "F", "cache": "s3://nowhere/x", "steps": {"train": 0},
             "environments": [[lock.arch, lock.req_id, lock.full_id, "0" * 64]],
@@ -223,7 +241,7 @@ def test_the_same_lock_and_base_give_the_same_digest_and_nothing_is_sent_again(
 ) -> None:
     first = pushed(project, references("image:1"), base)
     assert first.sent
-    assert first.recorded == 1
+    assert (first.recorded, first.copied) == (1, 0)
     again = pushed(project, references("image:1"), base)
     assert again.reference.digest == first.reference.digest
     assert (again.sent, again.copied, again.recorded) == ((), 0, 0)
@@ -276,29 +294,26 @@ def test_a_base_that_moved_between_two_pushes_is_told(
     assert pinned.reference.digest == first.reference.digest
 
 
-def test_the_lock_and_an_sbom_are_attached_to_the_image(
-    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference], open_registry: Any
-) -> None:
-    result = pushed(project, references("image:1"), base)
-    registry = open_registry(str(references("image:1")))
-    attached = {}
-    for each in registry.referrers(result.manifests[host_arch()]):
-        (blob,) = registry.manifest(each.digest).layers
-        attached[each.artifact_type] = registry.read_blob(blob)
-    lock = lock_of(project, "first")
-    found = parse(attached[LOCK_TYPE], "pylock.toml")
-    assert (found.identity, found.asked_by, found.resolved_by) == (lock.identity, (), "")
-    names = {each["name"] for each in json.loads(attached[SBOM_TYPE])["components"]}
-    assert {package.name for package in lock.packages} <= names
+def test_the_lock_and_an_sbom_of_each_environment_are_attached_to_the_image(made: Made) -> None:
+    attached: dict[str, list[bytes]] = {}
+    for each in made.registry.referrers(made.result.manifests[host_arch()]):
+        (blob,) = made.registry.manifest(each.digest).layers
+        attached.setdefault(each.artifact_type, []).append(made.registry.read_blob(blob))
+    locks = [lock_of(made.project, name) for name in ("first", "second")]
+    found = {
+        (lock.identity, lock.asked_by, lock.resolved_by) for lock in (parse(each, "") for each in attached[LOCK_TYPE])
+    }
+    assert found == {(lock.identity, (), "") for lock in locks}
+    names = {frozenset(each["name"] for each in json.loads(bom)["components"]) for bom in attached[SBOM_TYPE]}
+    assert len(names) == 2
+    assert all(any({package.name for package in lock.packages} <= each for each in names) for lock in locks)
 
 
-def test_the_cache_remembers_the_image_of_each_environment(
-    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference]
-) -> None:
-    result = pushed(project, references("image:1"), base, "first", "second")
-    images = Images(open_cache(load_project(project.config)))
+def test_the_cache_remembers_the_image_of_each_environment(made: Made) -> None:
+    result = made.result
+    images = Images(open_cache(load_project(made.project.config)))
     for name in ("first", "second"):
-        record = images.read(environment_place(lock_of(project, name)))
+        record = images.read(environment_place(lock_of(made.project, name)))
         assert record is not None
         assert record.reference == f"{result.reference.name}@{result.reference.digest}"
         assert record.base == str(result.base)
@@ -396,7 +411,6 @@ def test_layers_of_a_base_in_another_registry_are_copied_and_those_of_its_own_ar
 ) -> None:
     from tests.servers.registry import registry
 
-    assert pushed(project, references("image:1"), base).copied == 0
     with registry(tmp_path) as other:
         target = ImageReference.parse(f"{other.host}/team/image:1")
         result = pushed(project, target, base)
