@@ -425,3 +425,15 @@ def test_nothing_but_linux_is_in_an_image(
     run_envlock("lock", cwd=project.folder)
     with pytest.raises(NotForImage, match="Linux"):
         pushed(project, references("image:1"), base, archs=())
+
+
+def test_more_layers_than_containers_stack_are_refused_before_anything_is_made(
+    project: ProjectFolder,
+    base: ImageReference,
+    references: Callable[[str], ImageReference],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("envlock.image.image.MOST_IN_ALL", 6)
+    monkeypatch.setattr("envlock.workflow.images.tree_of", lambda *_, **__: pytest.fail("a tree was made"))
+    with pytest.raises(BaseUnfit, match="2 environments"):
+        pushed(project, references("image:1"), base, "first", "second")

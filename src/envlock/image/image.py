@@ -41,7 +41,8 @@ PYTHONS = "envlock.pythons"
 """The annotation with the Python builds of an image: the version and the SHA-256 of each archive."""
 COMPILERS = "envlock.compilers"
 """The annotation with the releases of CPython that compiled the bytecode."""
-_MOST_LAYERS = 127
+MOST_IN_ALL = 127
+"""Layers that a storage driver stacks."""
 _CREATED = "1980-01-01T00:00:00Z"
 _OWN_VARIABLES = "ENVLOCK_"
 _LAYERS = {
@@ -83,10 +84,12 @@ class Base(NamedTuple):
     def most_layers(self, environments: int) -> int:
         """How many layers each of several environments may have on it, beside a Python build and a last one for each.
 
-        >>> Base((), {}, {}, {}).most_layers(2)
-        61
+        Less than one: they do not fit on it.
+
+        >>> Base((), {}, {}, {}).most_layers(2), Base((), {}, {}, {}).most_layers(60)
+        (61, 0)
         """
-        return max((_MOST_LAYERS - len(self.layers)) // environments - 2, 1)
+        return (MOST_IN_ALL - len(self.layers)) // environments - 2
 
 
 def entry_for(index: Manifest, arch: Arch, shown: str) -> Descriptor:

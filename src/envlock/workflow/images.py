@@ -24,7 +24,7 @@ from envlock.hydration.prefix import name_of
 from envlock.hydration.pythons import LockedPythons
 from envlock.image import image as documents
 from envlock.image.docker_login import DockerLogin
-from envlock.image.errors import NoSuchImage, NotForImage
+from envlock.image.errors import BaseUnfit, NoSuchImage, NotForImage, UnsupportedImage
 from envlock.image.layers import GZIP, MOST_LAYERS, Layer, PackedLayer, package_layers, write_layer
 from envlock.image.manifests import OCI_CONFIG, Blob, Manifest
 from envlock.image.prefix import folder_of, own_layer
@@ -37,6 +37,7 @@ from envlock.places import home
 from envlock.remote.kit import REMOTE_ARCHS
 from envlock.reporter import Reporter
 from envlock.stage import temporary_folder
+from envlock.words import count
 from envlock.workflow.artifacts import artifact_source
 from envlock.workflow.export import licenses_of
 from envlock.workflow.image_pythons import KIT, ImagePythons
@@ -169,6 +170,14 @@ class _ForArch:
     compilers: set[str] = field(default_factory=set)
 
 
+def _refuse_crowd(image: _ForArch, base: str) -> None:
+    """Raise BaseUnfit if containers could not stack the layers of so many environments on the base."""
+    if image.base.most_layers(len(image.locks)) < 1:
+        there, more = count(len(image.base.layers), "layer"), count(len(image.locks), "environment")
+        reason = f"it has {there}, and with those of {more} an image would have more than {documents.MOST_IN_ALL}"
+        raise BaseUnfit(base, reason, "name fewer steps for one image, or use a base with fewer layers")
+
+
 @dataclass
 class _Pushing:
     """One push of one image."""
@@ -213,6 +222,8 @@ class _Pushing:
             arch: _ForArch(self.base_for(top, arch, shown), [lock for lock in locks if lock.arch == arch])
             for arch in archs
         }
+        for image in images.values():
+            _refuse_crowd(image, shown)
         before = self.moved_from(named)
         made: list[tuple[documents.Base, Manifest]] = []
         for image in images.values():
@@ -256,7 +267,7 @@ class _Pushing:
 
     def moved_from(self, named: Mapping[str, str]) -> str:
         """The digest of the same base when this tag was pushed last, if it is another one now; else empty."""
-        with suppress(NoSuchImage):
+        with suppress(NoSuchImage, UnsupportedImage):
             found = self.registry.manifest(self.registry.reference.what).document.get("annotations")
             if isinstance(found, dict) and found.get(documents.BASE_NAME) == named[documents.BASE_NAME]:
                 before = str(found.get(documents.BASE_DIGEST))
