@@ -135,6 +135,21 @@ def clobbers(stage: Path) -> tuple[Clobber, ...]:
     return tuple(sorted(found, key=lambda clobber: (clobber.path, clobber.loser)))
 
 
+def contested(stage: Path) -> dict[str, list[str]]:
+    """The paths of each package in its archive, by name, where two packages in `stage` want one path; else nothing.
+
+    Costs what `clobbers` does.
+    """
+    documents = list(_documents(stage))
+    found: dict[str, list[str]] = {}
+    for document in documents if any(b'"original_path"' in document for document in documents) else ():
+        with suppress(*_NO_RECORD):
+            name, entries = _record_in(document)
+            files = (entry for entry in entries if entry.get("path_type") != "directory")
+            found[name] = [str(entry.get("original_path", entry["_path"])) for entry in files]
+    return found
+
+
 def owners_of(stage: Path, paths: Iterable[str]) -> dict[str, str]:
     """The package of each of `paths` (relative to the stage) that a conda package has."""
     wanted = {json.dumps(path, ensure_ascii=False).encode(): path for path in paths}

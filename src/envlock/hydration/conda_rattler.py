@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from envlock.activation import RECEIPT
 from envlock.hydration.errors import (
     BadCondaArchive,
+    FileAndFolder,
     HomeUnusable,
     LinkFailed,
     PrefixTooLong,
@@ -60,6 +61,7 @@ class CondaInstaller:
         del python  # it is one of the packages
         self._link(lock, files, stage, place)
         _refuse_reserved(stage)
+        _refuse_file_and_folder(lock, stage)
         site_packages = stage / _site_packages(lock)
         if not (stage / "bin" / f"python{lock.python.series}").exists():
             raise LinkFailed(name_of(lock), (f"its packages contain no bin/python{lock.python.series}",))
@@ -147,6 +149,17 @@ def _refuse_reserved(stage: Path) -> None:
     found = [name for name in (RECEIPT, "pyvenv.cfg") if os.path.lexists(stage / name)]
     for path, package in owners_of(stage, found).items() if found else ():
         raise ReservedPath(package=package, path=path)
+
+
+def _refuse_file_and_folder(lock: Lock, stage: Path) -> None:
+    """Raise FileAndFolder for conda packages of which py-rattler makes this or that, as its threads come."""
+    from envlock.conda.install import contested
+    from envlock.hydration.collisions import file_and_folder
+
+    clash = file_and_folder(contested(stage))
+    if clash is not None:
+        path, of_file, of_folder = clash
+        raise FileAndFolder(environment=name_of(lock), path=path, of_file=of_file, of_folder=of_folder)
 
 
 def _empty(stage: Path) -> None:

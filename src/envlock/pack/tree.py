@@ -146,7 +146,6 @@ class _Making:
         self._python = python
         self._bytecode = bytecode
         self._files: dict[str, TreeFile] = {}
-        self._claimed: dict[str, str] = {}
 
     def tree(self) -> Tree:
         lock = self._lock
@@ -214,8 +213,6 @@ class _Making:
             for row in document["paths_data"]["paths"]:
                 path = str(row["_path"])
                 modes[path] = _mode_of(row, stage / path)
-                if row.get("path_type") != "directory":
-                    self._claimed[str(row.get("original_path", path))] = f"conda/{document['name']}"
                 for fact in _OF_PLACE if modes[path] else ():
                     row.pop(fact, None)
             for fact in _OF_MACHINE:
@@ -311,22 +308,17 @@ class _Making:
         return target
 
     def _check_paths(self) -> None:
-        """Raise CannotPack for a path that cannot be written, or that is below a file or a link.
-
-        Of conda packages, the paths that they have in their archives count: where one is below another, py-rattler
-        makes this or that of it, as its threads come.
-        """
-        claimed = {**self._claimed, **{path: file.package for path, file in self._files.items()}}
-        for path, package in claimed.items():
+        """Raise CannotPack for a path that cannot be written, or that is below a file or a link."""
+        for path, file in self._files.items():
             try:
                 path.encode()
             except UnicodeEncodeError:
                 raise self._refused(f"the name of {path!r} is not UTF-8") from None
             above = path.rpartition("/")[0]
             while above:
-                if above in claimed:
-                    of = claimed[above] or "the environment"
-                    raise self._refused(f"`{path}` of {package} is below `{above}`, a file or link of {of}")
+                if above in self._files:
+                    of = self._files[above].package or "the environment"
+                    raise self._refused(f"`{path}` of {file.package} is below `{above}`, a file or link of {of}")
                 above = above.rpartition("/")[0]
 
     # Bytecode.
