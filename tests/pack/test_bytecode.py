@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter
-from envlock.model.lock import Lock
+from envlock.model.arch import LINUX_64, LINUX_AARCH64
+from envlock.model.lock import Lock, LockedPython
 from envlock.pack import bytecode
 from envlock.pack.bytecode import compile_modules, compiler_of
 from envlock.pack.compiler import compiled, held_by
@@ -240,6 +241,18 @@ def test_the_compiler_is_of_the_locked_series_and_brought_here_if_there_is_none(
     compiler_of(lock, asked)
     assert asked.locks[-1].python.series == SERIES
     assert asked.locks[-1].requirements.python == f"=={SERIES}.*"
+
+
+def test_a_locked_build_compiles_only_where_it_runs(tmp_path: Path) -> None:
+    """One for another arch cannot run here: any CPython of its series serves then."""
+    asked = Asked()
+    lock = Making(tmp_path, 0).lock
+    exact = replace(lock, python=LockedPython("uv", f"{SERIES}.99", "https://index.example/cpython.tar.gz", "c.tar.gz"))
+    assert compiler_of(exact, asked).version == f"{SERIES}.99"
+    assert asked.locks == [exact]
+    foreign = replace(exact, arch=LINUX_AARCH64 if exact.arch == LINUX_64 else LINUX_64)
+    assert compiler_of(foreign, asked).version != f"{SERIES}.99"
+    assert asked.locks == [exact]
 
 
 def test_the_version_that_a_plan_names_is_the_only_one_that_serves(tmp_path: Path) -> None:

@@ -154,9 +154,13 @@ def _refuse_reserved(stage: Path) -> None:
 def _refuse_file_and_folder(lock: Lock, stage: Path) -> None:
     """Raise FileAndFolder for conda packages of which py-rattler makes this or that, as its threads come."""
     from envlock.conda.install import contested
+
+    paths = contested(stage)
+    if not paths:
+        return
     from envlock.hydration.collisions import file_and_folder
 
-    clash = file_and_folder(contested(stage))
+    clash = file_and_folder(paths)
     if clash is not None:
         path, of_file, of_folder = clash
         raise FileAndFolder(environment=name_of(lock), path=path, of_file=of_file, of_folder=of_folder)
