@@ -188,6 +188,29 @@ class TestADownloadThatBreaks:
         with pytest.raises(RegistryUnreachable, match="bytes in"):
             behind(patience=0.2).download_blob(blobs[1].descriptor, BytesIO())
 
+    def test_again_and_again_ends_unless_much_came(self, behind: Open, open_registry: Open, proxy: Proxy) -> None:
+        data = noise(7_000_000, 15)
+        blobs, manifest = image(data)
+        open_registry().push(blobs, manifest, "1")
+        bits = []
+
+        def send_some(handler: Handler, _: bytes) -> None:
+            start = int(handler.headers.get("Range", "bytes=0-")[6:-1])
+            bits.append(start)
+            some = data[start : start + size]
+            told = [("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")]
+            handler.answer(206 if start else 200, told, some, length=len(data) - start)
+
+        proxy.breaks(send_some, "GET", "/blobs/", times=1000)
+        size = 100
+        with pytest.raises(RegistryUnreachable):
+            behind().download_blob(blobs[1].descriptor, BytesIO())
+        assert bits == [0, 100, 200, 300]
+        size = 1_100_000
+        file = BytesIO()
+        behind().download_blob(blobs[1].descriptor, file)
+        assert file.getvalue() == data
+
 
 REFUSALS = {
     "too large": (413, b"<html>too large</html>", "413"),

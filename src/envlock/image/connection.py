@@ -43,6 +43,8 @@ _DIGESTING = 5
 _SLOWEST = 8 << 10
 """Bytes per second."""
 _REDIRECTS = 10
+_PROGRESS = 1 << 20
+"""Bytes of a transfer after which a broken connection counts as the first."""
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LONGEST_REASON = 300
 
@@ -89,7 +91,7 @@ class Connection:
                 self._opened.close()
 
     def again(self, doing: str, attempt: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
-        """What an attempt returns, made up to ATTEMPTS times, and as often again after each that made good progress.
+        """What an attempt returns, made up to ATTEMPTS times, and as often again once a MiB more is there.
 
         Raises RegistryUnreachable after the last.
         """
@@ -100,7 +102,7 @@ class Connection:
             except Passing as failure:  # noqa: PERF203  each attempt may fail
                 if self._stopped.is_set():
                     raise CancelledError from None
-                if progress() > before and not failure.is_slow:
+                if progress() - before >= _PROGRESS and not failure.is_slow:
                     left, pause, before = ATTEMPTS, self._pause, progress()
                 left -= 1
                 if not left or failure.pause > _LONGEST_PAUSE:
