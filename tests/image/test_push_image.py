@@ -23,6 +23,7 @@ from envlock.cache.layout import environment_place
 from envlock.cache.open import open_cache
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
+from envlock.hydration.errors import DiskFull
 from envlock.image.docker_login import DockerLogin
 from envlock.image.errors import BaseUnfit, NotForImage
 from envlock.image.image import ARCHITECTURES, BASE_DIGEST, BASE_NAME
@@ -32,6 +33,7 @@ from envlock.image.registry import Registry
 from envlock.lockfile.document import parse
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
 from envlock.model.lock import Lock
+from envlock.workflow import images
 from envlock.workflow.image_pythons import BASE, KIT
 from envlock.workflow.images import LOCK_TYPE, SBOM_TYPE, ImageOptions, ImagePushed, push_image
 from metaflow_extensions.envlock.plugins.node import manifest as manifests
@@ -311,9 +313,9 @@ def test_the_lock_and_an_sbom_of_each_environment_are_attached_to_the_image(made
 
 def test_the_cache_remembers_the_image_of_each_environment(made: Made) -> None:
     result = made.result
-    images = Images(open_cache(load_project(made.project.config)))
+    records = Images(open_cache(load_project(made.project.config)))
     for name in ("first", "second"):
-        record = images.read(environment_place(lock_of(made.project, name)))
+        record = records.read(environment_place(lock_of(made.project, name)))
         assert record is not None
         assert record.reference == f"{result.reference.name}@{result.reference.digest}"
         assert record.base == str(result.base)
@@ -416,6 +418,23 @@ def test_layers_of_a_base_in_another_registry_are_copied_and_those_of_its_own_ar
         result = pushed(project, target, base)
         assert result.copied > 0
         assert pushed(project, target, base).copied == 0
+
+
+def test_a_full_disk_is_an_error_with_a_code_and_no_image(
+    project: ProjectFolder,
+    base: ImageReference,
+    references: Callable[[str], ImageReference],
+    open_registry: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def on_a_full_disk(*_: object) -> None:
+        with open("/dev/full", "wb", buffering=0) as file:  # noqa: PTH123
+            file.write(b"x")
+
+    monkeypatch.setattr(images, "write_layer", on_a_full_disk)
+    with pytest.raises(DiskFull):
+        pushed(project, references("image:1"), base)
+    assert open_registry(str(references("image:1"))).digest_of("1") == ""
 
 
 def test_nothing_but_linux_is_in_an_image(

@@ -343,7 +343,7 @@ class TestRepair:
         place = environment_place(lock_of(project, "mine"))
         Images(store).write(place, ImageRecord("registry.example/team/a", "1", f"sha256:{'1' * 64}", "base"))
         assert found(verify_cache(project)) == []
-        store.put(image_path(place), b'{"name": "x; y"}')
+        store.put(image_path(place), b'{"name": "x; y"}' + b" " * (40 << 20))
         assert found(verify_cache(project)) == [(DAMAGED_IMAGE, image_path(place))]
         assert found(verify_cache(project, repair=True)) == []
         assert paths(store, "images") == set()

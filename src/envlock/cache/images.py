@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.cache.errors import ImageRecordDamaged
 from envlock.cache.layout import IMAGES, EnvironmentPlace, image_at, image_path
-from envlock.errors import Location
+from envlock.errors import DamageError, Location
 from envlock.files import json_of
 
 if TYPE_CHECKING:
@@ -61,11 +62,9 @@ class Images:
     def write(self, environment: EnvironmentPlace, record: ImageRecord) -> bool:
         """Record the image of an environment. Returns whether that changed anything. Raises CacheUnusable."""
         path, data = image_path(environment), record.render()
-        try:
+        with suppress(FileNotFoundError, DamageError):  # what is damaged is written anew
             if self._store.read(path) == data:
                 return False
-        except FileNotFoundError:
-            pass
         self._store.put(path, data)
         return True
 

@@ -20,6 +20,7 @@ from envlock.cache.layout import environment_place
 from envlock.cache.open import open_cache
 from envlock.cache.parallel import all_in_parallel
 from envlock.config.selection import Selection
+from envlock.hydration.errors import storage_error
 from envlock.hydration.prefix import name_of
 from envlock.hydration.pythons import LockedPythons
 from envlock.image import image as documents
@@ -144,7 +145,10 @@ def push_image(
         temporary_folder("envlock-image-") as scratch,  # not below ENVLOCK_HOME, which may be small
     ):
         work = _Pushing(project, store, registry, base_registry, options, reporter, scratch, is_dry=dry_run)
-        return replace(work.run(locks), fetched=fetched) if locks else ImagePushed(target, base, fetched=fetched)
+        try:
+            return replace(work.run(locks), fetched=fetched) if locks else ImagePushed(target, base, fetched=fetched)
+        except OSError as error:  # of this disk: registries and caches have errors of their own
+            raise storage_error(error, scratch) from error
 
 
 def _refuse_unfit(project: Project, lock: Lock) -> None:
