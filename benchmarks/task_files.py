@@ -55,7 +55,7 @@ def main(way: str, endpoint: str, bucket: str, prefix: str, listed: str, target:
 def by_node(cache: Cache, files: list[list], folder: Path, *, is_kept: bool) -> Callable[[], object]:
     """The node's own way."""
     from metaflow_extensions.envlock.plugins.node.clients import client_of
-    from metaflow_extensions.envlock.plugins.node.fetch import PART, fetch
+    from metaflow_extensions.envlock.plugins.node.fetch import RANGE, fetch
     from metaflow_extensions.envlock.plugins.node.plan import Object
     from metaflow_extensions.envlock.plugins.node.report import Reporter
     from metaflow_extensions.envlock.plugins.node.transport import Transport
@@ -65,8 +65,8 @@ def by_node(cache: Cache, files: list[list], folder: Path, *, is_kept: bool) -> 
     transport.list("nothing")  # the first request costs an import and a connection
 
     def move(each: Object) -> None:
-        for start in range(0, each.size, PART):
-            transport.get(each.path, lambda _: None, start, min(start + PART, each.size))
+        for start in range(0, each.size, RANGE):
+            transport.get(each.path, lambda _: None, start, min(start + RANGE, each.size))
 
     if is_kept:
         return lambda: fetch(transport, objects, str(folder), Reporter(quiet=600))

@@ -30,7 +30,7 @@ SMALL, LARGE = os.urandom(3_000), os.urandom(450_000)
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Objects of 450,000 bytes come in five parts."""
-    monkeypatch.setattr(fetching, "PART", 100_000)
+    monkeypatch.setattr(fetching, "RANGE", 100_000)
 
 
 def put(

@@ -20,18 +20,20 @@ from envlock.hydration.port import Pythons
 from envlock.hydration.prefix import find_prefix
 from envlock.pack import tree
 from envlock.pack.parts import compress, raw_parts
+from metaflow_extensions.envlock.plugins.node import fetch, make, zstd
 from metaflow_extensions.envlock.plugins.node import home as homes
-from metaflow_extensions.envlock.plugins.node import make, zstd
 from metaflow_extensions.envlock.plugins.node.errors import Damaged, DiskFull, Missing, NodeError
 from tests.hydration.conda_making import CondaMaking, wheels, wrong_files
 from tests.hydration.making import SERIES, Heard, MachinePythons, Making, missing_files, remains
 from tests.node.nodes import Node, PackedCondaNode, PackedNode, Said, oldest_python, tree_of, wheel_of
 from tests.node.packs import LINK, Member, Part, as_part, part_of
+from tests.node.task import Folder
 from tests.remote.kits import installed
 from tests.support import wait_until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nodes are machines with Linux")
 SITE = f"lib/python{SERIES}/site-packages"
+get = Folder.get
 OF_UV = ("bin/activate", "bin/deactivate", "bin/pydoc", ".gitignore", "CACHEDIR.TAG", ".lock")
 """What uv makes for those who type into a shell, and for itself: no pack has it."""
 
@@ -88,6 +90,11 @@ def forget(node: Node, *folders: str) -> None:
         shutil.rmtree(node.cache / folder)
 
 
+def no_libzstd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the image have none, nor Python, which has one since 3.14."""
+    monkeypatch.setattr(zstd, "_of_image", lambda: None)
+
+
 def comparable(prefix: Path) -> dict[str, str]:
     """The files of a prefix that a pack has too, and `pyvenv.cfg` without the version of uv, which tests make up."""
     found = {path: each for path, each in tree_of(prefix).items() if not path.startswith(OF_UV)}
@@ -134,12 +141,21 @@ def test_a_second_task_needs_neither_cache_nor_libzstd(
     assert ran.stdout == f"{node.prefix}\n"
 
 
-def test_the_kits_python_comes_beside_the_parts(
-    packed_node: Callable[..., PackedNode], build: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_cold_task_sends_a_request_for_each_part_and_three_more(
+    packed_node: Callable[..., PackedNode], build: Path, zstd_wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node = packed_node(build=build, image=None)
+    no_libzstd(monkeypatch)
+    node = packed_node(build=build, image=None, zstd=zstd_wheel)
     forget(node, "packages")
+    requested = []
+    monkeypatch.setattr(fetch, "RANGE", 3 << 20)  # less than a Python build
+    monkeypatch.setattr(Folder, "get", lambda *request: requested.append(request[1]) or get(*request))
     entered = node.prepare(monkeypatch)
+    build_file, wheel = node.plan.python.build, node.plan.tools.zstd
+    assert build_file is not None
+    assert wheel is not None
+    named = [node.plan.place.path, build_file.file.path, wheel.path, *(part.path for part in node.parts)]
+    assert sorted(requested) == sorted(named)
     assert str(node.home / "pythons") in os.path.realpath(entered.python)
     assert json.loads((node.prefix / ".envlock.json").read_text())["python"].startswith(str(node.home / "pythons"))
 
@@ -155,11 +171,6 @@ def test_what_comes_beside_ends_when_the_other_fails(
     with pytest.raises(Missing, match="envlock push"):
         node.prepare(monkeypatch)
     assert remains(node.home / "environments") == []
-
-
-def no_libzstd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the image have none, nor Python, which has one since 3.14."""
-    monkeypatch.setattr(zstd, "_of_image", lambda: None)
 
 
 def test_the_kits_libzstd_serves_where_the_image_has_none(

@@ -20,7 +20,7 @@ from .report import Reporter
 from .transport import NotThere, Transport, together
 
 THREADS = 8
-PART = 16 << 20
+RANGE = 16 << 20
 """Bytes of a large object that one request brings."""
 _PIECE = 1 << 20
 
@@ -46,12 +46,14 @@ def fetch(
     folder: str,
     reporter: Reporter,
     arrived: Optional[Arrived] = None,
+    range_bytes: Optional[int] = None,
 ) -> Dict[str, str]:
     """Put objects into a folder, each at its own path of the cache. The value has their places, by their SHA-256.
 
     `arrived` is called with each object and its place as soon as it is whole and right, in the thread that fetched it.
-    What is there already is hashed again. The first failure ends all: raises Damaged, what the transport and `arrived`
-    raise, and OSError if the folder cannot be written to. Holds up to 8 MB in memory.
+    One request brings `range_bytes` of an object, by default RANGE. What is there already is hashed again. The first
+    failure ends all: raises Damaged, what the transport and `arrived` raise, and OSError if the folder cannot be
+    written to. Holds up to 8 MB in memory.
     """
     wanted = list({each.path: each for each in objects}.values())
     wanted.sort(key=lambda each: -each.size)  # so that none of the largest comes last, and alone
@@ -64,13 +66,13 @@ def fetch(
                 if arrived is not None:
                     arrived(each, place)
             else:
-                missing.append(_Download(transport, each, place, reporter, arrived))
+                missing.append(_Download(transport, each, place, reporter, arrived, range_bytes or RANGE))
         total = sum(each.object.size for each in missing)
         if not missing:
             return places
         count = "1 file" if len(missing) == 1 else "%d files" % len(missing)
         reporter.began("fetching %s from %s" % (count, transport.url), total)
-        _work(transport, [(each, number) for each in missing for number in range(each.parts)])
+        _work(transport, [(each, number) for each in missing for number in range(each.ranges)])
     except _DiskError as error:
         raise error.cause from None
     finally:
@@ -113,10 +115,17 @@ class _Download:
     """One object on its way."""
 
     def __init__(
-        self, transport: Transport, wanted: Fetched, place: str, reporter: Reporter, arrived: Optional[Arrived]
+        self,
+        transport: Transport,
+        wanted: Fetched,
+        place: str,
+        reporter: Reporter,
+        arrived: Optional[Arrived],
+        range_bytes: int,
     ) -> None:
         self.object = wanted
-        self.parts = max(1, -(-wanted.size // PART))
+        self.ranges = max(1, -(-wanted.size // range_bytes))
+        self._range = range_bytes
         self._transport = transport
         self._place = place
         self._reporter = reporter
@@ -130,18 +139,18 @@ class _Download:
         self._is_hashing = False
 
     def fetch(self, number: int) -> None:
-        """Fetch one part; and after the last of them, give the file its name."""
+        """Fetch one range; and after the last of them, give the file its name."""
         file = self._opened()
-        position = number * PART
-        # The last part has no end, so that an object which goes on is told from one that is right.
-        last = number == self.parts - 1
-        end = self.object.size if last else position + PART
+        position = number * self._range
+        # The last range has no end, so that an object which goes on is told from one that is right.
+        last = number == self.ranges - 1
+        end = self.object.size if last else position + self._range
 
         def write(piece: bytes) -> None:
             nonlocal position
             if position + len(piece) > end:
                 raise self._damage("it is longer than %d bytes" % self.object.size)
-            if self.parts == 1:
+            if self.ranges == 1:
                 self._hash.update(piece)
             try:
                 _write_at(file, piece, position)
@@ -172,8 +181,8 @@ class _Download:
             return self._file
 
     def _is_last(self, number: int, file: int) -> bool:
-        """Note that a part is there, and hash what is next, unless another thread does. Whether all is hashed."""
-        if self.parts == 1:
+        """Note that a range is there, and hash what is next, unless another thread does. Whether all is hashed."""
+        if self.ranges == 1:
             return True
         with self._guard:
             self._there.add(number)
@@ -184,8 +193,10 @@ class _Download:
             with self._guard:
                 if self._hashed not in self._there:
                     self._is_hashing = False
-                    return self._hashed == self.parts
-            for piece in _pieces(file, self._hashed * PART, min((self._hashed + 1) * PART, self.object.size)):
+                    return self._hashed == self.ranges
+            for piece in _pieces(
+                file, self._hashed * self._range, min((self._hashed + 1) * self._range, self.object.size)
+            ):
                 self._hash.update(piece)
             self._hashed += 1
 

@@ -163,7 +163,7 @@ class Making:
         else:
             placeholder = None
             self._choose_python(plan, wanted)
-        beside = [lambda: self._fetch(wanted, new, Reporter(quiet=float("inf")))] if wanted.objects else []
+        beside = [lambda: self._fetch_beside(wanted, new)] if wanted.objects else []
         together(
             transport, lambda: unpack(transport, pack.parts, decompress, new, placeholder, self._reporter), *beside
         )
@@ -232,10 +232,17 @@ class Making:
         rattler = [wanted.places[each.sha256] for each in plan.tools.rattler]
         return link_conda(plan, programs, rattler, os.path.dirname(new), self._prefix, options, self._home)
 
-    def _fetch(self, wanted: _Wanted, new: str, reporter: Reporter | None = None) -> None:
+    def _fetch_beside(self, wanted: _Wanted, new: str) -> None:
+        """Fetch what a pack does not bring, with one request for each, while its parts come and tell of progress."""
+        self._fetch(wanted, new, Reporter(quiet=float("inf")), max(each.size for each in wanted.objects))
+
+    def _fetch(
+        self, wanted: _Wanted, new: str, reporter: Reporter | None = None, range_bytes: int | None = None
+    ) -> None:
         files = os.path.join(os.path.dirname(new), FILES)
+        transport, reporter = self._preparing.transport, reporter or self._reporter
         try:
-            places = fetch(self._preparing.transport, wanted.objects, files, reporter or self._reporter, wanted.arrived)
+            places = fetch(transport, wanted.objects, files, reporter, wanted.arrived, range_bytes)
         except DiskFull as error:
             raise DiskFull(str(error).replace(files, self._home)) from None
         for each in wanted.objects:
