@@ -57,6 +57,8 @@ from envlock.named.history import Aliases
 from envlock.named.move import BadMove, Move, parse_move
 from envlock.named.pin import STAMP, Pin, parse_pin, render_pin
 from envlock.named.run_record import RunRecord, RunRecords
+from envlock.pack.parts import UNREADABLE, contents, raw_parts
+from envlock.pack.tree import TreeFile
 from envlock.redaction import redact
 from envlock.remote import on_node
 from envlock.resolve.index_check import files_in
@@ -65,7 +67,7 @@ from envlock.resolve.uv_output import NotAPylock, select
 from envlock.settings_files import settings_files
 from envlock.workflow.import_locks import Wanted, import_lock
 from envlock.workflow.machine.environments import Environments, find_environments, with_sizes
-from tests.cache.test_plans import PLANS
+from tests.cache.test_plans import PACKED, PLANS
 from tests.hostile import mutations, sha256
 from tests.interchange import texts
 from tests.interchange.test_readers_pypi import PDM as PDM_LOCK
@@ -168,6 +170,15 @@ def read_plan_on_node(folder: Path, data: bytes) -> None:
 
 def read_plan(_: Path, data: bytes) -> None:
     parse_plan(data, PLANS["conda.json"].place._replace(sha256=sha256(data)))
+
+
+def _raw_part() -> bytes:
+    """With a link, and a name and records that need a pax header."""
+    files = [
+        TreeFile("lib/x", None, "y", 0, executable=False, prefix="", package="a"),
+        TreeFile("lib/" + "long/" * 30, Path(__file__), "", Path(__file__).stat().st_size, False, "text", "a"),
+    ]
+    return b"".join(piece for part in raw_parts(files) for piece in part.pieces())
 
 
 class Target:
@@ -573,7 +584,10 @@ TARGETS = {
         lambda _, data: Needs.parse(data),
         says=ValueError,
     ),
-    "plans": Target([PLANS["conda.json"].render()], "json", read_plan, stamp=canonical_plan),
+    "plans": Target(
+        [PLANS["conda.json"].render(), PACKED["conda.json"].render()], "json", read_plan, stamp=canonical_plan
+    ),
+    "parts": Target([_raw_part()], "text", lambda _, data: contents([data]), says=UNREADABLE),
     "records of images": Target([IMAGE_RECORD.render()], "json", lambda _, data: parse_record(data, "a record")),
     "configurations of base images": Target([json.dumps(BASE_CONFIG).encode()], "json", read_base_config),
     "plans on a node": Target([conda_plan(MIXED).render()], "json", read_plan_on_node, stamp=canonical_plan),

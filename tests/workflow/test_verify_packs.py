@@ -137,7 +137,8 @@ def test_another_placeholder_is_another_pack(project: Project, store: FolderStor
     ("spoil", "reason"),
     [
         (lambda path: path.unlink(), "it is not there"),
-        (lambda path: path.write_bytes(b"changed"), "its bytes are not those of the plan"),
+        (lambda path: path.write_bytes(b"changed"), "its size is not that of the plan"),
+        (lambda path: path.write_bytes(bytes(path.stat().st_size)), "its bytes are not those of the plan"),
     ],
 )
 def test_a_lost_part_is_found_where_parts_are_read(
@@ -153,10 +154,10 @@ def test_a_part_that_decompresses_to_something_else_is_found(
     project: Project, store: FolderStore, tmp_path: Path
 ) -> None:
     plan, pack = plan_of(project, store), pack_of(project, store)
-    for data in (zstd.compress(bytes(1 << 20)), b"no zstd at all"):
+    for data, raw_size in ((zstd.compress(bytes(1 << 20)), 9), (b"no zstd at all", 9), (b"a bomb", 1 << 33)):
         sha256 = hashlib.sha256(data).hexdigest()
         store.put(part_path(sha256), data)
-        part = pack.parts[0]._replace(file=PlanFile(part_path(sha256), len(data), sha256))
+        part = pack.parts[0]._replace(file=PlanFile(part_path(sha256), len(data), sha256), raw_size=raw_size)
         Plans(store).write(replace(plan, pack=pack._replace(parts=(part,))))
         ((path, _),) = verified(project, download=True).damaged
         assert path == part_path(sha256)

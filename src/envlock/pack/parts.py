@@ -34,7 +34,7 @@ LEVEL = 10
 """Of zstd: the docs (explanation/packs) have what others cost and gain. Its window is 4 MB."""
 MTIME = 315532800
 """The time of every member, which is that of every file in a wheel that envlock builds: 1980-01-01."""
-UNREADABLE = (zstd.ZstdError, tarfile.TarError, EOFError, OSError)
+UNREADABLE = (zstd.ZstdError, tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RecursionError)
 """What reading a damaged part raises."""
 _WINDOW_LOG = 23
 """The largest window that decompresses: 8 MB."""
@@ -169,20 +169,25 @@ class _Reader(io.RawIOBase):
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
-        self._held = b""
+        self._piece = b""
+        self._position = 0
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        while size < 0 or len(self._held) < size:
-            piece = next(self._pieces, b"")
-            if not piece:
-                break
-            self._held += piece
-        size = len(self._held) if size < 0 else size
-        done, self._held = self._held[:size], self._held[size:]
-        return done
+        found = []
+        while size:
+            if self._position == len(self._piece):
+                self._piece, self._position = next(self._pieces, b""), 0
+                if not self._piece:
+                    break
+            end = len(self._piece) if size < 0 else self._position + size
+            taken = self._piece[self._position : end]
+            self._position += len(taken)
+            size -= len(taken) if size > 0 else 0
+            found.append(taken)
+        return b"".join(found)
 
 
 def _members(file: TreeFile) -> Iterator[Member]:

@@ -19,7 +19,7 @@ from envlock.config.selection import Selection
 from envlock.errors import EnvlockError
 from envlock.files import sha256_of
 from envlock.lockfile.folder import read_lock
-from envlock.pack.parts import UNREADABLE, contents, decompressed, raw_parts
+from envlock.pack.parts import LARGEST, UNREADABLE, contents, decompressed, raw_parts
 from envlock.pack.tree import ARCHS
 from envlock.reporter import Reporter
 from envlock.stage import temporary_folder
@@ -145,7 +145,8 @@ class _Compared:
             other = {_called(member.file.package) for part in differing for member in part.members}
             damaged: dict[str, str] = {}
             if download:
-                found, damaged = self.downloaded(theirs - {*digests})
+                most = max(LARGEST, *(part.size for part in raw))
+                found, damaged = self.downloaded(theirs - {*digests}, most)
                 mine = {name: key for part in differing for name, key in contents(part.pieces()).items()}
                 other = {name for name in {*mine, *found} if mine.get(name) != found.get(name)}
         if tree.placeholder != pack.placeholder:
@@ -164,12 +165,17 @@ class _Compared:
         self.reporter.ended(COMPARING)
         return [digests[number] for number in range(len(raw))]
 
-    def downloaded(self, wanted: set[str]) -> tuple[dict[str, str], dict[str, str]]:
-        """What is in the parts with these raw digests, and which parts of all are damaged, and why."""
+    def downloaded(self, wanted: set[str], most: int) -> tuple[dict[str, str], dict[str, str]]:
+        """What is in the parts with these raw digests, and which parts of all are damaged, and why.
+
+        None has more than `most` bytes before compression.
+        """
         contained: dict[str, str] = {}
         damaged: dict[str, str] = {}
         self.reporter.began(DOWNLOADING, self.pack.size, "bytes")
-        for part, reason in all_in_parallel(lambda part: self.read(part, part.raw_sha256 in wanted), self.pack.parts):
+        for part, reason in all_in_parallel(
+            lambda part: self.read(part, part.raw_sha256 in wanted, most), self.pack.parts
+        ):
             self.reporter.advanced(DOWNLOADING, part.file.path.rpartition("/")[2], part.file.size)
             if isinstance(reason, str):
                 damaged[part.file.path] = reason
@@ -178,10 +184,15 @@ class _Compared:
         self.reporter.ended(DOWNLOADING)
         return contained, damaged
 
-    def read(self, part: Part, is_wanted: bool) -> dict[str, str] | str:
+    def read(self, part: Part, is_wanted: bool, most: int) -> dict[str, str] | str:
         """What a part contains, if that is wanted; or what is wrong with it."""
         place = self.scratch / part.file.sha256
+        if part.raw_size > most or part.file.size > most + most // 100:
+            return "it is larger than a part can be"
         try:
+            entry = self.store.entry(part.file.path)
+            if entry is not None and entry.size != part.file.size:
+                return "its size is not that of the plan"
             self.store.fetch(part.file.path, place)
             if (place.stat().st_size, sha256_of(place)) != (part.file.size, part.file.sha256):
                 return "its bytes are not those of the plan"
