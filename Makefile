@@ -8,7 +8,7 @@ REGISTRY := .venv/registry/.installed
 BROWSER := .venv/browser-is-there
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-pods test test-fast test-slow test-stampede test-remote test-schedulers coverage demo demo-team demo-ways demo-daily demo-remote lint format bench docs docs-check clean
+.PHONY: help setup setup-pods test test-fast test-slow test-stampede test-remote test-schedulers test-core coverage demo demo-team demo-ways demo-daily demo-remote lint format bench docs docs-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test-remote: $(READY) $(PODS)  ## start tasks in docker's containers, on all bac
 
 test-schedulers: $(READY)  ## run a locked flow on Prefect, Dagster, Temporal, Flyte and Kestra's scripts, each in a venv of its own
 	@$(BIN)/python -m pytest -q -m slow tests/schedulers
+
+test-core: $(READY)  ## run Metaflow's own core test suite in locked environments; SUITE="--on step-functions" there
+	@$(BIN)/python -m tests.schedulers.core_suite $(SUITE)
 
 coverage: $(READY) $(SERVERS) $(REGISTRY)  ## run every test and show which lines none of them reached
 	@$(BIN)/coverage erase

@@ -105,6 +105,7 @@ class EnvlockEnvironment(MetaflowEnvironment):
         Metaflow calls this when it packages the flow's code: in launchers, and in a task that enters its environment by
         itself, which has a launcher already.
         """
+        _refuse_to_be_left_out(self._flow)  # `--with` has added decorators since
         if self._launcher is None:
             steps = [step.name for step in self._flow]
             self.launch(steps, _remote_steps(self._flow), _deploying_command(self._datastore_type))
