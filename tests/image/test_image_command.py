@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from envlock.cli.image import as_lines
 from envlock.image.docker_login import DockerLogin
-from envlock.model.arch import host_arch
+from envlock.image.references import ImageReference
+from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
 from envlock.places import home
+from envlock.workflow.images import ImagePushed, LayerPushed
 from tests.cli.test_dry_run import documented_keys
 from tests.hydration.making import SERIES
 from tests.image.images import push_base
@@ -96,3 +99,22 @@ def test_no_login_is_in_what_is_shown_or_kept(
     for secret in (PASSWORD, BASIC, *(each.rpartition(".")[2] for each in tokens.tokens)):
         assert secret not in said.stdout + said.stderr + wrong.stderr
         assert files_holding(secret, tmp_path, home()) <= {known.path}
+
+
+def test_an_environment_of_two_archs_is_one_and_layers_are_named_once() -> None:
+    reference = ImageReference.parse(f"registry.example/image:1@sha256:{'1' * 64}")
+    layers = tuple(
+        LayerPushed(arch, name, f"{arch} {name}", 10, 20, is_new=True)
+        for arch in (LINUX_64, LINUX_AARCH64)
+        for name in ("alpha", "the environment")
+    )
+    result = ImagePushed(
+        reference,
+        reference,
+        manifests={LINUX_64: "sha256:2", LINUX_AARCH64: "sha256:3"},
+        environments=("Train/start on linux-64", "Train/start on linux-aarch64"),
+        layers=layers,
+    )
+    first, second, _ = as_lines(result)
+    assert "1 environment, linux-64, linux-aarch64" in first
+    assert "4 layers (40 bytes) are new, such as alpha and the environment;" in second

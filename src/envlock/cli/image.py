@@ -106,14 +106,15 @@ def as_lines(result: ImagePushed, *, dry_run: bool = False) -> Iterator[str]:
         yield f"nothing to push: {later(result.fetched) if result.fetched else 'no environment is selected'}"
         return
     verb = did("pushed", dry_run=dry_run)
-    what = f"{count(len(result.environments), 'environment')}, {', '.join(result.manifests)}"
+    names = {each.rpartition(" on ")[0] for each in result.environments}  # one is there for each arch
+    what = f"{count(len(names), 'environment')}, {', '.join(result.manifests)}"
     yield f"{verb} {result.reference} ({what})"
     sent, there = result.sent, len({each.digest for each in result.layers}) - len(result.sent)
     layers = f"{count(len(sent), 'layer')} ({byte_size(sum(each.size for each in sent))})"
     if not sent:
         yield f"  no layer is new: the registry has all {there}"
     else:
-        largest = listed([each.name for each in sorted(sent, key=lambda each: -each.size)[:3]])
+        largest = listed(list(dict.fromkeys(each.name for each in sorted(sent, key=lambda each: -each.size)))[:3])
         yield f"  {layers} {'are' if len(sent) > 1 else 'is'} new, such as {largest}; the registry has {there}"
     yield f"  base  {result.base}"
 
