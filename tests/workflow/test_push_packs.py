@@ -395,6 +395,26 @@ class TestOrder:
         assert written(push(project, pack=True)) == (1, 1, 0), "the part is there"
         assert_whole(store)
 
+    def test_what_a_gc_took_before_the_push_could_say_what_it_needs_is_made_again(
+        self, packed: Project, tmp_path: Path
+    ) -> None:
+        """The push has something to write, and found its pack before it announced itself."""
+        store = FolderStore(tmp_path / "cache")
+        plan = plan_of(packed, store)
+        store.delete(plan.environment.path)
+        (part,) = paths(store, "parts")
+
+        class Swept(FolderStore):
+            def put(self, path: str, data: bytes | Path, *, on_bytes: Callable[[int], None] = tell_nobody) -> None:
+                if path.startswith("pushes/"):
+                    self.delete(part)
+                super().put(path, data, on_bytes=on_bytes)
+
+        result = push_locks(packed, Swept(tmp_path / "cache"), locks_of(packed), pack=True)
+        assert written(result) == (0, 1, 1)
+        assert plan_of(packed, store) == plan
+        assert_whole(store)
+
     def test_no_gc_takes_a_part_that_a_push_is_about_to_name(self, packed: Project, tmp_path: Path) -> None:
         """Parts that no plan names are there already, and a gc runs while the push packs."""
         store = FolderStore(tmp_path / "cache")

@@ -339,9 +339,17 @@ class PacksPush:
             self.damaged.add(part.file.path.rpartition("/")[2])
         return is_right
 
-    def drop_lost(self) -> None:
-        """Forget the packs of which a gc has taken parts, since the file of this push expired. Raises CacheUnusable."""
-        self.packs = {key: found for key, found in self.packs.items() if self.is_whole(found)}
+    def drop_lost(self, locks: Sequence[Lock]) -> None:
+        """Forget the packs of these locks of which a gc has taken parts since they were found; make what is wanted.
+
+        Call it where an announcement keeps gc from taking more. Raises CacheUnusable.
+        """
+        for lock in locks:
+            found = self.packs.get(key_of(lock))
+            if found is not None and not self.is_whole(found):
+                del self.packs[key_of(lock)]
+                if self.wants(lock) and lock not in self.to_make:
+                    self.to_make.append(lock)
 
     def is_newest(self, lock: Lock, plan: Plan) -> bool:
         """Whether nodes would get the pack of a plan, or none if it has none: they take the newest plan."""

@@ -149,14 +149,14 @@ class PlansPush:
         Call it after `is_done`, where the announcement keeps gc from taking any of it. Raises CacheUnusable.
         """
         moved, moved_bytes, failed = self.move(announcement)
-        self.packs.drop_lost()
+        self.packs.drop_lost(self.locks)
         served = [lock for lock in self.locks if lock in locks and self.is_served(lock, failed)]
         self.packs.make_all(served)
         if not announcement.stands():  # packing took more than hours
             announcement.make()
             self.wrong = set()
             failed |= self.move(announcement)[2]
-            self.packs.drop_lost()
+            self.packs.drop_lost(served)
             served = [lock for lock in served if self.is_served(lock, failed)]
         plans = [(lock, self.plan(lock)) for lock in served]
         written = 0
