@@ -102,7 +102,7 @@ def pack(
     """
     with tree_in(project, lock, scratch, reporter) as tree:
         raw = raw_parts(tree.files)
-        putting = _Putting(store, is_there, scratch, reporter)
+        putting = _Putting(store, is_there, scratch / _name_of(lock), reporter)
         try:
             made = putting.all(raw)
         except OSError as error:
@@ -114,6 +114,7 @@ class _Putting:
     """Compresses parts, several at once, and puts them into a store."""
 
     def __init__(self, store: Store, is_there: Callable[[Part], bool], scratch: Path, reporter: Reporter) -> None:
+        """`scratch` is a folder that no other pack uses: what was interrupted may still be writing into its own."""
         self.store = store
         self.is_there = is_there
         self.scratch = scratch
@@ -124,6 +125,7 @@ class _Putting:
 
     def all(self, raw: Sequence[RawPart]) -> tuple[Part, ...]:
         """Every part, in order. Raises CacheUnusable, OSError."""
+        self.scratch.mkdir()
         self.reporter.began(PACKING, sum(part.size for part in raw), "bytes")
         numbered = list(enumerate(raw))
         largest_first = sorted(numbered, key=lambda each: -each[1].size)
