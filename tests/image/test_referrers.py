@@ -49,6 +49,20 @@ class TestByTheTag:
         assert registry.attach(about, SBOM, [Blob.of_bytes(b"{2}", SBOM)]) == once
         assert registry.manifest(fallback_tag(about.digest)) == before
 
+    def test_what_the_registry_said_once_is_not_asked_again(
+        self, open_registry: Open, registry_server: RegistryServer
+    ) -> None:
+        with proxied(registry_server.port) as proxy:
+            registry = open_registry(port=proxy.port)
+            about = pushed_image(registry, 9)
+            registry.attach(about, SBOM, [Blob.of_bytes(b"{9}", SBOM)])
+            proxy.forget()
+            registry.attach(about, LOCK, [Blob.of_bytes(b"lock 9", LOCK)])
+        asked = [f"{method} {path.split('/')[-2]}" for method, path in proxy.passed]
+        assert sorted(asked) == sorted(
+            ["HEAD blobs", "POST uploads", "PUT uploads", "PUT manifests", "GET manifests", "PUT manifests"]
+        )
+
     def test_the_tag_is_an_index(self, open_registry: Open) -> None:
         registry = open_registry()
         about = pushed_image(registry, 3)

@@ -234,6 +234,15 @@ def test_a_refusal_is_final_and_says_why(
     assert len(proxy.broken) <= len(blobs)
 
 
+def test_a_repository_that_has_to_be_created_first_is_said_to_be(behind: Open, proxy: Proxy) -> None:
+    blobs, manifest = image(b"nowhere")
+    proxy.breaks(Told(404, b'{"errors":[{"code":"NAME_UNKNOWN","message":"no such repository"}]}'), "POST", times=9)
+    with pytest.raises(RegistryRefused) as raised:
+        behind().push(blobs, manifest, "1")
+    assert raised.value.hint is not None
+    assert "create the repository" in raised.value.hint
+
+
 @pytest.mark.parametrize("status", [400, 403, 409, 412])
 def test_a_tag_that_never_moves_may_be_pushed_again_to_the_same_image(behind: Open, proxy: Proxy, status: int) -> None:
     blobs, manifest = image(b"never moves")
@@ -294,10 +303,9 @@ class TestARegistryThatLacksABlob:
 
     def test_of_another_size_is_sent_it(self, behind: Open, proxy: Proxy) -> None:
         blobs, manifest = image(noise(10_000, 12))
-        registry = behind()
-        registry.push(blobs, manifest, "1")
+        behind().push(blobs, manifest, "1")
         proxy.breaks(Told(200, headers=(("Content-Length", "7"),)), "HEAD", blobs[1].descriptor.digest)
-        assert registry.push(blobs, manifest, "1").sent == (blobs[1].descriptor,)
+        assert behind().push(blobs, manifest, "1").sent == (blobs[1].descriptor,)
 
 
 class TestOtherBytes:

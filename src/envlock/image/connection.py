@@ -186,13 +186,14 @@ class Connection:
             known = self._known() is not None
             reason += " to the login that envlock found" if known else "; envlock found no login for it"
             return RegistryDenied(doing, reason, registry=self.registry, details=details)
-        return RegistryRefused(doing, reason, registry=self.registry, details=details)
+        refused = RegistryRefused(doing, reason, registry=self.registry, details=details)
+        unknown = "NAME_UNKNOWN" in answer.codes()  # some create a repository with the first push, some do not
+        return refused.with_hint("create the repository first, or check its name") if unknown else refused
 
     def _answer(self, request: Request) -> httpx.Response:
         """The answer after redirects, and after telling the registry who we are, where it asks."""
         url = self._led(request.doing, httpx.URL(self.base()), request.url)
-        is_refreshed = False
-        redirects = 0
+        is_refreshed, redirects = False, 0
         while True:
             headers = {"Accept-Encoding": "identity", "User-Agent": "envlock", **request.headers}
             authorization = self._authorization(request) if self._is_own(url) else ""

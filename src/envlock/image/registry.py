@@ -12,7 +12,7 @@ from http import HTTPStatus
 from io import BytesIO
 from tempfile import TemporaryFile
 from threading import Lock
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urlencode
 
 from envlock.image.connection import PATIENCE, Connection
@@ -39,7 +39,7 @@ from envlock.image.manifests import (
 from envlock.image.messages import Request
 from envlock.image.references import ImageReference, is_digest
 from envlock.image.referrers import fallback_tag, listed
-from envlock.image.transfers import download, upload
+from envlock.image.transfers import Pushed, download, upload
 from envlock.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -52,24 +52,6 @@ _WORKERS = 4
 _ABSENT = frozenset({404, 405})
 _REFUSALS = frozenset({400, 403, 404, 409, 412})
 """How a manifest may be refused although pushing is allowed: a blob is missing, or the tag never moves."""
-
-
-class Pushed(NamedTuple):
-    """What a push did."""
-
-    digest: str
-    """Of the manifest."""
-    sent: tuple[Descriptor, ...]
-    """Blobs whose bytes were sent."""
-    mounted: tuple[Descriptor, ...]
-    """Blobs that another repository of the registry had."""
-    present: tuple[Descriptor, ...]
-    """Blobs that the repository had."""
-
-    @property
-    def sent_bytes(self) -> int:
-        """How many bytes of blobs were sent."""
-        return sum(each.size for each in self.sent)
 
 
 class Registry:
@@ -94,6 +76,8 @@ class Registry:
         self._reporter = reporter or Reporter()
         self._connection = Connection(reference, login, is_insecure=is_insecure, pause=pause, patience=patience)
         self._lock = Lock()
+        self._there: set[str] = set()  # digests of blobs that the repository had, or was sent
+        self._has_lists = True  # of referrers, unless it turned out otherwise
         self._downloads = 0
         self._repository = f"/v2/{reference.repository}"
         self._pull = (f"repository:{reference.repository}:pull",)
@@ -241,7 +225,7 @@ class Registry:
 
     def referrers(self, digest: str, artifact_type: str = "") -> tuple[Descriptor, ...]:
         """What was pushed about the image with a digest: all, or only of a type."""
-        found = listed(self._connection, self._asking("GET", f"referrers/{digest}", digest))
+        found = self._listed(digest)
         if found is None:
             index = self._manifest(fallback_tag(digest))
             found = index.manifests if index is not None and index.is_index else ()
@@ -315,10 +299,12 @@ class Registry:
         def advance(amount: int) -> None:
             self._reporter.advanced(PUSHING, name, amount)
 
-        if not is_sure and self.has_blob(descriptor):
+        if not is_sure and (descriptor.digest in self._there or self.has_blob(descriptor)):
+            self._there.add(descriptor.digest)
             advance(descriptor.size)
             return "present"
         if not is_sure and self._is_mounted(blob, doing):
+            self._there.add(descriptor.digest)
             advance(descriptor.size)
             return "mounted"
         if is_sure:
@@ -326,6 +312,7 @@ class Registry:
         with blob.open() as file:
             begin = Request("POST", f"{self._repository}/blobs/uploads/", doing, scopes=self._push)
             upload(self._connection, begin, file, descriptor, advance)
+        self._there.add(descriptor.digest)
         return "sent"
 
     def _is_mounted(self, blob: Blob, doing: str) -> bool:
@@ -367,12 +354,20 @@ class Registry:
             self._add_to_fallback(subject, manifest)
         return None
 
+    def _listed(self, digest: str) -> tuple[Descriptor, ...] | None:
+        """The registry's own list of referrers; None if it keeps none."""
+        if not self._has_lists:
+            return None
+        found = listed(self._connection, self._asking("GET", f"referrers/{digest}", digest))
+        self._has_lists = found is not None
+        return found
+
     def _add_to_fallback(self, subject: Descriptor, manifest: Manifest) -> None:
         """List a manifest under the tag that stands for the referrers of its subject.
 
         Of two who do so at once, one may be lost: registries have no way to tell.
         """
-        if listed(self._connection, self._asking("GET", f"referrers/{subject.digest}", subject.digest)) is not None:
+        if self._listed(subject.digest) is not None:
             return
         tag = fallback_tag(subject.digest)
         index = self._manifest(tag)

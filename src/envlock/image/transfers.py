@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from urllib.parse import quote
 
 from envlock.image.errors import ImageDamaged, NoSuchImage, RegistryRefused
@@ -19,6 +19,24 @@ if TYPE_CHECKING:
     from envlock.image.messages import Answer
 
 _BYTES = {"Content-Type": "application/octet-stream"}
+
+
+class Pushed(NamedTuple):
+    """What a push did."""
+
+    digest: str
+    """Of the manifest."""
+    sent: tuple[Descriptor, ...]
+    """Blobs whose bytes were sent."""
+    mounted: tuple[Descriptor, ...]
+    """Blobs that another repository of the registry had."""
+    present: tuple[Descriptor, ...]
+    """Blobs that the repository had."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """How many bytes of blobs were sent."""
+        return sum(each.size for each in self.sent)
 
 
 def upload(
