@@ -86,11 +86,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(400)
 
     def do_GET(self) -> None:
+        if self.path.startswith("/?"):
+            self.give_to_web(self.path[2:])
+            return
         self.role.asked.append(self.path)
         folder = "/latest/meta-data/iam/security-credentials/"
         if self.path == "/container":
             is_right = self.headers["Authorization"] == TOKENS["container"]
             self.answer(200 if is_right else 401, json.dumps(self.role.given()) if is_right else "")
+        elif self.path == "/relative":
+            self.answer(200, json.dumps(self.role.given()))
         elif self.role.has_version_2 and self.headers["x-aws-ec2-metadata-token"] != TOKENS["instance"]:
             self.answer(401)
         elif self.path == folder:
@@ -101,8 +106,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(404)
 
     def do_POST(self) -> None:
-        self.role.asked.append(self.path)
-        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.give_to_web(self.rfile.read(int(self.headers["Content-Length"])).decode())
+
+    def give_to_web(self, form_text: str) -> None:
+        self.role.asked.append("/")
+        form = parse_qs(form_text)
         is_right = form.get("Action") == ["AssumeRoleWithWebIdentity"] and form.get("RoleSessionName")
         if is_right and form.get("WebIdentityToken") == [TOKENS["web"]]:
             self.answer(200, _STS.format(**self.role.given()))

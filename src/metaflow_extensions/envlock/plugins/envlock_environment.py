@@ -156,6 +156,23 @@ class EnvlockEnvironment(MetaflowEnvironment):
         enter = "%s -m metaflow_extensions.envlock.plugins.node '%s' '%s'"
         return [enter % (self._python(), self._flow.name, step_name), ". ./.envlock/enter.sh"]
 
+    def get_package_commands(self, code_package_url, datastore_type, *more, **others):
+        """Metaflow's commands before those above, but for the package index that they ask: see `package_commands`."""
+        commands = super(EnvlockEnvironment, self).get_package_commands(
+            code_package_url, datastore_type, *more, **others
+        )
+        if datastore_type != "s3":
+            return commands
+        from .package_commands import without_index
+
+        return without_index(
+            commands,
+            self._get_install_dependencies_cmd(datastore_type),
+            self._get_download_code_package_cmd(code_package_url, datastore_type),
+            code_package_url,
+            self._python(),
+        )
+
     def executable(self, step_name, default=None):
         """The interpreter of a task on a node, as the commands above have set it: the image's if the step is disabled.
 

@@ -4,10 +4,19 @@ An exception here would break `import metaflow` for every flow of this Python, s
 """
 
 from importlib.util import find_spec as _find_spec
+from os import environ as _environ
 
 ENVIRONMENTS_DESC = []
 STEP_DECORATORS_DESC = []
+DATASTORES_DESC = []
 
 if _find_spec("metaflow.packaging_sys") is not None:  # `--environment=envlock` needs Metaflow 2.16 or later
     ENVIRONMENTS_DESC = [("envlock", ".envlock_environment.EnvlockEnvironment")]
     STEP_DECORATORS_DESC = [("envlock_internal", ".envlock_decorator.EnvlockInternalDecorator")]
+
+    if "METAFLOW_EXTRACTED_ROOT" in _environ:  # in a task
+        from .node.libraries import is_on_node as _is_on_node
+        from .node.libraries import lacks as _lacks
+
+        if _is_on_node(_environ) and _lacks("boto3"):
+            DATASTORES_DESC = [("s3", ".plain_datastore.S3Storage")]

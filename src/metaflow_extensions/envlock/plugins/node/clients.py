@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from . import plain_s3
 from .errors import Misconfigured
+from .libraries import install
 from .s3_settings import client_params
 from .transport import CUT, FORBIDDEN, REFUSED, Fault, Listed, of_status, reason_of
 
@@ -129,7 +130,7 @@ class S3(_Client):
 def _s3(bucket: str, prefix: str, host: str, options: Mapping[str, Any], seconds: float) -> Any:  # noqa: ARG001
     """The client of the standard library, which starts at once, where it knows all that is set; else that of boto3."""
     found = plain_s3.client_of(bucket, prefix, options, client_params(os.environ, os.getcwd()), seconds)
-    return found or S3(bucket, prefix, options, seconds)
+    return found or install(os.environ) or S3(bucket, prefix, options, seconds)
 
 
 def _s3_config(options: Mapping[str, Any], seconds: int) -> Any:

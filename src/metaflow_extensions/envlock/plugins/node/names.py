@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import time
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from .errors import Damaged, Misconfigured, Missing, NodeError
+from .libraries import install
 from .machine import node_arch
 from .manifest import Manifest, Reference, Target
 from .parameters import VARIABLE, values_of
@@ -238,6 +240,7 @@ def _recorded(text: str, transport: Transport, arch: str) -> Optional[Found]:
 
 def _known_to_metaflow(text: str) -> Optional[Found]:
     try:
+        install(os.environ)  # its metadata service is asked by requests
         from metaflow.client.core import Step, Task
 
         known = Task(text, _namespace_check=False) if text.count("/") == 3 else Step(text, _namespace_check=False).task

@@ -7,6 +7,7 @@ import os
 from . import enter
 from . import home as homes
 from .errors import Misconfigured, NodeError, described
+from .libraries import install
 from .manifest import manifest_path, read
 from .prepare import prepare
 from .report import Reporter
@@ -30,6 +31,8 @@ def start(arguments: Sequence[str]) -> int:
         flow, step = arguments
         manifest = read(manifest_path(), flow)
         entered = prepare(manifest, step, os.environ, reporter)
+        if entered is None:
+            install(os.environ)
         write_script(enter.script(entered, flow, step, os.environ, manifest.own.get(step, ())))
         if entered is not None and entered.lock is not None:
             os.close(entered.lock)  # the shell takes one; what was used a moment ago is not removed
