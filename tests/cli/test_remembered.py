@@ -87,6 +87,14 @@ def test_a_tag_that_never_moves_is_read_once(
     assert first.json["environments"][0]["alias"]["tag"] == "v1"
 
 
+def test_the_first_look_at_a_shared_name_imports_no_s3fs(asking: Callable[..., list[str]], envlock: Envlock) -> None:
+    shown = envlock("show", "team/base:v1", "--json", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    imported = set(re.findall(r"\| +([\w.]+)$", shown.stderr, flags=re.MULTILINE))
+    assert "envlock.cache.buckets.first_reads" in imported
+    assert not {"s3fs", "fsspec", "aiohttp", "botocore"} & imported
+    assert shown.json["environments"][0]["alias"]["tag"] == "v1"
+
+
 def test_a_tag_that_moves_is_read_each_time_but_its_lock_is_not(asking: Callable[..., list[str]]) -> None:
     assert len(asking("show", "team/base:candidate")) == 4
     (fixed, listed, record) = asking("show", "team/base:candidate")

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -20,7 +21,9 @@ from envlock.config.settings import CacheOptions
 from tests.forked import run_module
 from tests.servers.clouds import BUCKET, CLOUDS, Cloud, forget_sessions
 
-STORES = ("folder", "file", "memory", *CLOUDS)
+FEW_READS = ("moto-few-reads", "seaweedfs-few-reads")
+"""S3 as it is opened for a few reads."""
+STORES = ("folder", "file", "memory", *CLOUDS, *FEW_READS)
 RACES = ("folder", "seaweedfs", "gcs", "azurite")  # moto looks, then writes, with nothing that holds others off
 
 # What the SDKs do inside of their own threads and loops.
@@ -42,6 +45,7 @@ def url_of(
     """Where a store of each kind is for this test: its URL, and its options."""
 
     def url(name: str) -> tuple[str, CacheOptions]:
+        name = name.partition("-")[0]
         if name in CLOUDS:
             cloud = clouds(name)
             for variable, value in cloud.environment.items():
@@ -59,7 +63,17 @@ def store(request: pytest.FixtureRequest, url_of: Callable[[str], tuple[str, Cac
     url, options = url_of(request.param)
     beside = open_store(f"{url}-of-another", options)
     beside.put("packages/x", b"not ours")
-    return open_store(url, options)
+    return cast("Store", Anew(url, options)) if request.param in FEW_READS else open_store(url, options)
+
+
+class Anew:
+    """A store that is opened for a few reads before each call, so that none of its reads is s3fs's."""
+
+    def __init__(self, url: str, options: CacheOptions) -> None:
+        self._given = url, options
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(open_store(*self._given, few_reads=True), name)
 
 
 def test_a_store_that_is_not_there_is_empty(store: Store) -> None:
@@ -98,7 +112,7 @@ def test_fetching_what_is_not_there(store: Store, tmp_path: Path) -> None:
 def test_what_is_larger_than_envlock_writes_is_not_read_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     if "memory" in store.url:
         pytest.skip("what is in this process's memory is there already")
-    for module in ("folder_store", "buckets.store"):
+    for module in ("folder_store", "buckets.store", "buckets.first_reads"):
         monkeypatch.setattr(f"envlock.cache.{module}.LOCK_BYTES", 1000)
     store.put("envs/a.toml", b"x" * 1000)
     store.put("envs/b.toml", b"x" * 1001)

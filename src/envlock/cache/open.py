@@ -33,10 +33,10 @@ class BucketPlace(NamedTuple):
     """Azure's storage account, if the URL names it."""
 
 
-def open_cache(project: Project) -> Store:
+def open_cache(project: Project, *, few_reads: bool = False) -> Store:
     """The project's cache. Raises what `open_store` raises, at the line of envlock.toml, and UnsetVariable."""
     with located(project):
-        return open_store(project.cache_url, project.cache_options)
+        return open_store(project.cache_url, project.cache_options, few_reads=few_reads)
 
 
 @contextmanager
@@ -48,8 +48,10 @@ def located(project: Project) -> Iterator[None]:
         raise error.at(project.locate(error.key)) from error.__cause__
 
 
-def open_store(url: str, options: CacheOptions | None = None) -> Store:
+def open_store(url: str, options: CacheOptions | None = None, *, few_reads: bool = False) -> Store:
     """The store at an absolute path, or at a URL with `file:`, `memory:` or one of BUCKETS. Sends no request.
+
+    With `few_reads`, it is quick to open for who reads a few small files, and does everything all the same.
 
     Raises BadCacheUrl; for a bucket, CacheBackendMissing if the library of its service is not installed, and
     BadCacheOption for an option that the service does not have.
@@ -59,7 +61,7 @@ def open_store(url: str, options: CacheOptions | None = None) -> Store:
     if not separator:
         return _folder(Path(url))
     if scheme in BUCKETS:
-        return _bucket(url, scheme, rest, options or CacheOptions())
+        return _bucket(url, scheme, rest, options or CacheOptions(), few_reads=few_reads)
     if strip_credentials(url) != url:
         raise BadCacheUrl(url, "it contains credentials, a query or a fragment: credentials come from the environment")
     if scheme == "file":
@@ -96,12 +98,12 @@ def _folder_of_url(url: str, rest: str) -> Store:
     return _folder(Path("/" + unquote(path)))
 
 
-def _bucket(url: str, scheme: str, rest: str, options: CacheOptions) -> Store:
+def _bucket(url: str, scheme: str, rest: str, options: CacheOptions, *, few_reads: bool) -> Store:
     place = _place(url, scheme, rest)
 
     from envlock.cache.buckets import open_bucket
 
-    return open_bucket(place, options)
+    return open_bucket(place, options, few_reads=few_reads)
 
 
 def _place(url: str, scheme: str, rest: str) -> BucketPlace:

@@ -123,7 +123,7 @@ class Lookup:
     @cached_property
     def store(self) -> Store:
         """The project's cache. Raises what opening one raises, and NewerCache."""
-        store = open_cache(self.project)
+        store = open_cache(self.project, few_reads=self._recalls)
         check_format(store)
         return store
 

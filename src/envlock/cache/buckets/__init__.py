@@ -21,10 +21,20 @@ SERVICES: dict[str, type[Service]] = {
 }
 
 
-def open_bucket(place: BucketPlace, options: CacheOptions) -> Store:
-    """The store in a bucket. Raises CacheBackendMissing and BadCacheOption; sends no request."""
+def open_bucket(place: BucketPlace, options: CacheOptions, *, few_reads: bool = False) -> Store:
+    """The store in a bucket. With `few_reads`, S3 is read without s3fs where that is safe (`first_reads`).
+
+    Raises CacheBackendMissing and BadCacheOption; sends no request.
+    """
     service = SERVICES[place.scheme](place, options)
 
-    from envlock.cache.buckets.store import BucketStore  # imports fsspec, which is there when its filesystem is
+    def opened() -> Store:
+        from envlock.cache.buckets.store import BucketStore  # imports fsspec, which is there when its filesystem is
 
-    return BucketStore(service)
+        return BucketStore(service)
+
+    if few_reads and place.scheme == "s3":
+        from envlock.cache.buckets.first_reads import first_reads
+
+        return first_reads(place, options, opened)
+    return opened()
