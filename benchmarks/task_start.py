@@ -60,7 +60,14 @@ def rows(folder: Path) -> list[Row]:
     with seaweedfs(folder) as cloud:
         os.environ.update(cloud.environment)
         start = Start(folder, cloud)
-        return [*start.sizes(), *start.transport(), *start.first_task(), start.second_task(), start.at_once()]
+        return [
+            *start.sizes(),
+            *start.code_package(),
+            *start.transport(),
+            *start.first_task(),
+            start.second_task(),
+            start.at_once(),
+        ]
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,20 @@ class Start:
             ("the commands that enter an environment, against 300 bytes", len(self.enter), 300),
         ]
         return [Row(claim, size, limit, "at most 1 x", size <= limit, unit="bytes") for claim, size, limit in wanted]
+
+    def code_package(self) -> list[Row]:
+        """The code package, before anything of it is there: in Metaflow's own way without what that installs."""
+        variables = {each["name"]: each["value"] for each in self.template["env"]}  # type: ignore[attr-defined]
+        url = variables["METAFLOW_CODE_URL"]
+        command = str(self.template["command"][-1])  # type: ignore[index]
+        program = command[command.index("python -c 'import base64") : command.index("||{ ")]
+        theirs = command[command.index("python -c 'import boto3") : command.index(";} && mflog")]
+        own, other = costs([self._command(each, METAFLOW_CODE_URL=url) for each in (program, theirs)], 7)
+        claim = "the code package: CPU, against boto3 in the image"
+        return [
+            Row(claim, own.cpu, other.cpu, "at most 1/2 of it", own.cpu * 2 <= other.cpu),
+            _told("the same: wall time", own.wall, other.wall),
+        ]
 
     def transport(self) -> list[Row]:
         """Files onto a node: CPU seconds, without what importing the client costs."""

@@ -23,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from envlock.interpreters import find_interpreter, machine_series
-from tests.pods.pod import IMAGE_VARIABLES, INSTALLED, SERIES_ASKED, Pod, folders_of, named, series_of, wait_for
+from tests.pods.pod import BARE, IMAGE_VARIABLES, INSTALLED, SERIES_ASKED, Pod, folders_of, named, series_of, wait_for
 from tests.servers.processes import ROOT
 from tests.support import wait_until
 
@@ -79,6 +79,8 @@ class Folders:
         python = pod_python(series_of(image))
         pod = Folder(name, place)
         own = self._own(place, python) | dict(variables)
+        if series_of(image).endswith(BARE):
+            own.pop("METAFLOW_SKIP_INSTALL_DEPENDENCIES", None)
         (place / "spec.json").write_text(json.dumps({"image": image, "command": list(command), "variables": own}))
         entered = ["env", "-i", *(f"{key}={value}" for key, value in own.items()), *command]
         command = shlex.join(["setsid", *self._enter(place, python, entered)])  # a group of its own, to be killed
@@ -157,8 +159,12 @@ def folder_series() -> tuple[str, ...]:
 
 
 def pod_python(series: str) -> Path:
-    """The interpreter of an image: a venv that has what Metaflow installs in pods, and no more. Made once."""
-    return _made(f"python-{series}", series, "boto3", "requests")
+    """The interpreter of an image: a venv that has what Metaflow installs in pods, and no more. Made once.
+
+    That of a bare image has pip alone.
+    """
+    libraries = ("pip",) if series.endswith(BARE) else ("boto3", "requests")
+    return _made(f"python-{series}", series.partition(BARE)[0], *libraries)
 
 
 def airflow_python() -> Path:

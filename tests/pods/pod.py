@@ -34,6 +34,9 @@ IMAGE_VARIABLES = {
 }
 """What every image says in its environment."""
 
+BARE = "-bare"
+"""How the series ends of an image that has none of what Metaflow installs."""
+
 _PATIENCE = 300.0
 
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from envlock.cache.open import open_store
 from envlock.config.read import load_project
 from envlock.named.run_record import RunRecords
-from tests.pods import Pod
+from tests.flows.remote.conftest import BUCKET
+from tests.pods import Pod, image_of
 from tests.pods.backends import Backends
 from tests.pods.folders import folder_series
-from tests.pods.pod import CREDENTIALS, wait_for
+from tests.pods.pod import BARE, CREDENTIALS, series_of, wait_for
+from tests.servers.loopback import LoopbackServer
 from tests.support import isolation, run_envlock
 
 ENTERING = "python -m metaflow_extensions.envlock.plugins.node 'MixedFlow' 'work' && . ./.envlock/enter.sh && "
@@ -45,6 +49,12 @@ class Mixed:
     """The same, without a code package that it could enter by."""
     worker: Pod
     """The same, in a folder that a worker with Metaflow and envlock's extension has unpacked without telling where."""
+    poor: Pod
+    """A pod that started `work` as it was sent, in an image without boto3 and requests, while the index was away."""
+    asked: list[str]
+    """What it asked of the index."""
+    log: str
+    """Its stdout, as the datastore has it."""
 
     def seen(self, step: str) -> Any:
         return self.tasks[step][0]["seen"]
@@ -75,8 +85,23 @@ def mixed(
         bare = again(backends, "bare")
         outside = again(backends, "outside", "export METAFLOW_EXTRACTED_ROOT=/nowhere && ")
         worker = again(backends, "worker", WITH_OWN_METAFLOW)
+        poor, asked = without_libraries(backends, "work")
+        log = log_of(backends, f"MixedFlow/{ended.run_id}/work", "2.task_stdout.log")
         made = {path.name for path in (home / "envlock" / "environments").glob("metaflow_*")}
-        return Mixed(ended.text, tasks, made, known, bare, outside, worker)
+        return Mixed(ended.text, tasks, made, known, bare, outside, worker, poor, asked, log)
+
+
+def log_of(backends: Backends, step: str, name: str) -> str:
+    """A log of a step's only task in Metaflow's datastore."""
+    import boto3
+
+    keys = {name.lower(): value for name, value in CREDENTIALS.items()}
+    client = boto3.client("s3", "us-east-1", endpoint_url=backends.aws.endpoint, **keys)
+    listed = client.list_objects_v2(Bucket=BUCKET, Prefix=f"metaflow/{step}/")["Contents"]
+    (key,) = [each["Key"] for each in listed if each["Key"].endswith("/" + name)]
+    found = client.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode()
+    client.close()
+    return str(found)
 
 
 def tasks_of(backends: Backends, run_id: str) -> dict[str, list[dict[str, Any]]]:
@@ -85,6 +110,40 @@ def tasks_of(backends: Backends, run_id: str) -> dict[str, list[dict[str, Any]]]
     for task in backends.tasks(f"MixedFlow/{run_id}"):
         tasks.setdefault(task["step"], []).append(task)
     return tasks
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A package index that is away, and counts who asks."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_error(503)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def without_libraries(backends: Backends, step: str) -> tuple[Pod, list[str]]:
+    """Start a task once more in an image without boto3 and requests, while the index is away. What that was asked."""
+    first = backends.pods_of(step)[0]
+    spec = json.loads((backends.pods.home / first.name / "spec.json").read_text())
+    command = spec["command"][-1].replace("--retry-count 0", "--retry-count 2").replace("MF_ATTEMPT=0", "MF_ATTEMPT=2")
+    Refusing.asked.clear()
+    server = LoopbackServer(Refusing)
+    own = {"PIP_INDEX_URL": f"http://127.0.0.1:{server.port}/", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
+    try:
+        pod = backends.pods.start(
+            f"no-libraries-{step}",
+            image_of(series_of(spec["image"]) + BARE),
+            [*spec["command"][:-1], command],
+            {**spec["variables"], **own},
+        )
+        wait_for(pod)
+    finally:
+        server.close()
+    return pod, list(Refusing.asked)
 
 
 def again(backends: Backends, name: str, before: str = "") -> Pod:
@@ -149,3 +208,17 @@ def test_a_container_without_our_commands_enters_by_itself(mixed: Mixed, started
 def test_a_container_that_cannot_enter_by_itself_fails_before_the_task_begins(mixed: Mixed) -> None:
     assert mixed.outside.status == 1
     assert "has envlock's extension of Metaflow, but not envlock itself" in mixed.outside.said
+
+
+def test_a_task_asks_no_package_index(mixed: Mixed) -> None:
+    assert mixed.poor.status == 0, mixed.poor.said
+    assert mixed.asked == []
+    seen = json.loads(next(line for line in mixed.poor.said.splitlines() if "SEEN" in line).partition("SEEN ")[2])
+    assert seen["identity"] == mixed.seen("work")["identity"]
+    assert not seen["entered_by_itself"]
+
+
+def test_its_logs_arrive_all_the_same(mixed: Mixed) -> None:
+    for said in ("Setting up task environment.", "Code package downloaded.", "SEEN"):
+        assert said in mixed.log
+    assert "Traceback" not in mixed.poor.said
