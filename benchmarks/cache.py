@@ -78,9 +78,7 @@ def _shown(folder: Path, cloud: Cloud) -> list[Row]:
     several = f"{AT_ONCE} of them at once, against {AT_ONCE} programs that only compute as long as one"
     five, soon = (Command(["sleep", seconds], asker) for seconds in ("5", "0.3"))
     return [
-        at_most(
-            "show of a shared name for the first time, against 300 ms", 1, first, Command(["sleep", "0.3"], asker), 5
-        ),
+        at_most("show of a shared name for the first time, against 300 ms", 1, first, soon, 5),
         at_most("show of it again, against 5 s", 0.1, show, five, 3),
         at_most(
             f"{AT_ONCE} of them at once, against one (of {os.cpu_count()} processors)", 2, [show] * AT_ONCE, show, 9
