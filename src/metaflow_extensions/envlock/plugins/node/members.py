@@ -42,6 +42,8 @@ _OWN = ("pyvenv.cfg", RECEIPT, VARIABLES)
 _OWN_OF_WHEELS = (*_OWN, "conda-meta", "lib64")
 """What is no folder in a prefix: its own files are there, or a link, or what marks it as conda's."""
 _LONGEST_RESERVED = len("conda-meta")
+_LONGEST_PATH = 4096
+"""Bytes: Linux takes no longer ones."""
 _TEXT, _BINARY = b"text", b"binary"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SHEBANG = re.compile(rb"#![ ]*(/(?:\\ |[^ \n\r\t])*)(.*)", re.DOTALL)
@@ -124,7 +126,7 @@ class Members:
                 if is_over():
                     return
                 above, _, base = path.rpartition(b"/")
-                if base in _NO_NAMES or path[:1] == b"/":
+                if base in _NO_NAMES or path[:1] == b"/" or len(path) > _LONGEST_PATH:
                     raise BadMember("%r is no path in it" % _shown(path))
                 if above != folder:
                     self._make_folder(above)
@@ -202,7 +204,7 @@ class Members:
         while names and names[0] == b"..":
             names.pop(0)
             depth -= 1
-        if depth < 0 or not target or target.startswith(b"/") or b".." in names:
+        if depth < 0 or not target or target.startswith(b"/") or b".." in names or len(target) > _LONGEST_PATH:
             raise BadMember("the link %r leads out of the pack, to %r" % (_shown(path), _shown(target)))
         os.symlink(target, self._folder + path)
 
