@@ -74,20 +74,23 @@ from metaflow.metadata_provider.util import sync_local_metadata_from_datastore
 from metaflow.plugins import DATASTORES
 storage = next(each for each in DATASTORES if each.TYPE == "s3")
 storage.datastore_root = storage.get_datastore_root_from_config(print)
-copied = set()
+copied, ended = set(), set()
 while True:
-    for named in Path(sys.argv[1]).glob("*/run-id"):
+    for named in set(Path(sys.argv[1]).glob("*/run-id")) - ended:
         try:
             run = named.read_text().strip()
             flow = re.search(r"class (\\w+)\\(FlowSpec\\)", (named.parent / "test_flow.py").read_text())[1]
             store = FlowDataStore(flow, None, storage_impl=storage)
-            for task in store.get_task_datastores(run_id=run) if run else ():
+            over = store.get_task_datastores(run_id=run) if run else []
+            for task in over:
                 if task.step_name != "_parameters" and task.pathspec not in copied:
                     sync_local_metadata_from_datastore(".metaflow", task)
                     copied.add(task.pathspec)
+            if any(task.step_name == "end" for task in over):
+                ended.add(named)
         except Exception:
             traceback.print_exc()
-    time.sleep(2)
+    time.sleep(5)
 """
 
 
@@ -198,7 +201,9 @@ def _services(on: str, place: Path) -> Iterator[Mapping[str, str]]:
         team = stack.enter_context(backends(Folders.at(str(place)), place, folder_series()[-1]))
         metadata = place / "metadata"
         metadata.mkdir()
-        variables = {**team.variables, "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(metadata)}
+        # By default, each command of the suite's checks starts 64 processes to read a few small objects.
+        few = {"METAFLOW_S3_WORKER_COUNT": "2"}
+        variables = {**team.variables, **few, "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(metadata)}
         copying = ["env", "-C", str(place), *(f"{key}={value}" for key, value in variables.items())]
         copying += [sys.executable, "-c", _COPY, str(place / "flows")]
         stack.enter_context(running(copying, place / "copied.log", is_ready=lambda: True))
