@@ -222,11 +222,10 @@ class Connection:
             host = target.host
         except (httpx.InvalidURL, UnicodeError):
             raise RegistryRefused(doing, "it led to what is no URL", registry=self.registry) from None
-        is_plain = target.scheme == "http"
         may_be_plain = self._is_insecure or (self.base().startswith("http:") and is_loopback(host))
-        if is_plain and not may_be_plain:
+        if target.scheme == "http" and not may_be_plain:
             raise InsecureRegistry(doing, f"it led to {host} over plain HTTP", registry=self.registry)
-        if (not is_plain and target.scheme != "https") or not host:
+        if target.scheme not in {"http", "https"} or not host:
             raise RegistryRefused(doing, f"it led to a URL of `{target.scheme}:`", registry=self.registry)
         return target
 
