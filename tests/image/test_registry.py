@@ -17,7 +17,9 @@ from envlock.image.manifests import DOCKER_LAYER_GZIP, DOCKER_MANIFEST, OCI_MANI
 from envlock.image.registry import FETCHING, PUSHING, Registry
 from envlock.reporter import Reporter
 from tests.image.images import image, noise
+from tests.servers.proxy import Break, proxied
 from tests.servers.registry import RegistryServer, registry
+from tests.support import wait_until
 
 Open = Callable[..., Registry]
 
@@ -156,3 +158,19 @@ def test_a_push_that_is_interrupted_ends_at_once(open_registry: Open) -> None:
     with pytest.raises(CancelledError):
         registry.push(slow, manifest, "1")
     assert time.monotonic() - began < 5
+
+
+def test_an_interrupt_ends_what_waits_for_a_base_that_stalls(
+    open_registry: Open, registry_server: RegistryServer, tmp_path: Path
+) -> None:
+    blobs, manifest = image(noise(100_000, 10))
+    with proxied(registry_server.port) as proxy, registry(tmp_path) as server:
+        base = open_registry(port=proxy.port)
+        base.push(blobs, manifest, "1")
+        proxy.breaks(Break.STALL_HALFWAY, "GET", "/blobs/", times=9)
+        target = open_registry(f"{server.host}/target")
+        before = set(threading.enumerate())
+        threading.Timer(0.5, lambda: (target.close(), base.close())).start()
+        with pytest.raises(CancelledError):
+            target.push([base.blob(each.descriptor) for each in blobs], manifest, "1")
+        wait_until(lambda: not any("ThreadPool" in each.name for each in set(threading.enumerate()) - before), 5)

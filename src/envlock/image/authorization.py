@@ -11,10 +11,12 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
+from envlock.errors import one_line
 from envlock.files import json_of
+from envlock.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from envlock.image.docker_login import Login
 
@@ -22,6 +24,7 @@ _SECONDS = 60
 """How long a token counts if who gave it does not say, by the token specification."""
 _MARGIN = 0.8
 """The part of that time in which a token is used: a request takes a while to arrive."""
+_LONGEST_REASON = 300
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 
 
@@ -115,3 +118,16 @@ def token_of(data: bytes, now: float) -> Token | None:
         return None
     lasts = seconds if isinstance(seconds, int) and 0 < seconds < 1 << 31 else _SECONDS
     return Token(value, now + lasts * _MARGIN)
+
+
+def without_secrets(text: str, login: Login | None, tokens: Iterable[Token]) -> str:
+    """A text of a registry's, fit for a message, even if it repeats what we sent.
+
+    >>> without_secrets("the token abcd is wrong", None, [Token("abcd", 0.0)])
+    'the token ... is wrong'
+    """
+    own = (*login, basic(login).partition(" ")[2]) if login is not None else ()
+    for secret in (*own, *(token.value for token in tokens)):
+        if len(secret) > 3:
+            text = text.replace(secret, "...")
+    return one_line(redact(text))[:_LONGEST_REASON]

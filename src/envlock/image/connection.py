@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
-from envlock.errors import one_line
-from envlock.image.authorization import Token, basic, challenges, token_of, token_request
+from envlock.image.authorization import Token, basic, challenges, token_of, token_request, without_secrets
 from envlock.image.errors import InsecureRegistry, RegistryDenied, RegistryRefused, RegistryUnreachable
 from envlock.image.manifests import MANIFEST_BYTES
-from envlock.image.messages import Answer, Body, Passing, Request, retry_after, status_of
+from envlock.image.messages import Answer, Body, Passing, Request, retry_after, shut, status_of
 from envlock.image.references import ImageReference, is_loopback
 from envlock.redaction import redact
 from envlock.reporter import asking
@@ -46,7 +45,6 @@ _REDIRECTS = 10
 _PROGRESS = 1 << 20
 """Bytes of a transfer after which a broken connection counts as the first."""
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-_LONGEST_REASON = 300
 
 T = TypeVar("T")
 
@@ -73,6 +71,7 @@ class Connection:
         self._lock = threading.RLock()
         self._sending = threading.Lock()
         self._requests = 0  # that wait for the head of their answer
+        self._read: set[httpx.Response] = set()  # whose bodies are being received
         self._opened: httpx.Client | None = None
         self._base = ""
         self._scheme = ""  # of authorization, once the registry has asked for one
@@ -82,6 +81,9 @@ class Connection:
     def close(self) -> None:
         """End what is running (it raises CancelledError) and close the connections."""
         self._stopped.set()
+        with self._sending:
+            for response in self._read:
+                shut(response)
         self._end()
 
     def _end(self) -> None:
@@ -165,26 +167,34 @@ class Connection:
     def received(self, response: httpx.Response) -> Iterator[bytes]:
         """The body as it arrives. Raises Passing if that becomes too slow."""
         began, came = time.monotonic(), 0
-        for block in response.iter_raw():
-            if self._stopped.is_set():
-                raise CancelledError
-            came += len(block)
-            yield block
-            seconds = time.monotonic() - began
-            if seconds >= self._patience:
-                if came < _SLOWEST * seconds:
-                    raise Passing(f"{response.url.host} sent {came} bytes in {seconds:.0f} seconds", is_slow=True)
-                began, came = time.monotonic(), 0
+        with self._sending:
+            self._read.add(response)
+        try:
+            for block in response.iter_raw() if not self._stopped.is_set() else ():
+                came += len(block)
+                yield block
+                seconds = time.monotonic() - began
+                if seconds >= self._patience:
+                    if came < _SLOWEST * seconds:
+                        reason = f"{response.url.host} sent {came} bytes in {seconds:.0f} seconds"
+                        raise Passing(reason, is_slow=True)
+                    began, came = time.monotonic(), 0
+        finally:
+            with self._sending:
+                self._read.discard(response)
+        if self._stopped.is_set():
+            raise CancelledError
 
     def refusal(self, doing: str, answer: Answer) -> RegistryDenied | RegistryRefused:
         """The error for an answer that was not wanted, with the registry's own reasons, without our secrets."""
         host = answer.url.host
         who = "the registry" if self._is_own(answer.url) else f"{host}, to which the registry led,"
         reason = f"{who} answered {answer.status} {httpx.codes.get_reason_phrase(answer.status)}".rstrip()
-        details = tuple(self._without_secrets(f"{code}: {text}".rstrip(": ")) for code, text in answer.errors())
+        login = self._known()
+        said = (f"{code}: {text}".rstrip(": ") for code, text in answer.errors())
+        details = tuple(without_secrets(each, login, self._tokens.values()) for each in said)
         if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            known = self._known() is not None
-            reason += " to the login that envlock found" if known else "; envlock found no login for it"
+            reason += " to the login that envlock found" if login is not None else "; envlock found no login for it"
             return RegistryDenied(doing, reason, registry=self.registry, details=details)
         refused = RegistryRefused(doing, reason, registry=self.registry, details=details)
         unknown = "NAME_UNKNOWN" in answer.codes()  # some create a repository with the first push, some do not
@@ -302,12 +312,8 @@ class Connection:
     def _speaks_tls(self) -> bool:
         try:
             self._sent(self._built("GET", httpx.URL(f"https://{self.registry}/v2/"), {})).close()
-        except httpx.TimeoutException:
-            return True
-        except httpx.TransportError as error:
-            return "CERTIFICATE" in str(error)
-        except Passing:
-            return True
+        except (httpx.TransportError, Passing) as error:
+            return isinstance(error, (httpx.TimeoutException, Passing)) or "CERTIFICATE" in str(error)
         return True
 
     def _is_own(self, url: httpx.URL) -> bool:
@@ -382,16 +388,6 @@ class Connection:
         if token is None:
             raise RegistryDenied(doing, f"{url.host} sent no token", registry=self.registry)
         return token
-
-    def _without_secrets(self, text: str) -> str:
-        """A text of the registry's, fit for a message, even if it repeats what we sent."""
-        login = self._known()
-        own = (*login, basic(login).partition(" ")[2]) if login is not None else ()
-        secrets = [*own, *(token.value for token in self._tokens.values())]
-        for secret in secrets:
-            if len(secret) > 3:
-                text = text.replace(secret, "...")
-        return one_line(redact(text))[:_LONGEST_REASON]
 
 
 def _close(answer: Future[httpx.Response]) -> None:

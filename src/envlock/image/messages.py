@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 import httpx
@@ -133,3 +135,12 @@ def retry_after(text: str) -> float:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, OverflowError, TypeError):
         return 0.0
+
+
+def shut(response: httpx.Response) -> None:
+    """End the connection of an answer, so that a thread that waits for more of it wakes up."""
+    stream = response.extensions.get("network_stream")
+    connection = stream.get_extra_info("socket") if stream is not None else None
+    with suppress(OSError):  # it has ended
+        if connection is not None:
+            connection.shutdown(socket.SHUT_RDWR)
