@@ -19,7 +19,7 @@ from benchmarks.timing import table
 
 ALL = (
     *("check", "looking", "lock", "conda", "build", "import_locks", "export"),
-    *("hydrate", "hydrate_conda", "cache", "shim", "task_start", "packs", "image", "machine"),
+    *("hydrate", "hydrate_conda", "cache", "shim", "task_start", "packs", "task_packs", "image", "machine"),
 )
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "benchmarks.md"
 _TABLE = re.compile(r"(<!-- measured: (\w+) -->\n).*?(?=<!-- end -->)", re.DOTALL)

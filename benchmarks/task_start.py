@@ -76,6 +76,8 @@ class Start:
 
     folder: Path
     cloud: Cloud
+    settings: str = ""
+    """More of `[envlock]`."""
 
     # What is measured.
 
@@ -271,6 +273,7 @@ archs = ["{host_arch()}"]
 datastore = "s3"
 cache = "{self.cloud.url(CACHE)}"
 cache-options = {{ endpoint = "{self.cloud.options.endpoint}" }}
+{self.settings}
 [flow.{FLOW}]
 file = "flow.py"
 [flow.{FLOW}.pypi]
