@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from metaflow_extensions.envlock.plugins.node.fetch import PART, THREADS
+from metaflow_extensions.envlock.plugins.node.fetch import RANGE, THREADS
 from metaflow_extensions.envlock.plugins.node.transport import pause
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def requests_for(sizes: Sequence[int]) -> int:
     >>> requests_for([10, 16 << 20, (16 << 20) + 1])
     4
     """
-    return sum(max(1, -(-size // PART)) for size in sizes)
+    return sum(max(1, -(-size // RANGE)) for size in sizes)
 
 
 def stampede(

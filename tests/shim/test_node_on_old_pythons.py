@@ -19,7 +19,7 @@ _FETCH = """
 import sys
 from metaflow_extensions.envlock.plugins.node import clients, fetch, manifest, names, record, transport
 from metaflow_extensions.envlock.plugins.node.report import Reporter
-transport.LONGEST_PAUSE, fetch.PART = 0.02, 100000
+transport.LONGEST_PAUSE, fetch.RANGE = 0.02, 100000
 found = manifest.parse(open({manifest!r}, "rb").read())
 way = transport.open_transport(found)
 target = names.newest_plan("x", found.environments[0], way)
