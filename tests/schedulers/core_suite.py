@@ -181,6 +181,8 @@ def _contexts(on: str, environment: str, suite: Path, variables: Mapping[str, st
             "disabled_tests": _NOT_ON_SCHEDULERS,
             "disable_parallel": True,
             "executors": ["scheduler"],
+            # The other check looks for the run in the user's own namespace, and a scheduled run is in its deployment's.
+            "checks": ["python3-cli"],
             "scheduler": on,
             "scheduler_timeout": 900,
         }

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-_PATIENCE = 60.0
+_PATIENCE = 180.0  # a busy machine is no failure
 
 
 def free_ports(count: int) -> list[int]:
