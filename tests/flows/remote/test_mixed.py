@@ -55,6 +55,8 @@ class Mixed:
     """What it asked of the index."""
     log: str
     """Its stdout, as the datastore has it."""
+    disabled: tuple[Pod, list[str]]
+    """A pod that started a disabled step so, and what it asked of the index."""
 
     def seen(self, step: str) -> Any:
         return self.tasks[step][0]["seen"]
@@ -86,9 +88,10 @@ def mixed(
         outside = again(backends, "outside", "export METAFLOW_EXTRACTED_ROOT=/nowhere && ")
         worker = again(backends, "worker", WITH_OWN_METAFLOW)
         poor, asked = without_libraries(backends, "work")
+        disabled = without_libraries(backends, "unlocked")
         log = log_of(backends, f"MixedFlow/{ended.run_id}/work", "2.task_stdout.log")
         made = {path.name for path in (home / "envlock" / "environments").glob("metaflow_*")}
-        return Mixed(ended.text, tasks, made, known, bare, outside, worker, poor, asked, log)
+        return Mixed(ended.text, tasks, made, known, bare, outside, worker, poor, asked, log, disabled)
 
 
 def log_of(backends: Backends, step: str, name: str) -> str:
@@ -138,7 +141,7 @@ def without_libraries(backends: Backends, step: str) -> tuple[Pod, list[str]]:
             f"no-libraries-{step}",
             image_of(series_of(spec["image"]) + BARE),
             [*spec["command"][:-1], command],
-            {**spec["variables"], **own},
+            {name: value for name, value in {**spec["variables"], **own}.items() if name != "PATH"},
         )
         wait_for(pod)
     finally:
@@ -222,3 +225,8 @@ def test_its_logs_arrive_all_the_same(mixed: Mixed) -> None:
     for said in ("Setting up task environment.", "Code package downloaded.", "SEEN"):
         assert said in mixed.log
     assert "Traceback" not in mixed.poor.said
+
+
+def test_a_disabled_step_still_gets_metaflows_libraries_from_the_index(mixed: Mixed) -> None:
+    pod, asked = mixed.disabled
+    assert any("boto3" in path for path in asked), pod.said
