@@ -184,7 +184,7 @@ def test_the_command(
 ) -> None:
     monkeypatch.chdir(project.folder)
     raw = pack_of(project, store).raw
-    assert envlock("verify", "--pack").stdout == f"as the locks make them: 1 pack (raw digest {raw})\n"
+    assert envlock("verify", "--pack").stdout == f"verified 1 pack: each is what its lock makes (raw digest {raw})\n"
     answer = envlock("verify", "--pack", "--json").json
     assert (answer["exit_status"], answer["absent"], answer["unlocked"], answer["errors"]) == (0, [], [], [])
     (pack,) = answer["packs"]

@@ -160,7 +160,7 @@ class ImageRecordDamaged(DamageError):
 
     code = "image-record-damaged"
     message = "the record of an image in the cache was changed or cut off: {reason}"
-    hint = "run `envlock image` again, which writes it anew"
+    hint = "run `envlock image` again: it replaces the record"
 
 
 class NewerPlan(ConfigError):

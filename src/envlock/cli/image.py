@@ -30,7 +30,7 @@ _COMPRESSION = Value(
     default="gzip",
     choices=("gzip", "zstd"),
 )
-_INSECURE = Flag("--insecure", "Use plain HTTP where a registry does not speak TLS.")
+_INSECURE = Flag("--insecure", "Allow plain HTTP for registries that do not speak TLS.")
 
 
 @command(
@@ -122,7 +122,7 @@ def as_lines(result: ImagePushed, *, dry_run: bool = False) -> Iterator[str]:
 def _notes(result: ImagePushed, base: object) -> Iterator[str]:
     """Warnings and notes."""
     if result.before:
-        yield f"note: the base has moved since this tag was pushed last: then it was {result.before}"
+        yield f"note: the base has changed since the last push of this tag, when it was {result.before}"
     if result.manifests and "@" not in str(base):
         yield f"note: to build on the same base again: --base {result.base}"
     if result.copied:

@@ -124,9 +124,9 @@ def packs_summary(result: PacksVerified) -> str:
         return "nothing to verify: no environment has a pack in the cache"
     packs = count(len(result.verified), "pack")
     if result.wrong:
-        return f"compared {packs}: {len(result.wrong)} not what the lock makes"
+        return f"verified {packs}: {count(len(result.wrong), 'is', 'are')} not what the lock makes"
     raw = "" if len(result.verified) > 1 else f" (raw digest {result.verified[0].raw})"
-    return f"as the locks make them: {packs}{raw}"
+    return f"verified {packs}: each is what its lock makes{raw}"
 
 
 def packs_document(result: PacksVerified, status: int) -> dict[str, object]:

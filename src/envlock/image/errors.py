@@ -61,28 +61,32 @@ class RegistryUnreachable(RegistryError):
     """A registry does not answer, is overloaded, or broke off."""
 
     code = "registry-unreachable"
-    hint = "check the network and run the command again: what was sent is not sent twice"
+    hint = (
+        "check the name {registry} and the network, then run the command again; layers that arrived are not sent again"
+    )
 
 
 class RegistryRefused(RegistryError):
     """A registry refused a request for a reason of its own."""
 
     code = "registry-refused"
-    hint = "look at the limits and rules of {registry}, or push to another registry"
+    hint = "check the limits and rules of {registry}, or push to another registry"
 
 
 class InsecureRegistry(RegistryError):
     """A registry speaks plain HTTP, or leads to a place that does."""
 
     code = "insecure-registry"
-    hint = "if everyone on the network between here and {registry} may read and change what is sent: --insecure"
+    hint = (
+        "have it serve https; with --insecure, envlock uses plain HTTP, which others on the network can read and change"
+    )
 
 
 class NoSuchImage(RegistryError):
     """A registry does not have an image."""
 
     code = "no-such-image"
-    hint = "check the name and the tag; some registries say this, too, to who may not read the image"
+    hint = "check the name and the tag; if the image is private: docker login {registry}"
 
 
 class UnsupportedImage(RegistryError):
@@ -98,7 +102,7 @@ class ImageDamaged(DamageError):
     code = "image-damaged"
     message = "{registry} sent other bytes than {what}; they were not used"
     details = ("expected  {expected}", "got       {got}")
-    hint = "run the command again; if it stays, push that image again, or name another one"
+    hint = "run the command again; if the error stays, push that image again, or use another one"
 
     def __init__(self, registry: str, what: str, *, expected: str, got: str) -> None:
         super().__init__(registry=registry, what=what, expected=expected, got=got)

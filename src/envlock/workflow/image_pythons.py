@@ -13,6 +13,7 @@ from envlock.image.layers import Layer, LayerFile, folder_layer
 from envlock.image.prefix import ImagePython, python_folder
 from envlock.interpreters import NoInterpreter, find_interpreter
 from envlock.model.artifact import Artifact
+from envlock.model.python_range import python_allows
 from envlock.pack.bytecode import compile_modules, compiler_of
 from envlock.remote.kit import Kits
 from envlock.workflow.packs import called
@@ -162,9 +163,11 @@ def _of_base(lock: Lock, base: Base, chosen: str) -> ImagePython:
     if chosen != BASE:
         return ImagePython(chosen, series)
     if not said:
-        reason = "the base does not tell in PYTHON_VERSION which Python it has"
+        reason = "the base has no variable PYTHON_VERSION that says which Python it has"
         raise NotForImage(called(lock), reason, f"give the path of its Python: `--python /usr/bin/python{series}`")
     if not allows(lock, said):
-        reason = f"the base has Python {said}, and the lock is for {series}, from {lock.python.version} on"
+        later, wanted = f">={lock.python.version},=={series}.*", lock.requirements.python
+        needs = later if python_allows(wanted, said) else wanted
+        reason = f"the base has Python {said}, and this environment needs `{needs}`"
         raise NotForImage(called(lock), reason, "use another base, or bring the Python: `--python kit`")
     return ImagePython(f"/usr/local/bin/python{series}", said)
