@@ -94,6 +94,7 @@ docs: $(READY)  ## build the documentation as a site, and check its links
 docs-check: $(READY)  ## hold the documentation to the code
 	@$(BIN)/python scripts/error_index.py
 	@$(BIN)/python scripts/reference_pages.py
+	@$(BIN)/python scripts/package_program.py
 	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_errors.py
 
 clean:  ## delete .venv and everything that was made
