@@ -337,6 +337,7 @@ class TestPlainHttp:
         monkeypatch.delenv("SSL_CERT_FILE")
         with Host(lambda handler, _: handler.send(b""), authority.context) as secure:
             place = secure.url("base", "localhost").removeprefix("https://")
-            with pytest.raises(RegistryUnreachable, match="certificate"):
+            with pytest.raises(RegistryUnreachable, match="certificate") as raised:
                 open_registry(f"{place}:1", is_insecure=True).manifest()
+        assert "SSL_CERT_FILE" in str(raised.value.hint)
         assert secure.requests == []

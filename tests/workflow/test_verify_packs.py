@@ -189,6 +189,13 @@ def test_the_command(
     assert (answer["exit_status"], answer["absent"], answer["unlocked"], answer["errors"]) == (0, [], [], [])
     (pack,) = answer["packs"]
     assert (pack["raw"], pack["made"], pack["right"], pack["parts"]) == (raw, raw, True, 1)
+    (part,) = pack_of(project, store).parts
+    whole = (tmp_path / "cache" / part.file.path).read_bytes()
+    (tmp_path / "cache" / part.file.path).write_bytes(b"damaged")
+    ran = envlock("verify", "--pack", "--download", check=3)
+    assert "damaged: the pack of one on linux-64" in ran.stdout
+    assert raw not in ran.stdout, "its plan is right"
+    (tmp_path / "cache" / part.file.path).write_bytes(whole)
     plan = hostile(project, store, tmp_path)
     ran = envlock("verify", "--pack", "--download", check=3)
     assert plan.pack is not None

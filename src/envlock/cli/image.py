@@ -20,7 +20,8 @@ _BASE = Value("--base", "REGISTRY/NAME[:TAG|@DIGEST]", "The base image. Best nam
 _PYTHON = Value(
     "--python",
     "kit|base|PATH",
-    'For `python-from = "machine"`: bring the Python build of the kit, or use the base\'s Python, at this path.',
+    'For `python-from = "machine"`: `kit` adds a Python build, `base` uses the Python of the base image, and a path '
+    "names another Python in it.",
     default="kit",
 )
 _COMPRESSION = Value(
@@ -59,7 +60,7 @@ def image(line: CommandLine) -> int:
 
     - `envlock image registry.example/team/train:1 --base registry.example/team/python:3.12 --flow TrainFlow`
     - `envlock image registry.example/team/train:1 train score --base registry.example/team/python:3.12 --arch linux-64`
-    - `envlock image registry.example/team/base:1 --env base --base registry.example/debian:12 --dry-run`
+    - `envlock image registry.example/team/base:1 --env base --base registry.example/team/python:3.12 --dry-run`
     """
     from envlock.cli.console import say, write_err, write_json
     from envlock.cli.errors import BadUsage

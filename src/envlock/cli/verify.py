@@ -104,7 +104,9 @@ def _verify_packs(line: CommandLine) -> int:
 
 def pack_lines(pack: VerifiedPack) -> Iterator[str]:
     """What is wrong with one pack, and the command that makes it again."""
-    yield f"not what its lock makes: the pack of {', '.join(pack.names)} on {pack.lock.arch}"
+    is_made = pack.raw == pack.pack.raw and not pack.other  # the plan is right, and parts are missing or damaged
+    verdict = "damaged" if is_made else "not what its lock makes"
+    yield f"{verdict}: the pack of {', '.join(pack.names)} on {pack.lock.arch}"
     for path, reason in pack.damaged:
         yield f"  {path}: {reason}"
     for name in pack.other[:_FILES_SHOWN]:
@@ -112,9 +114,10 @@ def pack_lines(pack: VerifiedPack) -> Iterator[str]:
     hidden = len(pack.other) - _FILES_SHOWN
     if hidden > 0:
         yield f"  and {hidden} more"
-    yield f"  raw digest in the plan: {pack.pack.raw}"
-    yield f"  raw digest made again:  {pack.raw}"
-    yield "  make it again: envlock push --pack --verify"
+    if not is_made:
+        yield f"  raw digest in the plan: {pack.pack.raw}"
+        yield f"  raw digest made again:  {pack.raw}"
+    yield "  repair: envlock push --pack --verify"
     yield ""
 
 
@@ -124,7 +127,7 @@ def packs_summary(result: PacksVerified) -> str:
         return "nothing to verify: no environment has a pack in the cache"
     packs = count(len(result.verified), "pack")
     if result.wrong:
-        return f"verified {packs}: {count(len(result.wrong), 'is', 'are')} not what the lock makes"
+        return f"verified {packs}: {count(len(result.wrong), 'is wrong', 'are wrong')}"
     raw = "" if len(result.verified) > 1 else f" (raw digest {result.verified[0].raw})"
     return f"verified {packs}: each is what its lock makes{raw}"
 

@@ -108,7 +108,11 @@ class Connection:
                     left, pause, before = ATTEMPTS, self._pause, progress()
                 left -= 1
                 if not left or failure.pause > _LONGEST_PAUSE:
-                    raise RegistryUnreachable(doing, failure.reason, registry=self.registry) from None
+                    unreachable = RegistryUnreachable(doing, failure.reason, registry=self.registry)
+                    if "CERTIFICATE_VERIFY_FAILED" in failure.reason:
+                        hint = "if your own authority signed its certificate, name that in the variable SSL_CERT_FILE"
+                        raise unreachable.with_hint(hint) from None
+                    raise unreachable from None
                 wait = max(pause * random.uniform(0.5, 1.5), failure.pause)  # noqa: S311  no secret
                 if self._stopped.wait(min(wait, _LONGEST_PAUSE)):
                     raise CancelledError from None

@@ -165,11 +165,11 @@ def images_for(project: Project, locks: Mapping[str, Lock], reporter: Reporter) 
     for key, named in steps.items():
         record, arch = found[key], needed[key].arch
         if record is not None:
-            reporter.noted(f"{listed(named)} on {arch}: the image is {record.reference} ({record.tag})")
+            reporter.noted(f"{listed(named)} on {arch}: the image is {record.reference} (tag {record.tag})")
         else:
             reporter.noted(
-                f"{listed(named)} on {arch}: no image was pushed with the environment (run `envlock image`), so the "
-                "tasks start in another one, and make it there"
+                f"{listed(named)} on {arch}: no image with this environment was pushed (run `envlock image`), so tasks "
+                "start in their usual image and make the environment there"
             )
     records = {step: found[_key(lock)] for step, lock in locks.items()}
     return {step: record.reference for step, record in records.items() if record is not None}
