@@ -71,7 +71,7 @@ demo-ways: $(READY)  ## move in from requirements.txt, environment.yml, uv.lock,
 demo-daily: $(READY)  ## an upgrade, its diff and comment, a kernel, freeing space, a team's settings, a card
 	@$(BIN)/python scripts/demo_daily.py
 
-demo-remote: $(READY)  ## start steps in pods, by Batch, Step Functions, Argo and Kubernetes; in containers after `make setup-pods`
+demo-remote: $(READY)  ## packs, an image, and steps in pods, by Batch, Step Functions, Argo and Kubernetes; in containers after `make setup-pods`
 	@$(BIN)/python scripts/demo_remote.py
 
 lint: $(READY)  ## lint, types and import contracts alone

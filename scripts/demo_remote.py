@@ -1,4 +1,4 @@
-"""examples/remote on Batch, Step Functions, Argo and Kubernetes: `make demo-remote`.
+"""examples/remote on Batch, Step Functions, Argo and Kubernetes, from packs; and images of it: `make demo-remote`.
 
 The services are stand-ins on this machine (`tests/servers`, `tests/pods`); what they start is real: docker's containers
 where `make setup-pods` was run, and clean folders where not. Nothing of it stays. Stops at the first check that
@@ -8,8 +8,10 @@ fails.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -98,7 +100,7 @@ class Demo:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pods", choices=("container", "folder"), help="what tasks start in (default: what there is)")
-    parser.add_argument("--on", action="append", choices=list(STORIES), help="only this backend; repeatable")
+    parser.add_argument("--on", action="append", choices=list(STORIES), help="only this part; repeatable")
     chosen = parser.parse_args()
     began = time.monotonic()
     sys.path.insert(0, str(ROOT))
@@ -109,7 +111,7 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="envlock-remote-")))
         demo = set_up(folder, chosen.pods, stack)
         demo.does("envlock", "lock")
-        demo.does("envlock", "push")
+        demo.does("envlock", "push", "--pack")
         for name in chosen.on or STORIES:
             STORIES[name](demo)
     print(f"\nAll of it in {time.monotonic() - began:.0f} s.")
@@ -226,7 +228,73 @@ def on_kubernetes(demo: Demo) -> None:
     there.shows(run_id)
 
 
+def packs(demo: Demo) -> None:
+    """Another user makes the packs again from the same locks, and compares."""
+    from envlock.interpreters import find_interpreter
+
+    print("\n# Nobody has to trust who made a pack")
+    command = ("envlock", "verify", "--pack", "--json")
+    own = raw_digests(demo.does(*command))
+    wants(bool(own), "the environments are packed")
+    folder = demo.backends.folder
+    other = folder.parent / "other"
+    shutil.copytree(folder, other / "project", ignore=shutil.ignore_patterns(".metaflow"))
+    variables = {"HOME": str(other), "ENVLOCK_HOME": str(other / "home"), "XDG_CACHE_HOME": str(other / "cache")}
+    python = find_interpreter(demo.series[-1], lambda _: True).path.resolve()
+    variables["ENVLOCK_PYTHONS"] = str(python.parent)
+    who = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    runs = [*who, str(python), "-c", ""]
+    if os.geteuid() != 0 or subprocess.run(runs, capture_output=True, check=False).returncode != 0:
+        print("# This is not root, or others may not run its Python: only another home and umask.")
+        who = []
+    if who:
+        for path in (folder.parent, other):  # the way to it, and itself
+            path.chmod(0o755)
+        subprocess.run(["chown", "--recursive", "65534:65534", str(other)], check=True)
+    there = Demo(demo.backends.at(other / "project", **variables), demo.series)
+    said = there.does("sh", "-c", f"umask 077; exec {shlex.join([*who, *command])}")
+    name = "another user, with another umask and home," if who else "somebody with another umask and home"
+    wants(raw_digests(said) == own, f"{name} makes the same bytes")
+
+
+def raw_digests(said: str) -> dict[str, str]:
+    """The raw digest of each environment's pack, as `verify --pack --json` made it; each is as its plan says."""
+    found = json.loads(said[said.index("{") : said.rindex("}") + 1])["packs"]
+    wants(all(each["right"] for each in found), "each pack is what its lock makes")
+    for each in found:
+        print(f"  {each['names'][0]:18} {each['parts']} parts, raw digest {each['raw']}")
+    return {each["identity"]: each["made"] for each in found}
+
+
+def images(demo: Demo) -> None:
+    """Push an image with the environments of two steps, and push it again."""
+    from envlock.image.docker_login import DockerLogin
+    from envlock.image.references import ImageReference
+    from envlock.image.registry import Registry
+    from envlock.model.arch import host_arch
+    from tests.image.images import push_base
+    from tests.servers.registry import is_set_up, registry
+
+    if not is_set_up():
+        print("\n# No image: docker-registry is not here. Run `make setup` as root.")
+        return
+    print("\n# An image, without docker")
+    folder = demo.backends.folder.parent / "registry"
+    folder.mkdir()
+    with registry(folder) as server:
+        base = f"{server.host}/team/python:3.12"
+        with Registry(ImageReference.parse(base), DockerLogin({"HOME": str(folder)})) as opened:
+            push_base(opened, archs=[host_arch()])
+        command = ("envlock", "image", f"{server.host}/team/remote:1", "start", "sign", "--base", base)
+        pushed = [demo.does(*command, "--json") for _ in range(2)]
+        found = [json.loads(said[said.index("{") : said.rindex("}") + 1]) for said in pushed]
+        wants(found[0]["digest"] == found[1]["digest"], "the same locks and base make the same image")
+        print(f"  {found[0]['digest']}")
+
+
 STORIES: dict[str, Any] = {
+    "packs": packs,
+    "images": images,
     "batch": on_batch,
     "step-functions": on_step_functions,
     "argo": on_argo,
