@@ -23,7 +23,7 @@ from envlock.cache.layout import environment_place
 from envlock.cache.open import open_cache
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
-from envlock.hydration.errors import DiskFull
+from envlock.hydration.errors import BadPythonArchive, DiskFull
 from envlock.image.docker_login import DockerLogin
 from envlock.image.errors import BaseUnfit, NotForImage
 from envlock.image.image import ARCHITECTURES, BASE_DIGEST, BASE_NAME
@@ -406,6 +406,16 @@ def test_a_python_of_the_base_has_to_be_told_and_to_fit(
     with pytest.raises(NotForImage) as caught:
         pushed(project, references("image:1"), base, python=BASE)
     assert fact in caught.value.message
+
+
+def test_a_python_build_that_is_none_leads_to_the_mirror_and_to_the_python_of_the_base(
+    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference]
+) -> None:
+    (other,) = {LINUX_64, LINUX_AARCH64} - {host_arch()}  # whose build on the mirror is made up
+    with pytest.raises(BadPythonArchive) as caught:
+        pushed(project, references("image:1"), base, python=KIT, archs=(other,))
+    assert "python-mirror" in str(caught.value.hint)
+    assert "--python base" in str(caught.value.hint)
 
 
 def test_layers_of_a_base_in_another_registry_are_copied_and_those_of_its_own_are_not(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.cache.plans import find_plan
+from envlock.hydration.errors import BadPythonArchive
 from envlock.hydration.pythons import allows, unpack
 from envlock.image.errors import NotForImage
 from envlock.image.layers import Layer, LayerFile, folder_layer
@@ -81,7 +82,14 @@ class ImagePythons:
         if lock.python.source == "machine" and self._chosen != KIT:
             return ChosenPython(_of_base(lock, base, self._chosen))
         python, archive = self._build(lock)
-        interpreter = unpack(python, archive, self._scratch)
+        try:
+            interpreter = unpack(python, archive, self._scratch)
+        except BadPythonArchive as error:
+            if lock.python.source == "uv":
+                raise
+            raise error.with_hint(
+                "check what `python-mirror` has, or use the Python of the base: `--python base`"
+            ) from error
         unpacked, place = self._scratch / python.sha256, python_folder(python.sha256)
         path = f"{place}/{interpreter.relative_to(unpacked).as_posix()}"
         if python.sha256 not in self._builds:
