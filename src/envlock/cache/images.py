@@ -1,6 +1,6 @@
 """The image of each environment of a cache: the last one that was pushed of it, by digest.
 
-An image is in a registry, and the cache has a record of it, so that whoever launches a flow finds it. A record is
+An image is in a registry, and the cache has a record of it, so that the launcher of a flow finds it. A record is
 written over by that of the next image, and goes with its environment.
 """
 
@@ -62,7 +62,7 @@ class Images:
     def write(self, environment: EnvironmentPlace, record: ImageRecord) -> bool:
         """Record the image of an environment. Returns whether that changed anything. Raises CacheUnusable."""
         path, data = image_path(environment), record.render()
-        with suppress(FileNotFoundError, DamageError):  # what is damaged is written anew
+        with suppress(FileNotFoundError, DamageError):  # what is damaged is replaced
             if self._store.read(path) == data:
                 return False
         self._store.put(path, data)

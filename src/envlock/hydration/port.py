@@ -47,7 +47,7 @@ class InstallOptions(NamedTuple):
     uv: Path | None = None
     """The uv executable, absolute; None for the one that is installed with envlock."""
     apart: Path | None = None
-    """The folder where wheels are unpacked anew, instead of in uv's cache. They may then be of another Linux arch, and
+    """The folder where wheels are unpacked again, instead of in uv's cache. They may then be of another Linux arch, and
     need a newer system, than this machine's."""
 
 

@@ -1,4 +1,4 @@
-"""How a registry asks who we are, and what it is told: by a password, or by a token that another place gives.
+"""How a registry asks for a login, and the answers: a password, or a token from another server.
 
 Text in, values out; nothing here asks anybody. Sources: RFC 7235, and the token and OAuth2 specifications of the
 distribution project.

@@ -39,7 +39,7 @@ class Body:
         self._lock = threading.Lock()
 
     def blocks(self) -> Iterator[bytes]:
-        """The bytes, from the beginning. Whoever still takes blocks of an earlier attempt is given no more."""
+        """The bytes, from the beginning. An earlier attempt that still reads gets no more blocks."""
         with self._lock:
             self._sending = mine = self._sending + 1
             self._on_bytes(-self.count)

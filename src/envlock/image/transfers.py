@@ -44,8 +44,8 @@ def upload(
 ) -> None:
     """Send a file to where the registry wants it. `begin` is the request that asks it where.
 
-    Where the connection breaks, what the registry kept is not sent again. `on_bytes` is told of what is sent, and, with
-    a negative number, of what has to be sent again.
+    Where the connection breaks, what the registry kept is not sent again. `on_bytes` gets the number of bytes that were
+    sent; a negative one for those that have to be sent again.
     """
     running = _Upload(connection, begin, file, descriptor, on_bytes)
     connection.again(begin.doing, running.attempt, lambda: running.kept)

@@ -131,7 +131,7 @@ class _Repair:
         return VerifiedCache(self.verification, repaired, together(failed.values()))
 
     def forget_images(self, paths: Collection[str]) -> set[str]:
-        """Delete damaged records of images, unless somebody has written them anew. Returns what is mended."""
+        """Delete damaged records of images, unless somebody has replaced them. Returns what is mended."""
         images = Images(self.store)
         for path in paths:
             place = image_at(path)

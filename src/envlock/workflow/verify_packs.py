@@ -1,6 +1,6 @@
 """`verify --pack`: the packs of a project in its cache, compared with what their locks make.
 
-A pack is made again from its lock and the packages that this names by their hashes. So whoever has the lock need not
+A pack is made again from its lock and the packages that this names by their hashes. So a user who has the lock need not
 trust who made the pack, nor who can write to the cache.
 """
 

@@ -1,8 +1,8 @@
 """The first reads of a bucket of S3, without s3fs, which takes half a second to import.
 
 A command that only looks a name up reads a few small objects. The client that nodes have does that, if the credentials
-are keys of the environment or of a profile. Whatever it does not do, or does not get, the store by s3fs does: each of
-its failures is told, and retried, as ever.
+are keys of the environment or of a profile. Whatever it does not do, or does not get, the store by s3fs does, with
+its own messages and attempts.
 """
 
 from __future__ import annotations

@@ -253,7 +253,7 @@ def _none() -> Credentials:
 
 
 def _of_web_identity(environ: Mapping[str, str], region: str, connections: Connections) -> Credentials:
-    """The credentials that STS gives for a token in a file, which is read anew each time: it is rotated."""
+    """The credentials that STS gives for a token in a file, which is read again each time: it is rotated."""
     try:
         with open(environ["AWS_WEB_IDENTITY_TOKEN_FILE"], encoding="utf-8") as file:
             token = file.read()

@@ -49,7 +49,7 @@ class Facts(NamedTuple):
     size: int
     modified: float
     metadata: Mapping[str, str]
-    """What whoever wrote it has noted, by names in lower case."""
+    """The metadata that its writer gave it, by names in lower case."""
 
 
 def serves(bucket: str) -> bool:

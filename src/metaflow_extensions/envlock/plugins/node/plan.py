@@ -1,6 +1,6 @@
 """The plan: the file in a cache that lists all that a node does for one environment on one arch.
 
-envlock writes it (`envlock.cache.plan`). Whoever can write to the cache can write one: each value is checked here.
+envlock writes it (`envlock.cache.plan`). Anyone who can write to the cache can write one: each value is checked here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A pack onto this node: its parts, fetched, verified, decompressed and written, several at once.
 
-Whoever can write to the cache can replace a part: each is hashed before it is decompressed, and what comes out is
+Anyone who can write to the cache can replace a part: each is hashed before it is decompressed, and what comes out is
 hashed before any of it is written.
 """
 
