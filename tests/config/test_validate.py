@@ -172,6 +172,14 @@ BAD = {
         "[flow.X]\nfile = 'x.py'\nconda.pip_packages = { rich = '15' }\n",
         wrong("unknown-key", 3, "flow.X.conda.pip_packages", "pip_packages", "[flow.X.conda]", "pypi.packages"),
     ),
+    "a package one level too high": (
+        "[env.z]\npypi = { rich = '>=15' }\n",
+        wrong("unknown-key", 2, "env.z.pypi.rich", "rich", "[env.z.pypi]", "`pypi.packages`"),
+    ),
+    "a conda package one level too high": (
+        "[env.z]\nconda = { zlib = '1.3' }\n",
+        wrong("unknown-key", 2, "env.z.conda.zlib", "zlib", "[env.z.conda]", "`conda.libraries`"),
+    ),
     "a deprecated parameter of @pypi": (
         "[flow.X]\nfile = 'x.py'\n[flow.X.step.a.pypi]\nname = 'team/base:v1'\n",
         wrong("unknown-key", 4, "flow.X.step.a.pypi.name", "name", "[flow.X.step.a.pypi]", "named_env.name"),

@@ -10,6 +10,7 @@ from envlock.config import rules
 from envlock.config.contradictions import FlowWithoutFile
 from envlock.config.edit.toml_edit import key_text, value_text
 from envlock.config.errors import (
+    ALIKE,
     BadChannel,
     BadIndexUrl,
     BadInstant,
@@ -27,7 +28,7 @@ from envlock.model.arch import UnknownArch
 from envlock.model.requirement import BadPackageName
 from envlock.named.errors import BadAlias, BadPathspec
 from envlock.redaction import shown
-from envlock.words import listed
+from envlock.words import listed, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from envlock.errors import ConfigError, Location
 
 _TABLES = ("pypi", "conda", "named_env", "sys_packages")
+_PACKAGES = {"pypi": "packages", "conda": "libraries"}
 _ARCH_DEPTH = 3
 _ELSEWHERE = {
     ("conda", "pip_packages"): "`pypi.packages`",
@@ -71,7 +73,7 @@ def shape_errors(document: Mapping[str, Any], text: str, name: str, shape: Shape
 def _error(misfit: Misfit, at: Location) -> ConfigError:
     path, value = misfit.path, misfit.value
     if misfit.kind == "unknown":
-        return _unknown_key(path, at)
+        return _unknown_key(path, value, at)
     if misfit.kind == "type":
         return _wrong_type(path, value, at)
     if misfit.kind == "rule":
@@ -125,7 +127,7 @@ def _choices(node: Schema) -> Sequence[str]:
     return [*(["true", "false"] if words and any(way.get("type") == "boolean" for way in ways) else []), *words]
 
 
-def _unknown_key(path: KeyPath, at: Location) -> ConfigError:
+def _unknown_key(path: KeyPath, value: object, at: Location) -> ConfigError:
     *table, key = path
     known: Schema = next((way["properties"] for way in ways_at(tuple(table)) if "properties" in way), {})
     kind = table[-1] if table and table[-1] in {*_TABLES, "envlock", "init"} else (table[-2] if table else "")
@@ -137,6 +139,8 @@ def _unknown_key(path: KeyPath, at: Location) -> ConfigError:
         advice = f"use {_ELSEWHERE[kind, key]}"
     elif inner:
         advice = f"it belongs in {listed((f'`{name}`' for name in inner), 'or')}"
+    elif kind in _PACKAGES and isinstance(value, str | Mapping) and not nearest(key, list(known), ALIKE):
+        advice = f"if it is a package, write it into `{kind}.{_PACKAGES[kind]}`; else remove it"
     return UnknownKey(key, f"`[{'.'.join(table)}]`" if table else "envlock.toml", list(known), at, advice=advice)
 
 
