@@ -39,6 +39,7 @@ def proxy(moto: tuple[Cloud, Proxy]) -> Proxy:
 def bucket(proxy: Proxy, moto: tuple[Cloud, Proxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A cache behind the proxy, less patient than usual."""
     monkeypatch.setattr(store, "PAUSE", 0.02)
+    monkeypatch.setattr(store, "PATIENCE", 2.0)
     monkeypatch.setattr("envlock.cache.buckets.s3.ANSWER_SECONDS", 0.5)
     cloud = moto[0]
     for name, value in cloud.environment.items():
@@ -115,6 +116,21 @@ def test_a_transfer_that_breaks_goes_on(how: Break, times: int, bucket: Store, p
     assert proxy.broken == [how] * times
     assert (tmp_path / "target").read_bytes() == DATA
     assert sum(told) == len(DATA)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_service_that_is_asked_too_much_is_asked_again_for_as_long_as_there_is_patience(
+    method: str, bucket: Store, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many that push at once are refused more often than a service that is ill answers with an error."""
+    monkeypatch.setattr(store, "PATIENCE", 60.0)
+    monkeypatch.setattr(store, "_LONGEST_PAUSE", 0.02)
+    file = tmp_path / "file"
+    file.write_bytes(b"ours")
+    proxy.breaks(Break.SLOW_DOWN, method, times=9)
+    bucket.put("packages/a", file)
+    assert bucket.read("packages/a") == b"ours"
+    assert proxy.broken == [Break.SLOW_DOWN] * 9
 
 
 @pytest.mark.parametrize("how", [Break.SLOW_DOWN, Break.RESET, Break.LOST])

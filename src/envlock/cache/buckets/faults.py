@@ -38,6 +38,8 @@ class Kind(Enum):
     """The bucket is in another region."""
     PASSING = auto()
     """Another attempt may succeed."""
+    BUSY = auto()
+    """The service is asked too much, and says so. Another attempt will succeed, if not all come back at once."""
     SILENT = auto()
     """Nothing answers there. Another attempt may succeed."""
     OTHER = auto()
@@ -78,12 +80,13 @@ _FORBIDDEN_TYPES = frozenset(
 )
 _PASSING = frozenset(
     {
-        *("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "ServerBusy", "OperationTimedOut"),
-        *("Throttling", "ThrottlingException", "NoSuchUpload", "BadDigest", "IncompleteBody"),
+        *("ServiceUnavailable", "InternalError", "RequestTimeout", "OperationTimedOut"),
+        *("NoSuchUpload", "BadDigest", "IncompleteBody"),
         *("InvalidBlobOrBlock", "InvalidBlockList", "Md5Mismatch", "XAmzContentSHA256Mismatch"),
     }
 )
-_PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_BUSY = frozenset({"SlowDown", "ServerBusy", "Throttling", "ThrottlingException", "RequestLimitExceeded"})
+_PASSING_STATUS = frozenset({408, 425, 500, 502, 503, 504})
 _PASSING_TYPES = frozenset(
     {
         *("ReadTimeoutError", "ConnectionClosedError", "HTTPClientError", "ResponseParserError", "ProxyError"),
@@ -106,6 +109,7 @@ _IS_NAMED = {
     **dict.fromkeys(_MISSING, Kind.MISSING),
     **dict.fromkeys(_FORBIDDEN, Kind.FORBIDDEN),
     **dict.fromkeys(_PASSING, Kind.PASSING),
+    **dict.fromkeys(_BUSY, Kind.BUSY),
 }
 _IS_TYPED = {
     **dict.fromkeys(_FORBIDDEN_TYPES, Kind.FORBIDDEN),
@@ -122,6 +126,7 @@ _IS_ANSWERED: dict[int, Kind] = {
     409: Kind.EXISTS,
     412: Kind.EXISTS,
     416: Kind.EMPTY,
+    429: Kind.BUSY,
     **dict.fromkeys(_PASSING_STATUS, Kind.PASSING),
 }
 
@@ -132,7 +137,7 @@ def fault_of(error: BaseException) -> Fault:
     >>> fault_of(PermissionError("Access Denied"))
     Fault(kind=<Kind.FORBIDDEN: 5>, reason='Access Denied')
     >>> fault_of(OSError("reading from s3://bucket/x failed")).kind
-    <Kind.OTHER: 9>
+    <Kind.OTHER: 10>
     """
     chain = tuple(_chain(error))
     reason = next((_said(*_answer(one), one) for one in chain if _answer(one)[0]), "")

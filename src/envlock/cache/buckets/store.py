@@ -40,7 +40,7 @@ SMALL_SECONDS = 60.0
 """The longest time for one request without a file, whatever the library does."""
 LISTING_SECONDS = 600.0
 PATIENCE = 90.0
-"""Seconds after which nothing is retried."""
+"""Seconds after which nothing is retried. What is refused for being too much is retried until then."""
 SILENT_SECONDS = 60.0
 """How long a transfer may make no progress, beside the time of its next piece on a slow line."""
 _SLOW = 128 << 10
@@ -49,6 +49,7 @@ _TRICKLE = 8 << 10
 """Bytes per second: a transfer that is slower for `SILENT_SECONDS` is abandoned."""
 PAUSE = 0.5
 """Seconds before the second attempt; doubled before each further one."""
+_LONGEST_PAUSE = 10.0
 _CREATE_ATTEMPTS = 6
 _FAREWELL = 5.0
 """Seconds in which a cancelled transfer must end."""
@@ -224,12 +225,13 @@ class BucketStore:
             # Not while it is handled: it would be the context of what a request for the bucket raises, and `fault_of`
             # would take one answer for the other.
             fault = fault_of(failure)
-            attempts = 0 if time.monotonic() > patience else attempts - 1
-            if attempts <= 0 or fault.kind not in {Kind.PASSING, Kind.SILENT}:
+            attempts -= fault.kind is not Kind.BUSY
+            is_late = attempts <= 0 or time.monotonic() > patience
+            if is_late or fault.kind not in {Kind.PASSING, Kind.SILENT, Kind.BUSY}:
                 is_write = doing == "written" if writes is None else writes
                 raise self._error(fault, doing, about, writes=is_write) from failure
             time.sleep(_jittered(pause))
-            pause *= 2
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _move(
         self,
@@ -256,7 +258,7 @@ class BucketStore:
     def _error(self, fault: Fault, doing: str, about: str, *, writes: bool) -> Exception:
         if fault.kind is Kind.SILENT:
             self._is_silent = True  # the next call need not wait as long to learn it
-        if fault.kind in {Kind.SILENT, Kind.PASSING}:
+        if fault.kind in {Kind.SILENT, Kind.PASSING, Kind.BUSY}:
             return CacheUnreachable(self.url, doing, fault.reason)
         if fault.kind is Kind.EXISTS:
             return _Refused(fault.reason)
