@@ -47,7 +47,7 @@ _INSECURE = Flag("--insecure", "Allow plain HTTP for registries that do not spea
     DRY_RUN,
     JSON,
     CONFIG,
-    epilog="The login of a registry is docker's: `docker login REGISTRY`, or a credential helper.",
+    epilog="Exit status: 0; 1 if a lock is missing or stale; 2 if a registry refuses or the base is unfit; 3 damage.",
 )
 def image(line: CommandLine) -> int:
     """Push an image with locked environments: the layers of a base image, and one or more for each environment.
@@ -55,6 +55,8 @@ def image(line: CommandLine) -> int:
     Needs no docker, and runs no code of a package. The image has each Linux architecture that is locked. Layers that
     the registry has are not sent: after an update of one package, only its layer is. The lock and an SBOM are attached
     to the image. The cache remembers the image, so that `image = "auto"` in envlock.toml starts remote steps in it.
+
+    The login of a registry is docker's: `docker login REGISTRY`, or a credential helper.
 
     For example:
 
