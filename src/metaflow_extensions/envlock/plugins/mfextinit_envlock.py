@@ -15,8 +15,8 @@ if _find_spec("metaflow.packaging_sys") is not None:  # `--environment=envlock` 
     STEP_DECORATORS_DESC = [("envlock_internal", ".envlock_decorator.EnvlockInternalDecorator")]
 
     if "METAFLOW_EXTRACTED_ROOT" in _environ:  # in a task
-        from .node.libraries import is_on_node as _is_on_node
+        from .node.libraries import has_manifest as _has_manifest
         from .node.libraries import lacks as _lacks
 
-        if _is_on_node(_environ) and _lacks("boto3"):
+        if _has_manifest(_environ) and _lacks("boto3"):
             DATASTORES_DESC = [("s3", ".plain_datastore.S3Storage")]

@@ -11,18 +11,18 @@ import os
 import sys
 from importlib.util import find_spec
 
+from .manifest import ROOT_VARIABLE, manifest_path
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Mapping
 
-_MANIFEST = os.path.join(".mf_meta", "envlock.json")
 _OF_DATASTORES = {"s3": "boto3", "azure": "azure.storage.blob", "gs": "google.cloud.storage"}
 
 
-def is_on_node(environ: Mapping[str, str]) -> bool:
+def has_manifest(environ: Mapping[str, str]) -> bool:
     """Whether this process is of a task that was sent to another machine with its environment in the manifest."""
-    root = environ.get("METAFLOW_EXTRACTED_ROOT")
-    return bool(root) and os.path.exists(os.path.join(root or "", _MANIFEST))
+    return bool(environ.get(ROOT_VARIABLE)) and os.path.exists(manifest_path(environ))
 
 
 def lacks(name: str) -> bool:
@@ -38,7 +38,7 @@ def stand_in_for_requests() -> None:
 
     Metaflow imports it for a metadata service; what is started in the image's own Python asks that nothing.
     """
-    if "requests" in sys.modules or not is_on_node(os.environ) or not lacks("requests"):
+    if "requests" in sys.modules or not has_manifest(os.environ) or not lacks("requests"):
         return
     import types
 
