@@ -52,7 +52,7 @@ def test_what_was_pushed_is_said_in_words_and_as_json(
     again = run_envlock(*words, cwd=project.folder)
     assert did["digest"] in again.text
     assert "no layer is new" in again.text
-    assert f"--base {did['base']}" in again.stderr, "who named a tag is told how to name the same base"
+    assert f"--base {did['base']}" in again.stderr, "the hint names the same base by digest"
     pinned = run_envlock(*words[:3], did["base"], *words[4:], cwd=project.folder)
     assert "--base" not in pinned.stderr
 

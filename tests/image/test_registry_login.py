@@ -1,4 +1,4 @@
-"""A registry is told who we are when it asks, and nobody else is; nothing of it is shown.
+"""A registry that asks for a login gets it, and no other host does; nothing of it is shown.
 
 The registries are real ones that ask for passwords, or for tokens of a token server.
 """

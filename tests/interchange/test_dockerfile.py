@@ -134,7 +134,7 @@ def test_credentials_are_secrets_of_the_build(project: ProjectFolder, monkeypatc
     for name in ("TEAM_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         assert f"--mount=type=secret,id={name} " in said
         assert f"--secret id={name},env={name} " in said
-    assert "--mount=type=secret,id=netrc,target=/root/.netrc" in said
+    assert re.search(r"--mount=type=secret,id=netrc,target=/\S+/\.netrc ", said)
 
 
 def test_a_build_gets_the_team_file_and_is_told_of_a_cache_that_only_this_machine_knows(
@@ -210,7 +210,7 @@ def test_docker_builds_it_and_the_image_has_the_environment_and_no_secret(
     command = installed / "bin" / "envlock"
     command.parent.mkdir(exist_ok=True)
     lines = ["#!/usr/bin/env python", "import os", f"assert os.environ['TEAM_TOKEN'] == {SECRET!r}"]
-    lines += ["assert open('/root/.netrc').read() == 'machine own.example\\n'"]
+    lines += ["assert open(os.path.expanduser('~/.netrc')).read() == 'machine own.example\\n'"]
     command.write_text("\n".join([*lines, "from envlock.__main__ import main", "main()", ""]))
     command.chmod(0o755)
     text = re.sub(r"python:\S+", image_of(series), exported(project).export.text)

@@ -260,7 +260,7 @@ def test_an_object_has_the_url_that_boto3_gives_it(
 
 
 class Scripted:
-    """A server that answers as it is told, and keeps what it was asked."""
+    """A server with prepared answers, which keeps the requests."""
 
     def __init__(self, context: Any = None) -> None:
         self.answers: list[tuple[int, Mapping[str, str], bytes]] = []

@@ -110,7 +110,7 @@ def test_a_wheel_that_is_not_the_locked_one_is_refused(making: Making, tmp_path:
 
 
 def test_what_was_changed_in_the_cache_of_uv_reaches_no_tree(making: Making, tmp_path: Path) -> None:
-    """Environments share their files with that cache: whoever edits one changes what is unpacked there."""
+    """Environments share their files with that cache: an edit of one changes what is unpacked there."""
     first = tree_in(making.lock, making, tmp_path / "scratch")
     prefix = making.hydrate()
     (prefix / SITE / "package_0" / "part_0.py").write_text("PART = 'edited'\n")

@@ -195,7 +195,7 @@ _CHECKS = {"python3-cli": "CliCheck", "python3-metadata": "MetadataCheck"}
 
 @contextmanager
 def _services(on: str, place: Path) -> Iterator[Mapping[str, str]]:
-    """What a scheduler needs, and how Metaflow is told of it."""
+    """What a scheduler needs, and the variables by which Metaflow finds it."""
     if on == "local":
         yield {}
         return

@@ -124,7 +124,7 @@ class Proxy:
     adds: Mapping[str, str] = field(default_factory=dict)
     """Headers that the server gets to see in addition."""
     rewrites: Callable[[str, str], str] = lambda _, value: value
-    """What the client is told as the value of a header, by its name in lower case."""
+    """Values of headers that the client gets in place of the server's, by name in lower case."""
     sent: int = 0
     """Bytes of bodies of requests that the server got to see."""
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -94,7 +94,7 @@ class TokenServer:
         self.answers: list[tuple[int, bytes]] = []
         """What is answered in place of tokens, one after the other."""
         self.lasts = 300
-        """How long tokens count, in seconds. Who asks is told 300; registries let clocks differ by 60."""
+        """How long tokens count, in seconds. Answers say 300; registries let clocks differ by 60."""
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._certificate = self._signed_by_itself()
         self._bundle = folder / "tokens.pem"

@@ -34,7 +34,7 @@ ATTEMPTS = 4
 _PAUSE = 0.5
 """Seconds before the second attempt; doubled before each further one, and changed by up to a half at random."""
 _LONGEST_PAUSE = 60.0
-"""Seconds. Who asks for a longer pause is not waited for."""
+"""Seconds. A registry that asks for a longer pause is given up."""
 PATIENCE = 60.0
 """Seconds in which an answer must begin, and after which speed is checked."""
 _DIGESTING = 5

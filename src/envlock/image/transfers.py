@@ -111,7 +111,7 @@ class _Upload:
         except RegistryRefused:
             return False
         found = re.fullmatch(r"(?:bytes=)?0-([0-9]{1,18})", answer.headers.get("range", ""))
-        # Nothing at all is told as `0-0`, too.
+        # A registry that kept nothing says `0-0`, too.
         self.kept = int(found[1]) + 1 if found is not None and int(found[1]) else 0
         if self.kept > self._descriptor.size:
             return False

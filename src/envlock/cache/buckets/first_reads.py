@@ -49,7 +49,7 @@ def first_reads(place: BucketPlace, options: CacheOptions, opened: Callable[[], 
 
 
 class FirstReads:
-    """A Store that asks one client while that gets what it asks for, and then another store for ever."""
+    """A Store that reads by a small client, and from its first failure on, or to write, by another store."""
 
     def __init__(self, place: BucketPlace, client: PlainS3, opened: Callable[[], Store]) -> None:
         self._place = place

@@ -142,7 +142,7 @@ class _Download:
         """Fetch one range; and after the last of them, give the file its name."""
         file = self._opened()
         position = number * self._range
-        # The last range has no end, so that an object which goes on is told from one that is right.
+        # The last range has no end, so that an object that is too long does not pass for the right one.
         last = number == self.ranges - 1
         end = self.object.size if last else position + self._range
 
