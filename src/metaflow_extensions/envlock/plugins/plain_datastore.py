@@ -87,7 +87,7 @@ class S3Storage(DataStoreStorage):
 
     def _do(self, request):
         """What a request returns, which is sent again if it may pass then."""
-        from .node.transport import CHANCE, CUT, THROTTLED
+        from .node.transport import CUT, THROTTLED, pause
 
         client, attempt = self._client(), 0
         while True:
@@ -95,9 +95,10 @@ class S3Storage(DataStoreStorage):
                 return request(client)
             except client.raises as error:
                 attempt += 1
-                if attempt == _ATTEMPTS or client.fault(error).kind not in (CUT, THROTTLED):
+                fault = client.fault(error)
+                if attempt == _ATTEMPTS or fault.kind not in (CUT, THROTTLED):
                     raise
-            time.sleep(CHANCE.uniform(0.25, 1) * 2 ** (attempt - 1))
+            time.sleep(pause(attempt, fault.after))
 
     def _client(self):
         if self._opened is None:
