@@ -15,7 +15,7 @@ from envlock.cache.layout import part_path
 from metaflow_extensions.envlock.plugins.node import plan, unpack, zstd
 from metaflow_extensions.envlock.plugins.node.errors import Damaged, Missing
 from metaflow_extensions.envlock.plugins.node.report import Reporter
-from metaflow_extensions.envlock.plugins.node.transport import Transport, Unreachable, together
+from metaflow_extensions.envlock.plugins.node.transport import Stopped, Transport, Unreachable, together
 from tests.node.conftest import FolderCache, NodeCache
 from tests.node.packs import Member, Part, as_part, compressed, part_of, parts_in, tar_of
 from tests.servers.proxy import Break
@@ -195,3 +195,30 @@ class TestTogether:
         assert ended == ["waits"]
         with pytest.raises(Unreachable):
             folder_cache.transport.list("")
+
+    def test_a_failure_that_comes_late_out_of_several_works_is_raised_and_not_what_its_stop_did_to_others(
+        self, folder_cache: FolderCache
+    ) -> None:
+        """As a pack whose part is lost, beside a Python that is fetched."""
+        way, is_stopped = folder_cache.transport, threading.Event()
+
+        def fails() -> None:
+            raise Damaged("the cause")
+
+        def lingers() -> None:
+            assert is_stopped.wait(10)
+
+        def stopped() -> None:
+            try:
+                assert way._stopped.wait(10)
+                way.read(part_path("0" * 64), 1)
+            finally:
+                is_stopped.set()
+
+        with pytest.raises(Damaged, match="the cause"):
+            together(way, lambda: together(way, fails, lingers), stopped)
+
+    def test_works_that_somebody_else_stops_say_so(self, folder_cache: FolderCache) -> None:
+        folder_cache.transport.stop()
+        with pytest.raises(Stopped):
+            together(folder_cache.transport, *[lambda: folder_cache.transport.read("x", 1)] * 2)

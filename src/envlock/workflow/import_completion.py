@@ -129,12 +129,13 @@ def with_files(project: Project, shown: str, imported: Imported, reporter: Repor
                 for arch, packages in unknown.items()
             }
             listed = {}
-            for arch, answer in asked.items():
-                listed[arch] = answer.result()
-                reporter.advanced("looking up", arch)
-    except BaseException:
-        resolver.stop()
-        raise
+            try:
+                for arch, answer in asked.items():
+                    listed[arch] = answer.result()
+                    reporter.advanced("looking up", arch)
+            except BaseException:  # before the pool waits for the others
+                resolver.stop()
+                raise
     finally:
         reporter.ended("looking up")
     only_index = "" if imported.indexes or project.settings.extra_indices else default_index(project)

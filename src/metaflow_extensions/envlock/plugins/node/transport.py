@@ -73,6 +73,10 @@ class Unreachable(NodeError):
     """The cache does not answer, or breaks off each time."""
 
 
+class Stopped(Unreachable):
+    """The requests were ended from here: never why a task fails, always what followed from that."""
+
+
 class Throttled(NodeError):
     """The cache answers so many requests that it refuses ours."""
 
@@ -159,7 +163,7 @@ class Transport:
         return bool(self._request(lambda client: client.put_new(path, data), path, attempts=attempts))
 
     def stop(self) -> None:
-        """End all requests soon, in other threads too: they raise Unreachable. Nothing can be requested afterwards."""
+        """End all requests soon, in other threads too: they raise Stopped. Nothing can be requested afterwards."""
         self._stopped.set()
         with self._changed:
             self._changed.notify_all()
@@ -238,7 +242,7 @@ class Transport:
 
     def _check_time(self) -> None:
         if self._stopped.is_set():
-            raise Unreachable("the requests to %s were stopped" % self.url)
+            raise Stopped("the requests to %s were stopped" % self.url)
         if time.monotonic() >= self._deadline:
             raise Unreachable(
                 "the cache %s is too slow: it was not done after %d minutes; look at the network of this node"
@@ -303,7 +307,8 @@ def pause(refused: int, asked: float = 0.0, chance: random.Random = CHANCE) -> f
 def together(transport: Transport, *works: Callable[[], None]) -> None:
     """Do several works that use a transport, each in a thread. Raises what the first one raised that failed.
 
-    A failure stops the transport, and so the others.
+    A failure stops the transport, and so the others. A work may do several works itself, and ends only when all of
+    those have: then another one is stopped before the failure comes out of it, and is not the one that failed.
     """
     failures: List[BaseException] = []
 
@@ -327,7 +332,7 @@ def together(transport: Transport, *works: Callable[[], None]) -> None:
         raise
     try:
         if failures:
-            raise failures[0]
+            raise next((each for each in failures if not isinstance(each, Stopped)), failures[0])
     finally:
         failures.clear()
 
