@@ -180,6 +180,7 @@ class TestRequirements:
             pypi=tuple(map(parse_requirement, ("pandas>=2.2", "idna<4"))),
             conda=conda_requirements("numpy >=1.27", "conda-forge::zlib"),
             constraints=(parse_requirement("six<2"),),
+            overrides=(parse_requirement("rich ; python_version < '0'"),),
         )
         assert self.told(before, after) == [
             "python any version -> >=3.12",
@@ -189,6 +190,7 @@ class TestRequirements:
             "numpy (conda) >=1.26 -> >=1.27",
             "+idna <4",
             "+constraint six <2",
+            "+override rich ; python_version < '0'",
         ]
 
     def test_of_one_package_under_several_conditions(self) -> None:

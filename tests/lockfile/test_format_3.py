@@ -158,12 +158,13 @@ def test_a_summary_knows_every_url_and_what_was_built_from_an_index() -> None:
     "requirements",
     [
         Requirements(constraints=(parse_requirement("plain<3"),)),
+        Requirements(overrides=(parse_requirement("plain>=2"),)),
         Requirements(hashes=(("plain", "ab" * 32),)),
         Requirements(find_links=("https://pages.example/",)),
         Requirements(variables=(("MODE", "fast"),)),
         Requirements(pypi=(parse_requirement("beta @ git+https://code.example/beta ; sys_platform == 'darwin'"),)),
     ],
-    ids=["constraints", "hashes", "find-links", "variables", "git-elsewhere"],
+    ids=["constraints", "overrides", "hashes", "find-links", "variables", "git-elsewhere"],
 )
 def test_what_older_formats_cannot_say_is_format_3_without_a_source_too(requirements: Requirements) -> None:
     lock = replace(BUILT, requirements=requirements, packages=(PLAIN,))

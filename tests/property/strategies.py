@@ -83,7 +83,7 @@ requirements = st.builds(
     metaflow=st.sampled_from([(), (parse_requirement("requests>=2.21.0"),)]),
     indexes=st.lists(indexes, max_size=2, unique=True).map(tuple),
     default_index=st.sampled_from(["", "https://index.example/simple"]),
-    pip_flags=st.sampled_from([(), ("pre",)]),
+    pip_flags=st.sampled_from([(), ("pre",), ("no-binary=alpha",)]),
     exclude_newer=st.sampled_from(["", "2026-11-01T00:00:00Z"]),
     conda=st.just(()),
     conda_only=st.just(()),
@@ -91,6 +91,7 @@ requirements = st.builds(
     base=st.just(""),
     system=st.sampled_from([(), ((ARCHS[0], "__glibc", "2.28"), (ARCHS[2], "__osx", "13.0"))]),
     constraints=_few(requirements_texts.map(parse_requirement), key=str),
+    overrides=_few(requirements_texts.map(parse_requirement), key=str),
     hashes=_few(st.tuples(names, hashes)),
     find_links=st.sampled_from([(), (), ("https://pages.example/wheels/",)]),
     variables=_few(st.tuples(st.sampled_from(["MODE", "_X1"]), words.filter(lambda text: "\0" not in text))).map(

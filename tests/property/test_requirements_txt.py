@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from pip._internal.exceptions import PipError
+from pip._internal.models.format_control import FormatControl
+from pip._internal.models.release_control import ReleaseControl
 from pip._internal.network.session import PipSession
 from pip._internal.req.constructors import parse_req_from_line
 from pip._internal.req.req_file import ParsedLine, RequirementsFileParser, get_line_parser
@@ -37,23 +39,43 @@ class Meaning(NamedTuple):
     flags: frozenset[str]
 
 
+class Finder:
+    """What pip's parser keeps of the options that take names of packages: those of one line go on from the last."""
+
+    def __init__(self) -> None:
+        self.format_control = FormatControl(set(), set())
+        self.release_control = ReleaseControl(set(), set())
+
+    def flags(self) -> set[str]:
+        chosen = {
+            "no-binary": self.format_control.no_binary,
+            "all-releases": self.release_control.all_releases,
+            "only-final": self.release_control.only_final,
+        }
+        found = {
+            f"{flag}={name}" for flag, names in chosen.items() for name in ({":all:"} if ":all:" in names else names)
+        }
+        return {"pre" if each == "all-releases=:all:" else each for each in found}
+
+
 @cache
-def pips_parser() -> RequirementsFileParser:
-    return RequirementsFileParser(PipSession(), get_line_parser(None))
+def session() -> PipSession:
+    return PipSession()
 
 
 def by_pip(path: Path) -> Meaning:
     """Raises PipError, InvalidRequirement, UnicodeDecodeError."""
-    lines = list(pips_parser().parse(str(path), constraint=False))
+    finder = Finder()
+    parser = RequirementsFileParser(session(), get_line_parser(finder))  # type: ignore[arg-type]
+    lines = list(parser.parse(str(path), constraint=False))
     options = [line.opts for line in lines if line.requirement is None]
     return Meaning(
         frozenset(of_pip(line) for line in lines if line.requirement is not None),
         next((each.index_url for each in reversed(options) if each.index_url), ""),
         frozenset(url for each in options for url in each.extra_index_urls or ()),
         frozenset(url for each in options for url in each.find_links or ()),
-        frozenset(
-            flag for each in options for flag, given in (("pre", each.pre), ("no-index", each.no_index)) if given
-        ),
+        frozenset(flag for each in options for flag, given in (("pre", each.pre), ("no-index", each.no_index)) if given)
+        | finder.flags(),
     )
 
 
@@ -141,7 +163,18 @@ with_value = st.builds(
 default = st.sampled_from(["-i ", "-i", "--index-url=", "--index-url ", "--pypi-url "]).map(
     "{}https://default.example/simple".format
 )
-flag = st.sampled_from(["--pre", "--no-index", "--prefer-binary", "--only-binary :all:", "--only-binary=a,b"])
+flag = st.sampled_from(
+    [
+        *("--pre", "--no-index", "--prefer-binary", "--only-binary :all:", "--only-binary=a,b", "--no-binary b,A_b"),
+        *(
+            "--no-binary=:none:",
+            "--no-binary b,:none:,c",
+            "--all-releases rich --only-final attrs",
+            "--only-final=Rich",
+        ),
+        *("--only-final :all:", "--all-releases :all:", "--all-releases :all:,rich", "--use-feature=fast-deps"),
+    ]
+)
 nothing = st.sampled_from(["", "# a comment", "   ", "\t# \\", "\x0c"])
 line = st.one_of(requirement, requirement, at_url, with_value, default, flag, nothing)
 lines = st.lists(st.tuples(line, tail).map("".join), max_size=6)

@@ -261,6 +261,7 @@ def test_constraints_and_hashes_hold_for_what_the_base_has(resolver: ByType, ind
     assert "alpha 2.0" in new(base, extend(resolver, index, base, fitting))
     for wrong, key in (
         (asked._replace(constraints=(parse_requirement("lam>=2"),)), "lam"),
+        (asked._replace(overrides=(parse_requirement("lam>=2"),)), "lam"),
         (asked._replace(hashes=(("lam", other),)), "hash:lam"),
     ):
         with pytest.raises(ConflictWithBase) as caught:

@@ -320,6 +320,28 @@ def test_what_build_no_longer_allows_fails_check_and_is_locked_anew(sdists: Proj
     assert check(load_project(sdists.config)).findings == ()
 
 
+def test_a_package_whose_wheels_are_not_taken_is_built_and_build_need_not_name_it(
+    make_index: Callable[..., Index], tmp_path: Path
+) -> None:
+    both = Release("both", "1.0", sdist=True, requires=("needed",))
+    index = make_index(both, Release("needed", "1.0", sdist=True), Release("bare", "1.0"))
+    project = ProjectFolder.make(tmp_path / "project", index.url)
+    table = f'[env.demo.pypi]\npython = "{PYTHON}"\npackages = {{ both = "" }}\nextras = ["no-binary=%s"]\n'
+    project.write(table % "Both", archs=(HERE,))
+    locked(project)
+    sources = {each.name: each.source and each.source.kind for each in locks(project)[HERE].packages}
+    assert sources == {"both": "sdist", "needed": None}
+    assert check(load_project(project.config)).findings == ()
+    project.write(table % ":all:", archs=(HERE,))
+    assert [each.verdict.name for each in check(load_project(project.config)).findings] == ["STALE"]
+    locked(project)
+    assert all(each.source for each in locks(project)[HERE].packages)
+    project.write((table % "bare").replace("both =", "bare ="), archs=(HERE,))
+    with pytest.raises(EnvlockError) as caught:
+        locked(project)
+    assert caught.value.code == "no-solution"
+
+
 def test_build_runs_nothing_that_build_does_not_allow(sdists: ProjectFolder) -> None:
     write(sdists, 'newer = ""', archs=(HERE,), settings='build = ["newer"]')
     locked(sdists)

@@ -126,6 +126,52 @@ def test_a_constraint_limits_what_is_needed_and_requires_nothing(project: Projec
     assert "beta<9, beta>=99" in error.details[-1]
 
 
+def test_an_override_stands_in_place_of_what_is_required(project: ProjectFolder) -> None:
+    table = "[env.base.pypi.overrides]\n"
+    found = locked(project, {"r.txt": "theta>=2\nbeta<2\n"}, more=f'{table}Alpha = "2.0"\n')
+    assert versions(found) == {"theta": "2.0", "alpha": "2.0", "beta": "1.5"}
+    edges = {package.name: package.dependencies for package in found.pypi_packages}
+    assert edges == {"theta": ("alpha", "beta"), "alpha": ("beta",), "beta": ()}
+    assert findings(project) == []
+    found = locked(project, {"r.txt": "theta>=2\n"}, more=f"{table}alpha = \"; python_version < '0'\"\n")
+    assert versions(found) == {"theta": "2.0", "beta": "1.5"}
+    assert findings(project) == []
+    write(project, {}, more=f'{table}alpha = "==99"\n')
+    ((verdict, file, line),) = findings(project)
+    assert (verdict, file) == ("stale", "envlock.toml")
+    assert project.config.read_text().splitlines()[(line or 0) - 1].startswith("alpha")
+    error = refused(project, {}, more=f'{table}alpha = "==99"\n')
+    assert error.code == "no-solution"
+    assert "overrides, in place of what is required: alpha==99" in error.details
+
+
+def test_an_override_and_the_one_index_of_its_package_contradict(project: ProjectFolder) -> None:
+    more = """[env.base.pypi]
+packages = { lam = { index = "https://index.example/simple" } }
+overrides = { lam = ">=1" }
+"""
+    error = refused(project, {"r.txt": "alpha\n"}, more=more)
+    assert (error.code, len(error.locations)) == ("disagreeing-values", 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("--all-releases omicron\n", "2.0rc1"),
+        ("--only-final omicron\n--pre\n", "1.0"),
+        ("--only-final :all:\n--all-releases omicron\n", "2.0rc1"),
+        ("--all-releases alpha\n", "1.0"),
+    ],
+)
+def test_pre_releases_are_taken_of_single_packages(project: ProjectFolder, text: str, version: str) -> None:
+    assert versions(locked(project, {"r.txt": f"{text}omicron\n"})) == {"omicron": version}
+
+
+def test_flags_that_contradict_each_other_are_refused(project: ProjectFolder) -> None:
+    more = 'pypi = { extras = ["pre", "only-final=:all:"] }\n'
+    assert refused(project, {"r.txt": "lam\n"}, more=more).code == "unknown-pip-flag"
+
+
 def test_the_file_that_is_locked_has_one_of_the_hashes(project: ProjectFolder, index: Index) -> None:
     names = [name for name in index.filenames("kappa") if "1.0" in name]
     hashes = {name: index.artifact(name).sha256 for name in names}

@@ -81,6 +81,7 @@ def _facts(shown: Description) -> list[tuple[str, str]]:
         ("Links", ", ".join(requirements.find_links)),
         ("Extra flags", ", ".join(requirements.pip_flags)),
         ("Constraints", ", ".join(map(str, requirements.constraints))),
+        ("Overrides", ", ".join(map(str, requirements.overrides))),
         ("Hashes of", ", ".join(dict.fromkeys(name for name, _ in requirements.hashes))),
         ("Variables", ", ".join(f"{name}={value}" for name, value in requirements.variables)),
         ("System", ", ".join(_system(lock))),
@@ -179,6 +180,7 @@ def document(shown: Description | Disabled) -> dict[str, object]:
             "conda_only": [str(each) for each in requirements.conda_only],
         },
         "constraints": [str(each) for each in requirements.constraints],
+        "overrides": [str(each) for each in requirements.overrides],
         "hashes": {name: [each for of, each in requirements.hashes if of == name] for name, _ in requirements.hashes},
         "variables": dict(requirements.variables),
         "sources": {

@@ -127,6 +127,7 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
             defaults.system, {name: version for name, (version, _) in system.items()}, has_conda=conda.is_there
         ),
         constraints=limits.constraints,
+        overrides=limits.overrides,
         hashes=limits.hashes,
         find_links=tuple(url for url, _, _ in find_links),
         variables=tuple(sorted((name, value) for name, (value, _) in variables.items())),
@@ -219,15 +220,24 @@ def _with_index_of(source: PypiEntry, entries: Iterable[PypiEntry]) -> list[Pypi
 
 
 class _Limits:
-    """What the PyPI packages of one environment must meet beside their requirements: constraints and hashes.
+    """What the PyPI packages of one environment must meet beside their requirements: constraints, overrides, hashes.
 
-    Constraints add up. The hashes of a step's own requirements replace the flow's. Raises Conflict.
+    Constraints add up. A step's overrides of a package replace the flow's, and so do the hashes of its own
+    requirements. Raises Conflict.
     """
 
     def __init__(self, flow: Level, own: Level, packages: Iterable[PypiEntry]) -> None:
         found = {str(entry.requirement): entry for entry in (*flow.constraints, *own.constraints)}
         self._entries = [found[text] for text in sorted(found)]
+        self._overrides = {**flow.overrides, **own.overrides}
         for package in packages:
+            name = package.requirement.name
+            for override in self._overrides.get(name, ()) if package.requirement.from_index else ():
+                # uv takes what is overridden from any index, so another package of that name.
+                values = (package.requirement.said, f"override {override.requirement}")
+                raise Conflict("disagreeing-values", package.key, override.key, values=values)
+        asked = [package for package in packages if package.requirement.name not in self._overrides]
+        for package in (*asked, *(each for name in sorted(self._overrides) for each in self._overrides[name])):
             for limit in self._entries:
                 if contradict(package.requirement, limit.requirement):
                     values = (package.requirement.said, str(limit.requirement))
@@ -240,17 +250,25 @@ class _Limits:
         return tuple(entry.requirement for entry in self._entries)
 
     @property
+    def overrides(self) -> tuple[PypiRequirement, ...]:
+        found = (entry.requirement for entries in self._overrides.values() for entry in entries)
+        return tuple(sorted(found, key=str))
+
+    @property
     def hashes(self) -> tuple[tuple[str, str], ...]:
         """`(name, hash)`: all of a package's, for which of several markers is true differs by arch."""
         rows = {(name, sha256) for name, each in self._hashes.items() for hashes in each for sha256 in hashes.sha256}
         return tuple(sorted(rows))
 
     def keys(self) -> list[KeyPath]:
-        return [entry.key for entry in self._entries]
+        overrides = (entry for entries in self._overrides.values() for entry in entries)
+        return [entry.key for entry in (*self._entries, *overrides)]
 
     def origins(self) -> list[tuple[str, KeyPath]]:
-        """The keys of constraints, also as those of their packages, and of hashes."""
+        """The keys of constraints and overrides, also as those of their packages, and of hashes."""
         found = [(f"constraint:{entry.requirement.name}", entry.key) for entry in self._entries]
+        for name, entries in self._overrides.items():
+            found += [(thing, entry.key) for thing in (f"override:{name}", name) for entry in entries]
         found += [(entry.requirement.name, entry.key) for entry in self._entries]
         return found + [(f"hash:{name}", self._hashes[name][0].key) for name in sorted(self._hashes)]
 

@@ -85,8 +85,8 @@ class Environment(NamedTuple):
     origins: tuple[tuple[str, KeyPath], ...] = ()
     """The key of each requirement. Requirements are named by `python`, a normalised package name (if it has several
     requirements, also by each of them), `conda:` and the name of a conda package, the URL of an index or a channel
-    without credentials, or a system package; `constraint:`, `hash:` and the name of a PyPI package; `variable:` and the
-    name of a variable."""
+    without credentials, or a system package; `constraint:`, `override:`, `hash:` and the name of a PyPI package;
+    `variable:` and the name of a variable."""
     index_urls: tuple[str, ...] = ()
     """`requirements.indexes` as written, with credentials and `${VARIABLE}`s: for fetching only."""
     default_index_url: str = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from envlock.model.requirement import BadVersionSpecifier, is_package_name
+from envlock.model.requirement import BadVersionSpecifier, is_package_name, normalized
 from envlock.model.url import is_channel, is_endpoint, is_git_ref, is_host_pattern, is_mirror, is_web, variable_fault
 
 TYPE_CHECKING = False
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PIP_FLAGS = ("pre", "no-index")
 """What `extras` of `pypi` takes: the flags of pip, without dashes, that have a meaning when locking."""
+PACKAGE_FLAGS = ("all-releases", "only-final", "no-binary")
+"""What it takes with `=` and a package, or `:all:`."""
 _AMOUNT = r"([0-9]{1,9})(?:\.([0-9]{1,3}))? ?(kB|MB|GB|TB)\Z"
 _UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SENSITIVE = r"(?:.*_)?(?:TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIALS?|API_?KEY|ACCESS_KEY)(?:_.*)?"
@@ -171,10 +173,28 @@ def bytes_of(text: str) -> int:
 
 
 def pip_flag(text: str) -> str:
-    """A flag of pip."""
-    if text in PIP_FLAGS:
+    """A flag of pip.
+
+    >>> pip_flag("pre"), pip_flag("no-binary=lxml"), pip_flag("only-final=:all:"), bool(pip_flag("no-binary"))
+    ('', '', '', True)
+    """
+    name, _, package = text.partition("=")
+    if text in PIP_FLAGS or (name in PACKAGE_FLAGS and (package == ":all:" or is_package_name(package))):
         return ""
-    return 'it takes `pre` or `no-index`; extras belong to a package\'s name: `"requests[socks]" = ""`'
+    with_package = ", ".join(f"`{each}=PACKAGE`" for each in PACKAGE_FLAGS)
+    return f'it takes `pre`, `no-index`, {with_package}; extras belong to a package\'s name: `"requests[socks]" = ""`'
+
+
+def pip_flag_of(text: str) -> str:
+    """A flag that keeps the rule `pip_flag`, in its one spelling.
+
+    >>> pip_flag_of("no-binary=Zope.Interface"), pip_flag_of("all-releases=:all:")
+    ('no-binary=zope-interface', 'pre')
+    """
+    name, equals, package = text.partition("=")
+    if text == "all-releases=:all:":
+        return "pre"
+    return f"{name}={package if package == ':all:' else normalized(package)}" if equals else text
 
 
 def python(text: str) -> str:

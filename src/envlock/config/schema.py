@@ -88,11 +88,21 @@ class PypiTable(Table):
     """Packages with their versions: `2.2.3`, `>=2,<3`, or empty for any version; `; marker` may follow. A name may have
     extras, or a URL: `name@https://...`. Use a table for more: `{ version, extras, marker, index }`. A list has several
     requirements of one package, each of which applies where its marker is true."""
+    constraints: dict[str, str] = Field(default={}, examples=[{"numpy": "<2"}])
+    """Versions that packages must have where they are needed at all. A constraint requires no package; constraints of
+    one package add up."""
+    overrides: dict[str, str] = Field(
+        default={}, examples=[{"protobuf": ">=5", "dataclasses": "; python_version < '3.7'"}]
+    )
+    """Versions that packages get, whatever other packages require of them: for a package that forbids a version which
+    works. `; marker` may follow: where it is false, the package is left out."""
     extra_indices: list[Index] = Field(default=[], examples=[["https://index.example/simple/"]])
     """Package indexes to search before the default one, in this order. A package comes from the first index that has
     it. `${VARIABLE}` is read from the environment; credentials are never stored."""
     extras: list[Annotated[str, Ruled(rules.pip_flag)]] = Field(default=[], examples=[["pre"]])
-    """pip's flags, without dashes: `pre` allows pre-releases, `no-index` leaves out all indexes."""
+    """pip's flags, without dashes. `pre` allows pre-releases, `all-releases=PACKAGE` those of one package, and
+    `only-final=PACKAGE` none of it. `no-binary=PACKAGE` builds a package from its sdist, even if it has a wheel.
+    `:all:` stands for every package. `no-index` leaves out all indexes."""
     python: Annotated[str, Ruled(rules.python)] | None = Field(default=None, examples=[">=3.11,<3.13"])
     """The Python version: a range, `3.12` for any 3.12, or one release."""
     conda_only: dict[str, str] = Field(default={}, examples=[{"ffmpeg": ">=6"}])

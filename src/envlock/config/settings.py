@@ -194,6 +194,8 @@ PACKAGE: Shape = {
 
 PYPI: Shape = {
     "packages": ("table", "string", ("any", "string", PACKAGE, ("filled list", ("any", "string", PACKAGE)))),
+    "constraints": ("table", "string", "string"),
+    "overrides": ("table", "string", "string"),
     "extra_indices": ("list", ("rule", rules.index_url)),
     "extras": ("list", ("rule", rules.pip_flag)),
     "python": ("rule", rules.python),

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _TABLES = ("pypi", "conda", "named_env", "sys_packages")
 _PACKAGES = {"pypi": "packages", "conda": "libraries"}
+_OF_VERSIONS = ("packages", "libraries", "conda_only", "constraints", "overrides")
+"""Tables from packages to versions."""
 _ARCH_DEPTH = 3
 _ELSEWHERE = {
     ("conda", "pip_packages"): "`pypi.packages`",
@@ -188,9 +190,7 @@ def _converted(path: KeyPath, value: Any) -> Any:
             return value["version"]
         if isinstance(value, WrittenFloat):
             return value.written
-        if type(value) is int and (
-            path[-1] in {"python", "version"} or path[-2] in {"packages", "libraries", "conda_only"}
-        ):
+        if type(value) is int and (path[-1] in {"python", "version"} or path[-2] in _OF_VERSIONS):
             return str(value)
     if kind == "boolean" and isinstance(value, str) and value.lower() in {"true", "false"}:
         return value.lower() == "true"

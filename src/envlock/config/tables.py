@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from envlock.config.project import KeyPath
-from envlock.config.pypi_entries import one_requirement_of
-from envlock.config.rules import index_name
+from envlock.config.pypi_entries import one_requirement_of, requirement_of
+from envlock.config.rules import index_name, pip_flag_of
 from envlock.errors import ConfigError
 from envlock.model.requirement import (
     PypiRequirement,
@@ -92,6 +92,7 @@ class Level:
         self.default_index: tuple[str, KeyPath] | None = None
         self.find_links: list[tuple[str, KeyPath]] = []
         self.constraints: list[PypiEntry] = []
+        self.overrides: dict[str, list[PypiEntry]] = {}
         self.hashes: dict[str, list[Hashes]] = {}
         self.requires_python: list[tuple[str, KeyPath]] = []  # ranges that hold beside `python`
         self.variables: dict[str, tuple[str, KeyPath]] = {}
@@ -150,6 +151,8 @@ class Level:
             set_default_index(self, *other.default_index)
         for name, (value, key) in other.variables.items():
             set_variable(self, name, value, key)
+        for entry in (entry for entries in other.overrides.values() for entry in entries):
+            add_pypi(self, entry.requirement, entry.key, to=self.overrides)
         for each in (each for entries in other.hashes.values() for each in entries):
             add_hashes(self, each)
         _extend(self.constraints, other.constraints)
@@ -217,8 +220,13 @@ def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapp
             requirement, source = one_requirement_of(name, item)
             index = _index_of(source, known, here)
             add_pypi(level, requirement._replace(from_index=strip_credentials(index)), here, index)
+    for name, value in table.get("constraints", {}).items():
+        here = (*key, "constraints", name)
+        level.constraints.append(PypiEntry(requirement_of(name, value), here))
+    for name, value in table.get("overrides", {}).items():
+        add_pypi(level, requirement_of(name, value), (*key, "overrides", name), to=level.overrides)
     level.indexes += [(url, (*key, "extra_indices", str(n))) for n, url in enumerate(table.get("extra_indices", ()))]
-    level.pip_flags += table.get("extras", ())
+    level.pip_flags += map(pip_flag_of, table.get("extras", ()))
     if table.get("conda_only"):
         from envlock.config.conda_tables import read_conda_only
 
@@ -246,9 +254,19 @@ def _index_of(source: str, known: Mapping[str, str], key: KeyPath) -> str:
     return known[source]
 
 
-def add_pypi(level: Level, requirement: PypiRequirement, key: KeyPath, index: str = "") -> None:
-    """Add a requirement. Those of one package add up; two that no version can meet are a Conflict."""
-    entries = level.pypi.setdefault(requirement.name, [])
+def add_pypi(
+    level: Level,
+    requirement: PypiRequirement,
+    key: KeyPath,
+    index: str = "",
+    *,
+    to: dict[str, list[PypiEntry]] | None = None,
+) -> None:
+    """Add a requirement, or, `to` the overrides of the level, one of those.
+
+    Those of one package add up; two that no version can meet are a Conflict.
+    """
+    entries = (level.pypi if to is None else to).setdefault(requirement.name, [])
     for number, before in enumerate(entries):
         if contradict(before.requirement, requirement):
             raise Conflict("disagreeing-values", before.key, key, values=(before.requirement.said, requirement.said))

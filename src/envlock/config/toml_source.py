@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from envlock.config.project import KeyPath
 
-_OF_PACKAGES = ("packages", "libraries", "conda_only")
+_OF_PACKAGES = ("packages", "libraries", "conda_only", "constraints", "overrides")
 _OF_A_PACKAGE = tuple((key,) for key in ("version", "extras", "marker", "index"))
 _VERSION_LIKE = re.compile(r"""["'][ ]*(?:[<>=!~]=?|[0-9]|["'])""")
 

@@ -159,6 +159,9 @@ class _Values:
             place = (*key, "pypi", "packages", name)
             for number, item in enumerate(value if isinstance(value, list) else [value]):
                 yield from self.package(name, item, (*place, str(number)) if isinstance(value, list) else place)
+        for kind in ("constraints", "overrides"):
+            for name, value in _table(pypi, kind).items():
+                yield from self.package(name, value, (*key, "pypi", kind, name))
         for name, value in _table(conda, "libraries").items():
             yield from self.conda_package(name, value, (*key, "conda", "libraries", name))
         for name, value in _table(pypi, "conda_only").items():

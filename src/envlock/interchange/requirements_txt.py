@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from itertools import count
 
 from envlock.interchange.errors import BrokenImport
 from envlock.interchange.exported import Export, Given, build_notes, python_notes, requirement
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 KIND = "requirements.txt"
 CHOICES: frozenset[str] = frozenset()
 """What of a Choice has a meaning for it."""
-_COMMENT = re.compile(r"(?:^|\s+)#.*")
 _OPTION = re.compile(r"\s--[a-z-]+(?:=|\s+)\S+")
 _SHA256 = re.compile(r"--hash(?:=|\s+)sha256:([0-9a-fA-F]{64})\b")
 _NEEDED_BY = re.compile(r"\s+#(?: via\b)?(?P<names>.*)")
@@ -107,7 +108,7 @@ def read(text: str, path: Path, choice: Choice) -> Imported:
     needs: dict[str, tuple[tuple[str, str], ...]] = {}
     hashes: dict[tuple[str, str], frozenset[str]] = {}
     indexes: list[str] = []
-    for line in _logical_lines(text):
+    for line in _lines_of(text):
         if line.text.startswith("-"):
             indexes += _index_of(line, shown)
             continue
@@ -152,26 +153,19 @@ class _Line(NamedTuple):
     """Who needs the package, as the comments of pip-compile and uv say it."""
 
 
-def _logical_lines(text: str) -> list[_Line]:
-    """The lines, continued ones put together, comments left out but for who needs a package."""
-    found: list[_Line] = []
-    pending, start = "", 0
-    for number, raw in enumerate(text.splitlines(), start=1):
+def _lines_of(text: str) -> list[_Line]:
+    """The lines, continued ones put together, each with who needs its package by the comments below it."""
+    from envlock.config.requirement_files.pip_requirement import logical_lines
+
+    written = text.splitlines()
+    found = [_Line(line.text, line.number) for line in logical_lines(zip(written, count(1)))]
+    starts = [line.number for line in found]
+    for number, raw in enumerate(written, start=1):
         comment = _NEEDED_BY.match(raw)
-        if comment is not None and found and not pending:
-            parents = (*found[-1].needed_by, *(each for each in _PARENT.findall(comment["names"])))
-            found[-1] = found[-1]._replace(needed_by=parents)
-            continue
-        line = _COMMENT.sub("", raw)
-        start = start if pending else number
-        if line.rstrip().endswith("\\"):
-            pending += line.rstrip()[:-1] + " "
-            continue
-        whole, pending = (pending + line).strip(), ""
-        if whole:
-            found.append(_Line(whole, start))
-    if pending.strip():
-        found.append(_Line(pending.strip(), start))
+        at = bisect_left(starts, number) - 1
+        if comment is not None and at >= 0:
+            parents = (*found[at].needed_by, *(each for each in _PARENT.findall(comment["names"])))
+            found[at] = found[at]._replace(needed_by=parents)
     return found
 
 

@@ -32,7 +32,7 @@ _CONFLICT = r"^(<{7,} |={7,}$|>{7,} )"
 
 _OF_FORMAT_3 = re.compile(r"[^ ]+ @ (?:git|folder|file)\+").match
 """A requirement that no older format can hold."""
-KEYS_OF_FORMAT_3 = ("constraints", "hashes", "find-links", "variables")
+KEYS_OF_FORMAT_3 = ("constraints", "hashes", "find-links", "variables", "overrides")
 """The keys of requirements that no older format can hold."""
 MARKERS: dict[Arch, str] = {
     arch: f"sys_platform == '{values['sys_platform']}' and platform_machine == '{values['platform_machine']}'"

@@ -314,6 +314,7 @@ _SETTINGS = {
 """What envlock.toml calls the keys of requirements that have one value, or a list whose order counts."""
 ANY = "any version"
 """What is required of a package that has no limits."""
+_LIMITS = (("constraints", "constraint:", "constraint {}"), ("overrides", "override:", "override {}"))
 _METAFLOW = (("metaflow", "", "{} (for Metaflow)"),)
 
 
@@ -351,7 +352,7 @@ def _by_thing(document: Mapping[str, Any], paths: Mapping[str, str]) -> dict[tup
 
     if "python" in document:
         add("python", "python", document["python"] or ANY)
-    for kind, prefix, label in (("pypi", "", "{}"), ("constraints", "constraint:", "constraint {}"), *_METAFLOW):
+    for kind, prefix, label in (("pypi", "", "{}"), *_LIMITS, *_METAFLOW):
         for text in document.get(kind, ()):
             match = _NAME.match(text)
             name = match[0] if match else text

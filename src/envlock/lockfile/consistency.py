@@ -11,7 +11,7 @@ from itertools import chain
 
 from envlock.lockfile.allowed_values import NAME
 from envlock.model.arch import MARKER_VALUES, Arch
-from envlock.model.marker import holds
+from envlock.model.marker import all_hold, holds
 from envlock.model.requirement import normalized, rules_out
 from envlock.values import NamedTuple
 
@@ -50,6 +50,24 @@ def roots_in(texts: Iterable[str], indexes: Mapping[str, str]) -> tuple[Root, ..
         for text, match in found
         if match is not None
     )
+
+
+def overridden(roots: Iterable[Root], overrides: Iterable[Root]) -> tuple[Root, ...]:
+    """The roots, with overrides in place of those of their packages.
+
+    >>> root, override = roots_in(["a<2 ; os_name == 'posix'", "a>=2"], {})
+    >>> [(each.specifier, each.marker) for each in overridden([root], [override])]
+    [('>=2', "os_name == 'posix'")]
+    """
+    by_name: dict[str, list[Root]] = {}
+    for each in overrides:
+        by_name.setdefault(each.name, []).append(each)
+    found: list[Root] = []
+    for root in roots:
+        if root.name not in by_name:
+            found.append(root)
+        found += (each._replace(marker=all_hold(root.marker, each.marker)) for each in by_name.get(root.name, ()))
+    return tuple(found)
 
 
 def another_python(required: str, origin: str, version: str, source: str) -> str:
@@ -132,18 +150,22 @@ def unmet_limit(
     rows: Iterable[Sequence[str]],
     built: Mapping[str, BuiltLine],
     constraints: Iterable[Root],
+    overrides: Iterable[Root],
     hashes: Mapping[str, frozenset[str]],
     arch: Arch,
 ) -> str:
-    """A wheel that a constraint rules out, or that has none of its required hashes, in a sentence; empty if none is.
+    """A wheel that a constraint or an override rules out, or that has none of its required hashes; empty if none is.
+
+    The answer is a sentence.
 
     The hash of an sdist is met by what was built from it. Rows are as full_id hashes them.
     """
     wheels = {row[1]: row for row in rows if row[0] == "pypi"}
-    for name, specifier, marker, *_ in constraints:
-        applies = name in wheels and (not marker or holds(marker, MARKER_VALUES[arch]))
-        if applies and rules_out(specifier, wheels[name][2]):
-            return f"{name} {wheels[name][2]} is locked, but a constraint asks for {name}{specifier}"
+    for kind, limits in (("a constraint", constraints), ("an override", overrides)):
+        for name, specifier, marker, *_ in limits:
+            applies = name in wheels and (not marker or holds(marker, MARKER_VALUES[arch]))
+            if applies and rules_out(specifier, wheels[name][2]):
+                return f"{name} {wheels[name][2]} is locked, but {kind} asks for {name}{specifier}"
     for name, allowed in hashes.items():
         if name in wheels and allowed.isdisjoint({wheels[name][5], built[name].content if name in built else ""}):
             return f"the file of {name} {wheels[name][2]} has none of the hashes that are required"

@@ -79,7 +79,7 @@ def _differences(lock: Lock, required: Requirements) -> Iterator[Difference]:
 
 
 def _limit_differences(lock: Lock, required: Requirements) -> Iterator[Difference]:
-    """The constraints and hashes that differ. What is no longer asked for, the lock serves."""
+    """The constraints, hashes and overrides that differ. A constraint or a hash that is gone, the lock serves."""
     before = lock.requirements
     wheels = {package.name: package for package in lock.pypi_packages}
     for limit in sorted({*before.constraints, *required.constraints}, key=str):
@@ -97,6 +97,14 @@ def _limit_differences(lock: Lock, required: Requirements) -> Iterator[Differenc
             found = {package.sha256, package.source.sha256 if package.source else ""} if package else set()
             fits = package is None or name not in hashes or not found.isdisjoint(hashes[name])
             yield Difference(f"hash:{name}", f"the hashes of {name} changed", fits)
+    for override in sorted(
+        {*before.overrides, *required.overrides} - {*before.overrides} & {*required.overrides}, key=str
+    ):
+        is_new = override in required.overrides
+        package = wheels.get(override.name)
+        locked = f"locked: {package.name} {package.version}" if package else "not locked"
+        sentence = f"override {override}, {locked}" if is_new else f"override {override} is gone"
+        yield Difference(f"override:{override.name}", sentence, is_satisfied=False)
 
 
 def _hashes_of(requirements: Requirements) -> dict[str, set[str]]:

@@ -39,6 +39,7 @@ from envlock.lockfile.consistency import (
     Root,
     another_python,
     another_source,
+    overridden,
     roots_in,
     unasked_source,
     unmet_limit,
@@ -78,7 +79,7 @@ class Summary(NamedTuple):
     inconsistency: str = ""
     """How its packages differ from what it is for, in a sentence (see `consistency`); empty where they do not."""
     built: tuple[str, ...] = ()
-    """The packages that were built from an sdist of an index."""
+    """The packages that were built from an sdist of an index, but for those whose requirements ask for that."""
 
     def all_urls(self, *, has_mirror: bool) -> tuple[str, ...]:
         """Every URL in it; where Python builds come from a mirror, not the one that the lock names for its Python."""
@@ -122,6 +123,8 @@ class _LockedRequirements(NamedTuple):
     conda: tuple[str, ...]
     urls: frozenset[str]
     constraints: tuple[Root, ...]
+    overrides: tuple[Root, ...]
+    """They stand in the place of the roots of their packages."""
     hashes: Mapping[str, frozenset[str]]
     document: Mapping[str, Plain]
 
@@ -192,8 +195,13 @@ def _summary(text: str) -> Summary | None:
     if body[tail:requirements] != tail_of(number, arch, required.kind, ids, newest, python):
         return None
     inconsistency = _inconsistency(found, edges, required, (source, version), arch, number)
-    built = tuple(name for name, line in found.built.items() if line.from_index)
-    return Summary(arch, *ids, tuple(found.urls), url, required.urls.union(found.others), inconsistency, built)
+    built = [name for name, line in found.built.items() if line.from_index]
+    if built:
+        asked = {
+            flag.partition("=")[2] for flag in _texts(required.document, "pip-flags") if flag.startswith("no-binary=")
+        }
+        built = [name for name in built if asked.isdisjoint({name, ":all:"})]
+    return Summary(arch, *ids, tuple(found.urls), url, required.urls.union(found.others), inconsistency, tuple(built))
 
 
 def _inconsistency(
@@ -219,13 +227,17 @@ def _inconsistency(
 
 
 def _unmet_of_format_3(found: PackageLines, required: _LockedRequirements, arch: Arch) -> str:
-    limit = unmet_limit(found.rows, found.built, required.constraints, required.hashes, arch)
+    limit = unmet_limit(found.rows, found.built, required.constraints, required.overrides, required.hashes, arch)
     wheels = {row[1] for row in found.rows if row[0] == "pypi"}
     return (
         limit
         or another_source(found.built, wheels, required.roots, arch)
         # the requirements of a base are not in the lock
-        or ("" if required.base else unasked_source(found.built, (*required.roots, *required.constraints), arch))
+        or (
+            ""
+            if required.base
+            else unasked_source(found.built, (*required.roots, *required.constraints, *required.overrides), arch)
+        )
     )
 
 
@@ -271,6 +283,11 @@ def wheels_in(body: str, start: int, *, with_built: bool = False) -> PackageLine
     return PackageLines(rows, urls, position, others.union(indexes.values()), indexes=indexes, built=lines)
 
 
+def _texts(document: Mapping[str, Plain], key: str) -> list[str]:
+    found = document.get(key, [])
+    return list(map(str, found)) if isinstance(found, list) else []
+
+
 def _edges(body: str, end: int) -> dict[str, list[str]]:
     """What each wheel depends on, from the lines up to `end`."""
     found: dict[str, list[str]] = {}
@@ -304,7 +321,10 @@ def _requirements(section: str) -> _LockedRequirements | None:
     kind = type_of(str(document["base"]), str(document["python-from"]), pypi, conda, conda_only)
     texts = (*pypi, *(metaflow if kind == "pypi" else ()))
     own = {str(text): str(index) for text, index in said.get("package-indexes", ())}
-    pages, limits = ([str(each) for each in said.get(key, ())] for key in ("find-links", "constraints"))
+    pages, limits, overrides = (
+        [str(each) for each in said.get(key, ())] for key in ("find-links", "constraints", "overrides")
+    )
+    others = roots_in(overrides, {})
     urls = [url for url in (*indexes, *own.values(), str(document["default-index"]), *channels, *pages) if "://" in url]
     hashes: dict[str, frozenset[str]] = {}
     for name, sha256 in said.get("hashes", ()):
@@ -314,12 +334,13 @@ def _requirements(section: str) -> _LockedRequirements | None:
         kind,
         str(document["python"]),
         str(document["python-from"]),
-        roots_in(texts, own),
+        overridden(roots_in(texts, own), others),
         tuple(root.name for root in roots_in(metaflow, {})) if kind != "pypi" else (),
         str(document["base"]),
         (*conda, *conda_only),
         frozenset(urls),
         roots_in(limits, {}),
+        others,
         hashes,
         document,
     )

@@ -172,6 +172,12 @@ class Lock:
         return tuple(package for package in self.packages if package.kind == "pypi")
 
     @property
+    def unasked_builds(self) -> tuple[str, ...]:
+        """The packages that were built from an sdist of an index, without their requirements asking for that."""
+        built = (each.name for each in self.packages if each.is_of_index_sdist)
+        return tuple(name for name in built if not self.requirements.is_built(name))
+
+    @property
     def req_id(self) -> str:
         """The id of the requirements."""
         return self.requirements.req_id

@@ -43,6 +43,7 @@ LATER_KEYS: dict[str, type[str] | type[list[Plain]]] = {
     "hashes": list,
     "find-links": list,
     "variables": list,
+    "overrides": list,
 }
 """Keys that are no part of the document where they are empty."""
 _ROWS = {"package-indexes": 2, "hashes": 2, "variables": 2, "system": 3}
@@ -92,6 +93,8 @@ class Requirements(NamedTuple):
     """Pages with links to files (pip's `--find-links`): URLs that are searched beside the indexes."""
     variables: tuple[tuple[str, str], ...] = ()
     """`(NAME, value)`: environment variables that are set where the environment is entered."""
+    overrides: tuple[PypiRequirement, ...] = ()
+    """What PyPI packages are required as, in place of what anybody requires of them; nobody's where no marker holds."""
 
     @property
     def type(self) -> str:
@@ -129,6 +132,11 @@ class Requirements(NamedTuple):
         return self.pypi + self.metaflow_of_pypi
 
     @property
+    def all_pypi(self) -> tuple[PypiRequirement, ...]:
+        """Every requirement that says something of a PyPI package: the roots, constraints and overrides."""
+        return self.roots() + self.constraints + self.overrides
+
+    @property
     def metaflow_of_pypi(self) -> tuple[PypiRequirement, ...]:
         """What Metaflow needs and PyPI provides: all of it, or beside conda packages what the user lists for PyPI.
 
@@ -148,6 +156,18 @@ class Requirements(NamedTuple):
         """What Metaflow needs and a channel provides."""
         of_pypi = self.metaflow_of_pypi
         return tuple(needed for needed in self.metaflow if needed not in of_pypi)
+
+    def flagged(self, flag: str) -> frozenset[str]:
+        """The packages that a flag of pip names, `:all:` among them if it is for every one.
+
+        >>> sorted(Requirements(pip_flags=("no-binary=lxml", "pre")).flagged("no-binary"))
+        ['lxml']
+        """
+        return frozenset(each[len(flag) + 1 :] for each in self.pip_flags if each.startswith(f"{flag}="))
+
+    def is_built(self, package: str) -> bool:
+        """Whether a package has to be built from its sdist, even if it has a wheel."""
+        return not self.flagged("no-binary").isdisjoint({package, ":all:"})
 
     def document(self) -> dict[str, Plain]:
         """The plain value that req_id hashes: version 1, fixed for ever.
@@ -182,6 +202,7 @@ class Requirements(NamedTuple):
             "hashes": [[name, sha256] for name, sha256 in sorted(set(self.hashes))],
             "find-links": list(self.find_links),
             "variables": [[name, value] for name, value in sorted(self.variables)],
+            "overrides": sorted({str(each) for each in self.overrides}),
         }
         return {key: value for key, value in found.items() if value}
 
@@ -318,4 +339,5 @@ def requirements_from(table: Mapping[str, Any]) -> Requirements:
         hashes=tuple((name, sha256) for name, sha256 in table.get("hashes", ())),
         find_links=tuple(table.get("find-links", ())),
         variables=tuple((name, value) for name, value in table.get("variables", ())),
+        overrides=tuple(map(parse_requirement, table.get("overrides", ()))),
     )

@@ -52,7 +52,8 @@ class BuildingResolver:
 
     def resolve(self, request: Request) -> Resolution:
         """As Resolver has it. Raises what building raises, too."""
-        if not request.may_build and not any(_is_source(root.url) for root in _asked(request)):
+        builds = request.may_build or request.requirements.flagged("no-binary")
+        if not builds and not any(_is_source(root.url) for root in _asked(request)):
             return self.inner.resolve(request)
         sources = _sources(request)
         builder = request.builder
@@ -85,7 +86,7 @@ class BuildingResolver:
             failure: OfOneEnvironment | None = None
             try:
                 found = self.inner.resolve(request)
-                lacking = found.lacking
+                lacking = (*found.lacking, *_to_be_built(request, found))
             except OfOneEnvironment as error:
                 failure, lacking = error, error.lacking
             built: list[BuiltWheel] = []
@@ -93,11 +94,19 @@ class BuildingResolver:
                 try:
                     built.append(builder.of_sdist(sdist, request))
                 except EnvlockError as error:  # noqa: PERF203  each is a build
-                    if request.may_build is not True:
+                    if request.may_build is not True or request.requirements.is_built(sdist.name):
                         raise
                     broken[sdist.name] = error
             if built:
                 request = replace(request, wheels=(*request.wheels, *built))
+            elif failure is None and (wheels := _to_be_built(request, found)):
+                raise NoSolution(
+                    request.name,
+                    request.arch,
+                    f"`no-binary` takes no wheel of {listed(wheels)}, and there is no sdist",
+                    hint="remove the flag, or require a version that has an sdist",
+                    packages=wheels,
+                )
             elif failure is not None:
                 raise failure.adding(*_why(request, broken, lacking))
             else:
@@ -112,6 +121,17 @@ class BuildingResolver:
         if not found and len(names) > 1:  # one of them has no sdist
             found = tuple(each for name in names for each in self._uv.sdists_of(request, [name]))
         return found
+
+
+def _to_be_built(request: Request, found: Resolution) -> tuple[str, ...]:
+    """The packages that are to be built, and of which a wheel of an index was taken."""
+    if not request.requirements.flagged("no-binary"):
+        return ()
+    return tuple(
+        each.name
+        for each in found.packages
+        if each.kind == "pypi" and each.source is None and request.requirements.is_built(each.name)
+    )
 
 
 def _why(request: Request, broken: Mapping[str, EnvlockError], lacking: Iterable[str]) -> tuple[str, ...]:
@@ -131,7 +151,7 @@ def _sources(request: Request) -> tuple[PypiRequirement, ...]:
 
 
 def _asked(request: Request) -> tuple[PypiRequirement, ...]:
-    return (*request.requirements.roots(), *request.requirements.constraints)
+    return request.requirements.all_pypi
 
 
 def _is_source(url: str) -> bool:
@@ -156,6 +176,7 @@ def _with_wheels(request: Request, wheels: dict[PypiRequirement, BuiltWheel]) ->
         pypi=asked(requirements.pypi),
         metaflow=asked(requirements.metaflow),
         constraints=asked(requirements.constraints),
+        overrides=asked(requirements.overrides),
     )
     by_name = {each.name: each for each in wheels.values()}
     return replace(request, requirements=requirements, wheels=tuple(by_name[name] for name in sorted(by_name)))

@@ -53,15 +53,19 @@ def additions(request: Request, base: LockedBase) -> Request:
 
 
 def _refuse_limits(request: Request, base: LockedBase) -> None:
-    """Refuse constraints and hashes that a wheel of the base does not meet. Raises ConflictWithBase."""
+    """Refuse constraints, overrides and hashes that a wheel of the base does not meet. Raises ConflictWithBase."""
     wheels = {package.name: package for package in base.lock.pypi_packages}
     values = MARKER_VALUES[request.arch]
     hashes: dict[str, set[str]] = {}
     for name, sha256 in request.requirements.hashes:
         hashes.setdefault(name, set()).add(sha256)
     sides = [
-        (limit.name, f"a constraint is {limit.name}{limit.specifier}")
-        for limit in request.requirements.constraints
+        (limit.name, f"{kind} is {limit.name}{limit.specifier}")
+        for kind, limits in (
+            ("a constraint", request.requirements.constraints),
+            ("an override", request.requirements.overrides),
+        )
+        for limit in limits
         if limit.name in wheels
         and (not limit.marker or holds(limit.marker, values))
         and not _specifiers(limit.specifier).contains(wheels[limit.name].version)

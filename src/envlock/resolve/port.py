@@ -171,6 +171,8 @@ class Request:
 
 def may_build(request: Request, name: str) -> bool:
     """Whether a package may be built from an sdist of an index."""
+    if request.requirements.is_built(name):
+        return True
     return request.may_build is True or (request.may_build is not False and name in request.may_build)
 
 

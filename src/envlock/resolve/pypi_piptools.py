@@ -156,6 +156,27 @@ def _refuse_what_it_cannot(request: Request) -> None:
             hint=f"remove its `index`, or {_USE_UV}",
             packages=(pinned.name,),
         )
+    unknown = sorted(
+        flag for flag in request.requirements.pip_flags if flag.startswith(("all-releases=", "only-final="))
+    )
+    if unknown:
+        raise ResolverCannot(
+            request.name,
+            request.arch,
+            f"pip-tools does not support `{unknown[0]}`",
+            hint=f"remove it from `extras`, or {_USE_UV}",
+            packages=("extras",),
+        )
+    if request.requirements.overrides:
+        override = request.requirements.overrides[0]
+        raise ResolverCannot(
+            request.name,
+            request.arch,
+            "pip-tools does not support overrides",
+            details=(f"override: {override}",),
+            hint=f"remove it, or {_USE_UV}",
+            packages=(f"override:{override.name}",),
+        )
     if request.offline:
         raise ResolverCannot(
             request.name,

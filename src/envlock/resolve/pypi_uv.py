@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from envlock.addresses import revealed
+from envlock.config.rules import pip_flag
 from envlock.model.lock import LockedPackage
 from envlock.model.python_range import OLDEST
 from envlock.model.url import VARIABLE, host, strip_credentials
@@ -47,7 +48,6 @@ _FETCHES = 4
 _SETTLING = 10
 """How often the needs of a release of Python may add packages; each round is a solve."""
 _FROM_INDEX = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==\S+\n\s+# from (\S+)", re.MULTILINE)
-_KNOWN_FLAGS = frozenset({"pre", "no-index"})
 _Files: TypeAlias = Mapping[str, tuple[LockedPackage, ...]]
 """Files of packages, by name."""
 
@@ -74,14 +74,7 @@ class UvResolver:
 
         Packages that are not named are free. Raises ResolveError.
         """
-        unknown = sorted(set(request.requirements.pip_flags) - _KNOWN_FLAGS)
-        if unknown:
-            raise UnknownPipFlag(
-                request.name,
-                request.arch,
-                f"`extras` has `{unknown[0]}`, which has no effect on a lock",
-                hint="remove it: only `pre` and `no-index` are supported",
-            )
+        _refuse_flags(request)
         target = target_of(request.requirements, request.arch, request.python)
         with temporary_folder() as folder, ThreadPoolExecutor(1) as beside:
             beside.submit(importlib.import_module, "packaging.pylock")  # takes as long as a third of a warm solve
@@ -231,6 +224,18 @@ class UvResolver:
             hint=f"raise the floor in [envlock.system-requirements]; {to_build(request, names)}",
             lacking=names,
         )
+
+
+def _refuse_flags(request: Request) -> None:
+    """Raises UnknownPipFlag for a flag that another envlock wrote, and for two that contradict each other."""
+    flags, final = request.requirements.pip_flags, request.requirements.flagged("only-final")
+    said = {f"`{each}`, which has no effect on a lock": "remove it" for each in sorted(flags) if pip_flag(each)}
+    for package in sorted(final):
+        allowing = "pre" if package == ":all:" else f"all-releases={package}"
+        if allowing in flags:
+            said[f"`{allowing}` and `only-final={package}`, which contradict each other"] = "remove one of them"
+    for fault, hint in said.items():
+        raise UnknownPipFlag(request.name, request.arch, f"`extras` has {fault}", hint=hint)
 
 
 def _refuse_old_python(request: Request) -> None:

@@ -19,6 +19,7 @@ from envlock.addresses import Address, address, at_mirror, hide, place_of
 from envlock.credentials import credentials_for
 from envlock.model.lock import LockedPackage
 from envlock.model.python_range import OLDEST
+from envlock.model.requirements import Requirements
 from envlock.model.url import direct_url_fault, is_local, strip_credentials
 from envlock.resolve.conda_provided import INDEX_NAME, dependency_metadata, write_index
 from envlock.resolve.errors import AmbiguousMirror, NoSolution, UnknownUpstream
@@ -32,6 +33,7 @@ _MARKED = re.compile(r"(?<=[\w\]])\{[^{}]*\}")
 _INPUT = "requirements.in"
 _PYPROJECT = "pyproject.toml"
 _CONSTRAINTS = "constraints.txt"
+_OVERRIDES = "overrides.txt"
 _EXCLUDES = "excludes.txt"
 _BUILT = "built.toml"
 _OUTPUT = "pylock.toml"
@@ -68,9 +70,10 @@ class Compilation:
         """What the request asks of PyPI, as requirements."""
         self.limits = [str(each) for each in request.requirements.constraints]
         """The constraints of the request itself."""
+        self.overrides = [str(each) for each in request.requirements.overrides]
         self._by_url = {
             str(each): str(each._replace(url=url))
-            for root in (*request.requirements.roots(), *request.requirements.constraints)
+            for root in request.requirements.all_pypi
             if (url := asked_url(request, root.url)) != root.url
             for each in (root, root._replace(marker=""))
         }
@@ -103,6 +106,8 @@ class Compilation:
         source = self._write_input(requirements)
         limits = (*self._filled_in(self.limits), *constraints, *self._wheels)
         (self.folder / _CONSTRAINTS).write_text("".join(f"{line}\n" for line in limits), encoding="utf-8")
+        overrides = "".join(f"{line}\n" for line in self._filled_in(self.overrides))
+        (self.folder / _OVERRIDES).write_text(overrides, encoding="utf-8")
         (self.folder / _EXCLUDES).write_text("".join(f"{line}\n" for line in excludes), encoding="utf-8")
         configuration = self._configuration
         if built:
@@ -121,6 +126,7 @@ class Compilation:
         completed = self.processes.run(
             [
                 str(uv_executable()), "pip", "compile", source, "--constraints", _CONSTRAINTS,
+                *(("--overrides", _OVERRIDES) if overrides else ()),
                 *(("--excludes", _EXCLUDES) if excludes else ()),
                 "--config-file", _BUILT if built else "uv.toml", "--directory", str(self.folder),
                 "--python", sys.executable, "--python-version", python or self.target.python,
@@ -158,6 +164,7 @@ class Compilation:
             "package": False,
             "environments": [environment],
             "constraint-dependencies": [*self._filled_in(self.limits), *constraints, *self._wheels],
+            **({"override-dependencies": self._filled_in(self.overrides)} if self.overrides else {}),
             "workspace": {"members": []},  # so that no folder above is looked at
             **self._sources(),
         }
@@ -263,9 +270,7 @@ class Compilation:
             configuration["exclude-newer"] = request.exclude_newer
             if request.provided:  # which was published nowhere, so it has no date
                 configuration["exclude-newer-package"] = {each.name: False for each in request.provided}
-        if "pre" in request.requirements.pip_flags:
-            configuration["prerelease"] = "allow"
-        return configuration
+        return {**configuration, **_prereleases(request.requirements)}
 
     def _with_credentials(self, name: str, url: str) -> str:
         """The URL without its credentials, which uv gets by variables."""
@@ -274,6 +279,15 @@ class Compilation:
         if found is not None:
             self.variables[f"UV_INDEX_{name}_USERNAME"], self.variables[f"UV_INDEX_{name}_PASSWORD"] = found
         return place.asked
+
+
+def _prereleases(requirements: Requirements) -> dict[str, object]:
+    """The settings that say of which packages uv takes pre-releases."""
+    allowed, final = (requirements.flagged(flag) for flag in ("all-releases", "only-final"))
+    choice = "allow" if "pre" in requirements.pip_flags else "disallow" if ":all:" in final else ""
+    found: dict[str, object] = {"prerelease": choice} if choice else {}
+    single = {**dict.fromkeys(sorted(allowed), "allow"), **dict.fromkeys(sorted(final - {":all:"}), "disallow")}
+    return {**found, "prerelease-package": single} if single else found
 
 
 def _retries() -> dict[str, str]:
@@ -285,11 +299,7 @@ def addresses_of(request: Request) -> tuple[Address, ...]:
     """The addresses of a request's indexes and direct URLs. Raises UnsetVariable, BadVariable."""
     return (
         *map(address, request.every_index_url),
-        *(
-            wheel_address(each.url)
-            for each in (*request.requirements.roots(), *request.requirements.constraints)
-            if each.url and not is_local(each.url)
-        ),
+        *(wheel_address(each.url) for each in request.requirements.all_pypi if each.url and not is_local(each.url)),
     )
 
 

@@ -91,7 +91,8 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
     text = redact(stderr)
     reason = reason_of(text)
     limits = request.requirements.constraints
-    named = tuple(sorted(mentioned({*root_names(request), *(limit.name for limit in limits)}, text)))
+    overrides = request.requirements.overrides
+    named = tuple(sorted(mentioned({*root_names(request), *(limit.name for limit in (*limits, *overrides))}, text)))
     at_odds = contradicted(request, text)
     if at_odds and "No solution found" in text:
         return explain_contradiction(request, text, at_odds, reason, named)
@@ -105,6 +106,9 @@ def explain(request: Request, stderr: str, index_is_missing: Callable[[], str | 
     taking_part = sorted(str(limit) for limit in limits if limit.name in named)
     if taking_part and issubclass(kind, NoSolution):
         reason = (*reason, f"constraints, which uv tells as requirements of others: {', '.join(taking_part)}")
+    in_force = sorted(str(each) for each in overrides if each.name in named)
+    if in_force and issubclass(kind, NoSolution):
+        reason = (*reason, f"overrides, in place of what is required: {', '.join(in_force)}")
     error = kind(request.name, request.arch, message, details=reason, hint=hint, packages=named, lacking=lacking)
     if isinstance(error, IndexUnreachable) and not request.offline:
         error.nobody_there = bool(_NOBODY.search(text)) and not wheel

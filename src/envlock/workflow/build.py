@@ -132,7 +132,8 @@ def _again(
     builds = Builds(project, reporter, offline=offline)
     of_base = set() if environment.base is None else set(lock.packages) - _own(environment, lock)
     packages = [each for each in _built_in(lock) if each not in of_base]
-    refused = not_allowed(project.settings.build, [each.name for each in packages if each.is_of_index_sdist])
+    own = {each.name for each in packages}
+    refused = not_allowed(project.settings.build, [name for name in lock.unasked_builds if name in own])
     if refused:  # of what extends a base, which no rule of `check` holds to it
         reasons = [f"{name} was built from source, which `build` does not allow" for name in refused]
         raise BuildNotAllowed(job.names, reasons, None, "envlock lock")

@@ -171,14 +171,17 @@ class _Asking:
         if not package.index:
             return None
         named = (*requirements.pypi, *requirements.metaflow, *requirements.constraints)
+        overridden = {each.name for each in requirements.overrides}
+        named = (*(each for each in named if each.name not in overridden), *requirements.overrides)
         build = self.project.settings.build
         limits = Limits(
             target_of(requirements, each.lock.arch, each.lock.python.version),
             tuple(
                 sorted({one.specifier for one in named if one.name == package.name and applies(one, each.lock.arch)})
             ),
-            takes_sdists=build if isinstance(build, bool) else package.name in build,
-            takes_pre_releases="pre" in requirements.pip_flags,
+            takes_sdists=requirements.is_built(package.name)
+            or (build if isinstance(build, bool) else package.name in build),
+            takes_pre_releases="pre" in requirements.pip_flags or package.name in requirements.flagged("all-releases"),
             exclude_newer=self._instant(each),
         )
         key = (as_written(self.project, each.environment, package.index), package.name)

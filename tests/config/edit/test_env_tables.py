@@ -10,7 +10,6 @@ from envlock.config.edit.env_tables import env_from_requirements
 from envlock.config.edit.errors import CannotCopyRequirements, SettingsDiffer
 from envlock.config.project import Project
 from envlock.config.read import load_project
-from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 
 SETTINGS = """
@@ -46,6 +45,8 @@ TABLES = {
         { index = "https://index.example/cu", marker = "os_name == 'posix'" }, "2 ; os_name == 'nt'"
     ] } }""",
     "mixed": 'pypi = { packages = { rich = "" } }\nconda = { libraries = { numpy = "" }, python = "3.11.4" }',
+    "limits": """pypi = { constraints = { a = '<2' }, overrides = { B = "; os_name == 'nt'" } }""",
+    "flags of packages": 'pypi = { packages = { x = "" }, extras = ["no-binary=X", "all-releases=:all:"] }',
     "system": 'sys_packages = { packages = { __cuda = "12.4", __glibc = "2.35" } }',
     "microarchitecture": 'conda = { libraries = { x = "" } }\nsys_packages.packages = { __archspec = "x86_64_v3" }',
 }
@@ -168,7 +169,7 @@ def test_what_extends_another_cannot_be_copied(tmp_path: Path) -> None:
 
 def test_what_only_a_requirement_file_says_cannot_be_copied(tmp_path: Path) -> None:
     requirements = wanted(tmp_path / "theirs", "", TABLES["python"])._replace(
-        constraints=(parse_requirement("rich<13"),), find_links=("https://links.example/",), pip_flags=("no-index",)
+        hashes=(("rich", "ab" * 32),), find_links=("https://links.example/",), pip_flags=("no-index",)
     )
-    with pytest.raises(CannotCopyRequirements, match="constraints and find links come from a requirement file"):
+    with pytest.raises(CannotCopyRequirements, match="hashes and find links come from a requirement file"):
         asked(load(tmp_path / "mine", ""), requirements)

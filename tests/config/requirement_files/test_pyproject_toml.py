@@ -184,6 +184,43 @@ def test_dependencies_that_a_backend_makes_are_refused_with_what_helps(backend: 
     assert asked(tmp_path, HEAD + "dynamic = ['optional-dependencies', 'version']\n") == []
 
 
+OF_SETUPTOOLS = (
+    "dynamic = ['dependencies', 'optional-dependencies', 'version']\n[tool.setuptools.dynamic]\n"
+    "dependencies = { file = ['r/base.txt', 'r/more.txt'] }\n"
+    "optional-dependencies.Gpu = { file = 'r/gpu.txt' }\n"
+)
+OF_HATCH = (
+    "dynamic = ['dependencies', 'optional-dependencies']\n[tool.hatch.metadata.hooks.requirements_txt]\n"
+    "files = ['r/base.txt', 'r/more.txt']\noptional-dependencies.Gpu = ['r/gpu.txt']\n"
+)
+
+
+@pytest.mark.parametrize("text", [OF_SETUPTOOLS, OF_HATCH])
+def test_dynamic_dependencies_are_read_from_the_files_that_list_them(text: str, tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r/base.txt").write_text("# those of all\n\nrich >=13  # pretty\n")
+    (tmp_path / "r/more.txt").write_text("tool")
+    (tmp_path / "r/gpu.txt").write_text("torch>=2 ; sys_platform == 'linux'\n")
+    sources = "[tool.uv.sources]\ntool = { git = 'https://code.example/tool' }\n"
+    found = read(tmp_path, HEAD + text + sources, extras=("gpu",))
+    assert [str(each) for each in found.requirements.pypi] == [
+        "rich>=13",
+        "tool @ git+https://code.example/tool",
+        "torch>=2 ; sys_platform == 'linux'",
+    ]
+    place = found.origin("rich")
+    assert place is not None
+    assert (place.file, place.line) == ("r/base.txt", 3)
+    for wrong in ("rich", "-r other.txt\n", "rich>>1\n"):
+        (tmp_path / "r/gpu.txt").write_text(wrong)
+        if wrong != "rich":
+            error = refused(tmp_path, HEAD + text, extras=("gpu",))
+            assert (error.code, lines(error)[0]) == ("bad-requirements-file", ("r/gpu.txt", 1))
+    (tmp_path / "r/base.txt").unlink()
+    error = refused(tmp_path, HEAD + text)
+    assert (error.code, lines(error)) == ("bad-requirements-file", [("pyproject.toml", 6), ("envlock.toml", 2)])
+
+
 @pytest.mark.parametrize(
     ("groups", "line", "said"),
     [
@@ -278,6 +315,50 @@ def test_constraints_of_uv_are_constraints_and_its_older_settings_count(tmp_path
     assert [place.line for _, place in found.notes] == [9]
 
 
+def test_overrides_of_uv_and_pdm_stand_in_place_of_what_is_required(tmp_path: Path) -> None:
+    uv = (
+        "[tool.uv]\noverride-dependencies = ['numpy>=2', 'tool']\nexclude-dependencies = ['pip']\n"
+        "[tool.uv.sources]\ntool = { git = 'https://code.example/tool', tag = 'v1' }\n"
+    )
+    found = read(tmp_path, HEAD + uv)
+    assert [str(each) for each in found.requirements.overrides] == [
+        "numpy>=2",
+        "pip ; python_version < '0'",
+        "tool @ git+https://code.example/tool@v1",
+    ]
+    place = found.origin("override:numpy")
+    assert place is not None
+    assert (place.file, place.line) == ("pyproject.toml", 5)
+    pdm = "[tool.pdm.resolution]\nexcludes = ['pip']\n[tool.pdm.resolution.overrides]\nNumPy = '2.1'\nrich = '>=13'\n"
+    found = read(tmp_path, HEAD + pdm)
+    assert [str(each) for each in found.requirements.overrides] == [
+        "numpy==2.1",
+        "pip ; python_version < '0'",
+        "rich>=13",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "noted"),
+    [
+        ("[tool.uv]\nprerelease = 'disallow'\n", ["only-final=:all:"], []),
+        ("[tool.uv]\nprerelease = 'explicit'\nno-build = true\n", [], [5, 6]),
+        ("[tool.uv]\nprerelease-package = { Rich = 'allow', attrs = 'disallow' }\n",
+         ["all-releases=rich", "only-final=attrs"], []),
+        ("[tool.uv]\nno-binary = true\n", ["no-binary=:all:"], []),
+        ("[tool.uv]\nno-binary-package = ['Lxml']\n", ["no-binary=lxml"], []),
+        ("[tool.poetry.dependencies]\nrich = { version = '*', allow-prereleases = true }\n", ["all-releases=rich"], []),
+        ("dependencies = ['rich']\n[tool.poetry.dependencies]\nrich = { allow-prereleases = true }\n",
+         ["all-releases=rich"], []),
+    ],
+)  # fmt: skip
+def test_pre_releases_and_builds_of_single_packages_are_flags(
+    text: str, flags: list[str], noted: list[int], tmp_path: Path
+) -> None:
+    found = read(tmp_path, HEAD + text)
+    assert (list(found.requirements.pip_flags), sorted(place.line for _, place in found.notes)) == (flags, noted)
+
+
 def test_a_group_of_uv_may_need_other_pythons(tmp_path: Path) -> None:
     text = (
         "[dependency-groups]\ntest = ['pytest']\n[tool.uv.dependency-groups]\ntest = { requires-python = '>=3.12' }\n"
@@ -288,10 +369,10 @@ def test_a_group_of_uv_may_need_other_pythons(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("uv", "line", "said"),
     [
-        ("[tool.uv]\noverride-dependencies = ['rich<10']\n", 23, "override-dependencies"),
-        ("[tool.uv]\nno-binary = true\n", 23, "no wheel"),
-        ("[tool.uv]\nno-binary-package = ['rich']\n", 23, "no wheel"),
-        ("[tool.uv]\nprerelease-package = { rich = 'allow' }\n", 23, "prerelease-package"),
+        ("[tool.uv]\nno-sources = true\n", 23, "no-sources"),
+        ("[tool.uv]\noverride-dependencies = ['rich<']\n", 23, "version specifier"),
+        ("[tool.uv]\noverride-dependencies = ['jax']\n[tool.uv.sources]\njax = { index = 'cu121' }\n", 23, "override"),
+        ("[tool.uv]\nno-binary-package = ['a/b']\n", 23, "a/b"),
         ("[tool.uv]\nfind-links = ['./wheels']\n", 23, "on this machine only"),
         ("[[tool.uv.index]]\nname = 'here'\nurl = 'file:///wheels'\nformat = 'flat'\n", 24, "on this machine only"),
         ("[tool.uv.sources]\ntorch = { index = 'cu12' }\n", 23, "cu12"),
@@ -419,7 +500,6 @@ def test_a_project_whose_dependencies_are_dynamic_for_poetry_is_read(tmp_path: P
         ("rich = { version = 1 }", "type"),
         ("rich = { version = '^^1' }", "^^1"),
         ("rich = '^1.2 || ^3.9'", "alternatives"),
-        ("rich = { version = '*', allow-prereleases = true }", "allow-prereleases"),
         ("rich = { version = '*', source = 'nowhere' }", "nowhere"),
         ("rich = { version = '*', platform = '>x' }", "platform"),
         ("rich = { version = '*', python = 'three' }", "three"),
@@ -449,8 +529,8 @@ def test_sources_of_pdm_are_indexes(tmp_path: Path) -> None:
     found = read(tmp_path, text + "[tool.pdm.resolution]\nallow-prereleases = true\n").requirements
     assert (found.default_index, found.indexes) == ("https://index.example/pypi/", ("https://index.example/team/",))
     assert (found.find_links, found.pip_flags) == (("https://index.example/links/",), ("pre",))
-    for key in ("overrides", "excludes"):
-        error = refused(tmp_path, HEAD + f"[tool.pdm.resolution]\n{key} = ['rich']\n")
+    for key, wrong in (("overrides", "['rich']"), ("excludes", "'rich'")):
+        error = refused(tmp_path, HEAD + f"[tool.pdm.resolution]\n{key} = {wrong}\n")
         assert (error.code, lines(error)[0]) == ("bad-pyproject", ("pyproject.toml", 5))
 
 

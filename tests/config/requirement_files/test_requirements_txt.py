@@ -180,12 +180,11 @@ def read(folder: Path, text: str, **files: str) -> Environment:
         ("rich==13 --hash=sha256:00", "not a hash"),
         (f"rich==13 --hash=sha512:{'0' * 128}", "SHA-256"),
         ("--trusted-host index.example", "certificate"),
-        ("--use-feature=fast-deps", "changes pip"),
         ("rich --config-settings a=b", "settings of its project"),
         ("rich --global-option=x", "settings of its project"),
-        ("--no-binary rich", "has no wheel"),
-        ("--only-final rich", "pre-release"),
-        ("--all-releases rich", "pre-releases of single packages"),
+        ("--no-binary rich,a/b", "not the name of a package"),
+        ("--no-binary :all: --only-binary rich", "no meaning beside"),
+        ("--only-final -x", "has no value"),
         ("-r https://files.example/base.txt", "change at any time"),
         ("-r ${BASE}.txt", "another machine"),
         ("rich==${VERSION}", "another machine"),
@@ -246,6 +245,29 @@ def test_every_option_that_a_lock_knows_is_in_its_requirements(tmp_path: Path) -
         ("https://links.example/wheels.html",),
     )
     assert (found.pip_flags, found.python) == (("pre",), "==3.12.*")
+
+
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        ("--no-binary Lxml,attrs", ["no-binary=attrs", "no-binary=lxml"]),
+        ("--no-binary :all:", ["no-binary=:all:"]),
+        ("--no-binary lxml\n--only-binary=LXML", []),
+        ("--no-binary lxml\n--only-binary :all:\n--only-binary :none:", []),
+        ("--no-binary=lxml,:none:,attrs", ["no-binary=attrs"]),
+        ("--all-releases rich --only-final attrs,rich", ["only-final=attrs", "only-final=rich"]),
+        ("--all-releases=:all:", ["pre"]),
+        ("--only-final :all:\n--all-releases rich", ["all-releases=rich", "only-final=:all:"]),
+    ],
+)
+def test_what_pip_takes_of_single_packages_are_flags(text: str, flags: list[str], tmp_path: Path) -> None:
+    found = read(tmp_path, f"-r more.txt\n{text}", more="rich")
+    assert list(found.requirements.pip_flags) == flags
+
+
+def test_a_feature_of_pip_is_noted_with_its_line(tmp_path: Path) -> None:
+    ((text, place),) = read(tmp_path, "rich\n--use-feature=fast-deps\n").notes
+    assert ("fast-deps" in text, place.line) == (True, 2)  # type: ignore[union-attr]
 
 
 def test_the_options_of_metaflows_extension_ask_for_conda_packages(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from envlock.model.requirements import Requirements
 
 
-_OF_FILES = ("constraints", "hashes", "find_links", "variables")
+_OF_FILES = ("constraints", "overrides", "hashes", "find_links", "variables")
 """The requirements that only requirement files say."""
 
 
@@ -177,6 +177,10 @@ def _tables(project: Project, wanted: Requirements, local: Mapping[str, str] | N
         pypi["extras"] = list(wanted.pip_flags)
     if wanted.pypi:
         pypi["packages"] = _pypi_entries(wanted.pypi, settings.get("indexes", {}), local or {})
+    for kind, limits in (("constraints", wanted.constraints), ("overrides", wanted.overrides)):
+        found = _pypi_entries(limits, {}, {})
+        if limits and all(isinstance(value, str) for value in found.values()):
+            pypi[kind] = found
     if wanted.conda_only:
         pypi["conda_only"] = dict(map(_conda_entry, wanted.conda_only))
     if wanted.has_conda:

@@ -65,6 +65,7 @@ class FileContents(NamedTuple):
     pypi: tuple[tuple[PypiRequirement, str, LineOfFile], ...] = ()
     """Requirements of PyPI packages, each with the index that it names, as written, and its line."""
     constraints: tuple[tuple[PypiRequirement, LineOfFile], ...] = ()
+    overrides: tuple[tuple[PypiRequirement, LineOfFile], ...] = ()
     hashes: tuple[Hashes, ...] = ()
     conda: tuple[tuple[str, str, LineOfFile], ...] = ()
     """Conda packages: the name, which may begin with `channel::`, the constraint as written, and the line."""
@@ -279,6 +280,8 @@ def add_contents(level: Level, contents: FileContents, locate: Callable[[KeyPath
     for requirement, index, line in contents.pypi:
         add_pypi(level, requirement, line, index)
     level.constraints += [PypiEntry(requirement, line) for requirement, line in contents.constraints]
+    for requirement, line in contents.overrides:
+        add_pypi(level, requirement, line, to=level.overrides)
     for hashes in contents.hashes:
         add_hashes(level, hashes)
     for packages, entries in ((contents.conda, level.conda), (contents.conda_only, level.conda_only)):

@@ -1,9 +1,13 @@
-"""One requirement as pip takes it: by its name, or a URL or a path, which may have the name of the package in it."""
+"""The lines of a requirements.txt, and one requirement, as pip takes them.
+
+A requirement has the name of a package, or a URL or a path, which may have the name in it.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tomli
@@ -20,8 +24,45 @@ if TYPE_CHECKING:
 
 URL = re.compile(r"(?:[a-z]+\+)?(?:https?|file|ssh|git)://", re.IGNORECASE)
 """How a URL begins."""
+_COMMENT = re.compile(r"(?:^|(?<!\s)\s+)#.*$")
+"""A comment with the space before it; it is looked for once in a row of spaces, however long."""
 _NAMED = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)(?:\s*(?P<extras>\[[^\]]*\]))?\s*@\s*(?P<url>.*)\Z", re.DOTALL)
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tlz", ".tar.lz")
+
+
+class Line(NamedTuple):
+    """A line without comment, with those that it continues in."""
+
+    number: int
+    """Of the first of them, from 1."""
+    text: str
+
+
+def logical_lines(lines: Iterable[tuple[str, int]]) -> Iterator[Line]:
+    r"""The lines with what they continue in, without comments: pip's own rules.
+
+    >>> list(logical_lines([("rich \\", 1), ("  >=13 # pretty", 2), ("# none", 3), ("x#y", 4)]))
+    [Line(number=1, text='rich   >=13'), Line(number=4, text='x#y')]
+    """
+    begun: list[str] = []
+    first = 0
+    for text, number in lines:
+        is_comment = _COMMENT.match(text) is not None
+        if text.endswith("\\") and not is_comment:
+            first = first if begun else number
+            begun.append(text.strip("\\"))
+            continue
+        begun.append(f" {text}" if is_comment else text)
+        yield from _stripped(first or number, begun)
+        begun, first = [], 0
+    if begun:
+        yield from _stripped(first, begun)
+
+
+def _stripped(number: int, parts: list[str]) -> Iterator[Line]:
+    text = "".join(parts)
+    if text := (_COMMENT.sub("", text) if "#" in text else text).strip():
+        yield Line(number, text)
 
 
 class NoName(ValueError):

@@ -160,7 +160,12 @@ class Poetry:
             extras=tuple(sorted({*one.extras, *other.extras})),
             from_index=other.from_index,
         )
-        return entry._replace(requirement=made, index_url=more.index_url, local=entry.local or more.local)
+        return entry._replace(
+            requirement=made,
+            index_url=more.index_url,
+            local=entry.local or more.local,
+            takes_pre_releases=more.takes_pre_releases,
+        )
 
     def with_sources(self, contents: FileContents) -> FileContents:
         """The contents, with the sources that every package may come from.
@@ -230,7 +235,12 @@ class Poetry:
         own = read(path, lambda: normalize_name(name))
         version = read((*path, "version"), lambda: specifier_of(table.get("version", "*")))
         extras = read((*path, "extras"), lambda: tuple(sorted(map(normalize_name, table.get("extras", ())))))
-        entry = Entry(PypiRequirement(own, extras, version, self._marker(table, path)), path)
+        takes_pre_releases = bool(table.get("allow-prereleases") or table.get("allows-prereleases"))
+        entry = Entry(
+            PypiRequirement(own, extras, version, self._marker(table, path)),
+            path,
+            takes_pre_releases=takes_pre_releases,
+        )
         return self._from(table, path, entry), table.get("optional") is True
 
     def _check(self, table: Any, path: Key) -> None:
@@ -248,9 +258,6 @@ class Poetry:
             )
             if not is_right:
                 raise self.project.fault(f"`{key}` has a value of the wrong type", (*path, key), hint="correct it")
-        if table.get("allow-prereleases") or table.get("allows-prereleases"):
-            hint = "write a pre-release in the version, such as `>=2.0a0`"
-            raise self.project.fault("`allow-prereleases` of one package is not supported", path, hint=hint)
 
     def _marker(self, table: Mapping[str, Any], path: Key) -> str:
         read = self.project.reading

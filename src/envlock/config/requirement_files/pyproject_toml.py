@@ -20,6 +20,7 @@ from envlock.model.requirement import (
     BadPackageName,
     BadVersionSpecifier,
     PypiRequirement,
+    normalize_name,
     normalized,
     parse_requirement,
 )
@@ -36,12 +37,6 @@ if TYPE_CHECKING:
 
     _Read = TypeVar("_Read")
 
-_DYNAMIC = {
-    "setuptools": "name the files of `[tool.setuptools.dynamic]` in `requirements`, or list them in `[project]`",
-    "hatch": "list them in `[project]`, or in a file that `requirements` names: the hook that makes them is not run",
-    "pdm": "list them in `[project]`, or in a file that `requirements` names",
-    "": "list them in `[project]`, or in a file that `requirements` names",
-}
 _OTHERS = ("pixi", "conda-lock")
 """Tables of other tools with requirements of their own."""
 
@@ -58,6 +53,9 @@ class Entry(NamedTuple):
     """The index that it comes from, as written."""
     local: tuple[str, str] | None = None
     """The URL and the path of a source on this machine."""
+    takes_pre_releases: bool = False
+    at: LineOfFile | None = None
+    """Where it stands, if that is in another file."""
 
     def when(self, marker: str) -> Entry:
         """The entry, under a marker beside its own."""
@@ -148,6 +146,10 @@ class ProjectFile:
         """A requirement that is written at a key, in the words of PEP 508."""
         return self.reading(path, lambda: parse_requirement(text))
 
+    def package(self, text: str, path: Key) -> str:
+        """The normalised name of a package that is written at a key."""
+        return self.reading(path, lambda: normalize_name(text))
+
     def name_in(self, names: Iterable[str], wanted: str, what: str, path: Key | None) -> str:
         """The one of `names` that is `wanted`, however both are spelt.
 
@@ -182,12 +184,12 @@ class _Reading:
     """Chooses the requirements of one project."""
 
     def __init__(self, project: ProjectFile) -> None:
+        from envlock.config.requirement_files.dynamic_tables import Dynamic
         from envlock.config.requirement_files.poetry_tables import Poetry
 
         self.project = project
         self.name = normalized(project.text("project", "name") or project.text("tool", "poetry", "name"))
-        dynamic = [text for text, _ in project.texts("project", "dynamic")] if project.get("project") else []
-        self.dynamic = {each for each in dynamic if each not in project.table("project")}
+        self.dynamic = Dynamic(project)
         self.poetry = Poetry(project) if project.get("tool", "poetry") is not None else None
 
     def contents(self, extras: Sequence[str], groups: Sequence[str]) -> FileContents:
@@ -215,7 +217,8 @@ class _Reading:
                 found = found._replace(notes=(*found.notes, (text, project.line(("tool", tool)))))
         notes: list[tuple[str, LineOfFile]] = []
         sourced = _contents_of(project, uv, uv.sourced(self.expanded(entries, ()), notes))
-        return joined((found, sourced._replace(notes=tuple(dict.fromkeys(notes)))))
+        files = (*sourced.files, *self.dynamic.files)
+        return joined((found, sourced._replace(notes=tuple(dict.fromkeys(notes)), files=files)))
 
     def requires_python(self) -> tuple[tuple[str, LineOfFile], ...]:
         from envlock.config.tables import normalize_python
@@ -233,15 +236,14 @@ class _Reading:
         """The dependencies that all have."""
         if self.poetry is not None and self.poetry.has_main and "dependencies" not in self.project.table("project"):
             return self.poetry.main()
-        if "dependencies" in self.dynamic:
-            raise self.is_dynamic("dependencies")
-        entries = self.listed("project", "dependencies")
+        is_dynamic = "dependencies" in self.dynamic.keys
+        entries = self.dynamic.main() if is_dynamic else self.listed("project", "dependencies")
         return self.poetry.enriched(entries, ("tool", "poetry", "dependencies")) if self.poetry else entries
 
     def of_extra(self, wanted: str, path: Key | None = None) -> list[Entry]:
         """The requirements of an extra, which envlock.toml names, or the key `path`."""
-        if "optional-dependencies" in self.dynamic:
-            raise self.is_dynamic("optional-dependencies")
+        if "optional-dependencies" in self.dynamic.keys:
+            return self.dynamic.of_extra(wanted, path)
         table = self.project.table("project", "optional-dependencies")
         if self.poetry is not None and not table and "dependencies" not in self.project.table("project"):
             name = self.project.name_in(self.poetry.extras(), wanted, "extra", path)
@@ -318,12 +320,6 @@ class _Reading:
                     found += [each.when(entry.requirement.marker) for each in inner]
         return found
 
-    def is_dynamic(self, key: str) -> ConfigError:
-        backend = self.project.get("build-system", "build-backend")
-        tool = next((tool for tool in _DYNAMIC if tool and tool in str(backend)), "")
-        reason = f"its {key} are dynamic: its backend makes them when it builds"
-        return self.project.fault(reason, ("project", "dynamic"), hint=_DYNAMIC[tool])
-
 
 def needs_of_folder(file: RequirementFile, extras: Sequence[str], marker: str) -> FileContents:
     """What the project in a folder takes from places of its own: other folders, repositories, URLs, single indexes.
@@ -359,7 +355,8 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 def _contents_of(project: ProjectFile, uv: Uv, entries: Sequence[Entry]) -> FileContents:
     return FileContents(
-        pypi=tuple((each.requirement, each.index_url, project.line(each.path)) for each in entries),
+        pypi=tuple((each.requirement, each.index_url, each.at or project.line(each.path)) for each in entries),
+        pip_flags=tuple(f"all-releases={each.requirement.name}" for each in entries if each.takes_pre_releases),
         local=tuple(dict.fromkeys(each.local for each in entries if each.local)),
         files=uv.files,
     )
@@ -367,7 +364,7 @@ def _contents_of(project: ProjectFile, uv: Uv, entries: Sequence[Entry]) -> File
 
 def _with_pdm(project: ProjectFile, contents: FileContents) -> FileContents:
     """The contents with the sources of PDM, of which the one named `pypi` replaces the default index."""
-    from envlock.config.requirement_files.uv_tables import index_at
+    from envlock.config.requirement_files.uv_tables import index_at, leaving_out
 
     for item, path in project.items("tool", "pdm", "source"):
         if not isinstance(item, dict) or not isinstance(item.get("url"), str):
@@ -379,10 +376,23 @@ def _with_pdm(project: ProjectFile, contents: FileContents) -> FileContents:
             contents = contents._replace(default_index=found)
         else:
             contents = contents._replace(indexes=(*contents.indexes, found))
-    for key in ("overrides", "excludes"):
-        if project.table("tool", "pdm", "resolution").get(key):
-            reason = f"`{key}` is not supported: a lock holds what its packages require"
-            raise project.fault(reason, ("tool", "pdm", "resolution", key), hint="write the versions as dependencies")
+    resolution: Key = ("tool", "pdm", "resolution")
+    overrides = [
+        (_override_of_pdm(project, name, (*resolution, "overrides", name)), (*resolution, "overrides", name))
+        for name in project.table(*resolution, "overrides")
+    ]
+    overrides += [(leaving_out(project, text, path), path) for text, path in project.texts(*resolution, "excludes")]
+    contents = contents._replace(
+        overrides=(*contents.overrides, *((requirement, project.line(path)) for requirement, path in overrides))
+    )
     if project.table("tool", "pdm", "resolution").get("allow-prereleases") is True:
         contents = contents._replace(pip_flags=(*contents.pip_flags, "pre"))
     return contents
+
+
+def _override_of_pdm(project: ProjectFile, name: str, path: Key) -> PypiRequirement:
+    """The override that PDM has of a package: a range, one version without an operator, or a URL."""
+    written = project.text(*path).strip()
+    if "://" in written:
+        return project.requirement(f"{name} @ {written}", path)
+    return project.requirement(f"{name}=={written}" if written[:1].isalnum() else f"{name}{written.strip('*')}", path)

@@ -14,24 +14,24 @@ from pathlib import Path
 from envlock.config.errors import BadChannel, BadIndexUrl, BadSource
 from envlock.config.requirement_files.contents import FileContents, RequirementFile, joined
 from envlock.config.requirement_files.errors import LINKS_OF_A_FOLDER, BadRequirementsFile
-from envlock.config.requirement_files.pip_requirement import URL, Found, NoName, pip_requirement
+from envlock.config.requirement_files.pip_requirement import URL, Found, Line, NoName, logical_lines, pip_requirement
+from envlock.config.rules import pip_flag_of
 from envlock.config.tables import Hashes, normalize_python
 from envlock.errors import ConfigError, EnvlockError, as_one
 from envlock.model.requirement import (
     CredentialsInDirectUrl,
     DirectUrlOfThisMachine,
     PythonIsNoPackage,
+    is_package_name,
+    normalized,
 )
 from envlock.model.url import is_channel, is_web
 from envlock.redaction import shown, without_credentials
-from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envlock.config.project import LineOfFile
 
-_COMMENT = re.compile(r"(?:^|(?<!\s)\s+)#.*$")
-"""A comment with the space before it; it is looked for once in a row of spaces, however long."""
 _VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
 _SPACES = re.compile(r"[ \t\r\n]+")
 _QUOTING = re.compile(r"[\\'\"]")
@@ -65,33 +65,22 @@ _ALONE = ("--requirement", "--constraint", "--editable")
 _ONCE = ("--index-url", "--find-links")
 """Those of which pip reads one in a line."""
 _OF_REQUIREMENTS = ("--hash", "--config-settings", "--global-option")
+_CHOICES = {
+    "--no-binary": "--only-binary",
+    "--only-binary": "--no-binary",
+    "--all-releases": "--only-final",
+    "--only-final": "--all-releases",
+}
+"""The options that take names of packages, or `:all:` or `:none:`, each with its opposite: the last one counts."""
 _REFUSED = {
     "--trusted-host": (
         "envlock checks the certificate of every host",
         "remove it, and name the certificate of your own authority by the variable SSL_CERT_FILE",
     ),
-    "--use-feature": ("it changes pip, and nothing of what is locked", "remove it"),
     "--config-settings": ("a wheel is built with the settings of its project", "remove it, and build the wheel first"),
     "--global-option": ("a wheel is built with the settings of its project", "remove it, and build the wheel first"),
-    "--all-releases": ("pre-releases of single packages are not supported", "write `--pre`, for all packages"),
-    "--only-final": (
-        "a pre-release is only taken with `--pre`, or where a package has no other",
-        "remove it, and write a version",
-    ),
-    "--no-binary": (
-        "a package is only built where it has no wheel",
-        "remove it, and write `build = [...]` with the package in `[envlock]`",
-    ),
 }
 """What has no meaning for a lock: the reason, and what to write instead."""
-
-
-class _Line(NamedTuple):
-    """A line without comment, with those that it continues in."""
-
-    number: int
-    """Of the first of them, from 1."""
-    text: str
 
 
 def read_requirements_txt(file: RequirementFile) -> FileContents:
@@ -110,6 +99,7 @@ def read_lines(file: RequirementFile, lines: Iterable[tuple[str, int]]) -> FileC
     """
     reading = _Reading()
     found = _read(file, lines, reading, is_constraint=False)
+    found = found._replace(pip_flags=(*found.pip_flags, *reading.flags()))
     if reading.needs_hashes and reading.hashless:
         reason, hint = "`--require-hashes` asks for the hash of each requirement", "add `--hash=sha256:...` to the line"
         raise as_one([of.fault(reason, line.number, line=line.text, hint=hint) for of, line in reading.hashless])
@@ -127,8 +117,29 @@ class _Reading:
         self.done: set[tuple[Path, bool]] = set()
         """The files that were read, each as what it was: to read one again would add nothing."""
         self.needs_hashes = False
-        self.hashless: list[tuple[RequirementFile, _Line]] = []
+        self.hashless: list[tuple[RequirementFile, Line]] = []
         """The requirements without a hash."""
+        self.chosen: dict[str, set[str]] = {option: set() for option in _CHOICES}
+        """The packages of each option that takes names, as pip has them after the last line."""
+
+    def choose(self, option: str, value: str) -> None:
+        """Add the packages of an option, as pip does: what is chosen is no longer chosen by the opposite."""
+        chosen, others = self.chosen[option], self.chosen[_CHOICES[option]]
+        for name in value.split(","):
+            if name == ":none:":
+                chosen.clear()
+            elif name == ":all:":
+                others.clear()
+                chosen.clear()
+                chosen.add(name)
+            else:
+                others.discard(normalized(name))
+                chosen.update([normalized(name)] if ":all:" not in chosen else [])
+
+    def flags(self) -> list[str]:
+        """The flags that the chosen packages make. A package that is never built is that without a flag."""
+        options = ("--no-binary", "--all-releases", "--only-final")
+        return [pip_flag_of(f"{option[2:]}={name}") for option in options for name in sorted(self.chosen[option])]
 
 
 def _read(
@@ -137,7 +148,7 @@ def _read(
     reading.done.add((file.path, is_constraint))
     parts = [FileContents(files=(file.path,))]
     errors: list[EnvlockError] = []
-    for line in _logical(lines):
+    for line in logical_lines(lines):
         try:
             parts.append(_LineReader(file, line, reading, is_constraint=is_constraint).contents())
         except EnvlockError as error:  # noqa: PERF203  all wrong lines are reported, not only the first
@@ -147,37 +158,10 @@ def _read(
     return joined(parts)
 
 
-def _logical(lines: Iterable[tuple[str, int]]) -> Iterator[_Line]:
-    r"""The lines with what they continue in, without comments: pip's own rules.
-
-    >>> list(_logical([("rich \\", 1), ("  >=13 # pretty", 2), ("# none", 3), ("x#y", 4)]))
-    [_Line(number=1, text='rich   >=13'), _Line(number=4, text='x#y')]
-    """
-    begun: list[str] = []
-    first = 0
-    for text, number in lines:
-        is_comment = _COMMENT.match(text) is not None
-        if text.endswith("\\") and not is_comment:
-            first = first if begun else number
-            begun.append(text.strip("\\"))
-            continue
-        begun.append(f" {text}" if is_comment else text)
-        yield from _stripped(first or number, begun)
-        begun, first = [], 0
-    if begun:
-        yield from _stripped(first, begun)
-
-
-def _stripped(number: int, parts: list[str]) -> Iterator[_Line]:
-    text = "".join(parts)
-    if text := (_COMMENT.sub("", text) if "#" in text else text).strip():
-        yield _Line(number, text)
-
-
 class _LineReader:
     """Reads one line."""
 
-    def __init__(self, file: RequirementFile, line: _Line, reading: _Reading, *, is_constraint: bool) -> None:
+    def __init__(self, file: RequirementFile, line: Line, reading: _Reading, *, is_constraint: bool) -> None:
         self.file = file
         self.line = line
         self.reading = reading
@@ -231,9 +215,9 @@ class _LineReader:
                     raise self.fault(f"`{name}` takes no value", f"write `{name}`")
             elif not equals:
                 value = next(rest, "")
-                if not value or (name in {"--no-binary", "--only-binary"} and value.startswith("-")):
+                if not value or (name in _CHOICES and value.startswith("-")):
                     raise self.fault(f"`{name}` has no value", f"write it as `{name} VALUE`")
-            if name in _REFUSED and not (name == "--no-binary" and value == ":none:"):
+            if name in _REFUSED:
                 reason, hint = _REFUSED[name]
                 raise self.fault(f"`{name}` is not supported: {reason}", hint)
             found.append((name, value))
@@ -272,8 +256,25 @@ class _LineReader:
             raise self.fault("a hash belongs behind its requirement", "write it as `NAME==VERSION --hash=sha256:...`")
         if name == "--require-hashes":
             self.reading.needs_hashes = True
+        if name == "--use-feature":
+            said = f"`{shown(value)}` of pip" if self.file.is_quoted else "this feature of pip"
+            return FileContents(notes=((f"{said} is not used: it changes nothing of what is locked", self.key),))
+        if name in _CHOICES:
+            return self.choice(name, value)
         flags = {"--pre": "pre", "--no-index": "no-index"}
         return FileContents(pip_flags=(flags[name],) if name in flags else ())
+
+    def choice(self, option: str, value: str) -> FileContents:
+        """What an option says that takes names of packages: it counts once all lines are read."""
+        names = value.split(",")
+        if bad := [name for name in names if name not in {":all:", ":none:"} and not is_package_name(name)]:
+            said = f"`{shown(bad[0])}`" if self.file.is_quoted else "this"
+            raise self.fault(f"{said} is not the name of a package", f"write it as `{option} NAME`")
+        self.reading.choose(option, value)
+        if ":all:" in self.reading.chosen["--no-binary"] and option == "--only-binary" and set(names) != {":none:"}:
+            hint = "name the packages to build behind `--no-binary`"
+            raise self.fault("`--only-binary` of single packages has no meaning beside `--no-binary :all:`", hint)
+        return FileContents()
 
     def no_web(self, name: str, value: str) -> ConfigError:
         if name == "--find-links" and (not URL.match(value) or value.startswith("file:")):

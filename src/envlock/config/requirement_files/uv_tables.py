@@ -7,7 +7,7 @@ A source holds for the requirements of its package, as far as its marker, its ex
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from envlock.config.errors import BadIndexUrl
 from envlock.config.project import LineOfFile
 from envlock.config.requirement_files.contents import FileContents
 from envlock.config.requirement_files.errors import LINKS_OF_A_FOLDER
+from envlock.config.rules import pip_flag_of
 from envlock.files import REQUIREMENTS_BYTES, is_of, read_file, toml_of
 from envlock.model.marker import all_hold, negated
-from envlock.model.requirement import normalize_marker, normalized, parse_requirement
+from envlock.model.requirement import PypiRequirement, normalize_marker, normalized, parse_requirement
 from envlock.model.url import is_web
 from envlock.redaction import shown
 from envlock.revisions import matching
@@ -43,17 +44,12 @@ _OF_AN_INDEX = (
     *("name", "url", "explicit", "default", "format", "publish-url", "authenticate", "ignore-error-codes"),
     *("cache-control", "exclude-newer"),
 )
-_VERSIONS = "remove it, or write the versions as dependencies"
-_BUILD = "remove it, and write `build = [...]` with the package in `[envlock]`"
 _REFUSED = {
-    "override-dependencies": ("a lock cannot hold a package against what another one requires", _VERSIONS),
-    "exclude-dependencies": ("a lock cannot leave out what another package requires", _VERSIONS),
-    "no-sources": ("", _VERSIONS),
-    "no-binary": ("a package is only built where it has no wheel", _BUILD),
-    "no-binary-package": ("a package is only built where it has no wheel", _BUILD),
-    "prerelease-package": ("", "remove it, and write a pre-release in the dependency, such as `>=2.0a0`"),
+    "no-sources": ("a package comes from the source that the file names", "remove it, or the sources"),
 }
 """Settings that an environment cannot follow: the reason, and what to write instead."""
+_NOWHERE = "python_version < '0'"
+"""A marker that is true nowhere: an override with it leaves its package out."""
 _USELESS = {
     "exclude-newer": "write `exclude-newer` in `[envlock]`",
     "exclude-newer-package": "write `exclude-newer` in `[envlock]`",
@@ -61,9 +57,11 @@ _USELESS = {
     "index-strategy": "envlock takes a package from the first index that has it",
     "dependency-metadata": "envlock reads the metadata of the packages",
     "build-constraint-dependencies": "envlock locks what a build needs",
+    "no-build": "`build` in `[envlock]` says what is built",
     "no-build-package": "`build` in `[envlock]` says what is built",
 }
 """Settings that envlock does not follow, and what holds in their place."""
+_PRERELEASES = {"allow": "all-releases", "disallow": "only-final"}
 _MOST_MEMBERS = 1000
 
 
@@ -92,6 +90,7 @@ class Uv:
         """The contents with the indexes of uv, and what its settings add. Raises BadPyproject, BadIndexUrl."""
         for owner in self.owners:
             contents = _with_settings(owner, contents)
+        contents = self._with_overrides(contents)
         contents = contents._replace(requires_python=(*contents.requires_python, *self._pythons(groups)))
         for item, path, owner in self.indexes:
             line = owner.line((*path, "url"))
@@ -102,6 +101,26 @@ class Uv:
             elif item.get("explicit") is not True:
                 contents = contents._replace(indexes=(*contents.indexes, (item["url"], line)))
         return contents
+
+    def _with_overrides(self, contents: FileContents) -> FileContents:
+        """The contents with the overrides of uv, each from its source, and with what it leaves out."""
+        from envlock.config.requirement_files.pyproject_toml import Entry
+
+        notes: list[tuple[str, LineOfFile]] = []
+        for owner in self.owners:
+            written = owner.texts("tool", "uv", "override-dependencies")
+            entries = self.sourced([Entry(owner.requirement(text, path), path) for text, path in written], notes)
+            for each in entries:
+                if each.index_url:
+                    hint = "remove its source, or write the version in the dependencies"
+                    raise owner.fault("an override cannot come from an index of its own", each.path, hint=hint)
+            left_out = owner.texts("tool", "uv", "exclude-dependencies")
+            entries += [Entry(leaving_out(owner, text, path), path) for text, path in left_out]
+            contents = contents._replace(
+                overrides=(*contents.overrides, *((each.requirement, owner.line(each.path)) for each in entries)),
+                local=(*contents.local, *(each.local for each in entries if each.local)),
+            )
+        return contents._replace(notes=(*contents.notes, *notes))
 
     def sourced(self, entries: Iterable[Entry], notes: list[tuple[str, LineOfFile]]) -> list[Entry]:
         """The entries, each from its source. `notes` get what has no effect. Raises BadPyproject."""
@@ -221,10 +240,16 @@ def _with_settings(owner: ProjectFile, contents: FileContents) -> FileContents:
     indexes = [index_at(owner, text, path) for text, path in owner.texts("tool", "uv", "extra-index-url")]
     links = [index_at(owner, text, path, has_links=True) for text, path in owner.texts("tool", "uv", "find-links")]
     default = owner.text("tool", "uv", "index-url")
-    flags = [
-        *(["pre"] if table.get("prerelease") == "allow" else []),
-        *(["no-index"] if table.get("no-index") is True else []),
-    ]
+    flags = ["no-index"] if table.get("no-index") is True else []
+    flags += ["no-binary=:all:"] if table.get("no-binary") is True else []
+    flags += [f"no-binary={owner.package(text, path)}" for text, path in owner.texts("tool", "uv", "no-binary-package")]
+    for path, choice in _prereleases(owner):
+        if choice in _PRERELEASES:
+            package = owner.package(path[-1], path) if "prerelease-package" in path else ":all:"
+            flags.append(pip_flag_of(f"{_PRERELEASES[choice]}={package}"))
+        elif choice != "if-necessary-or-explicit":
+            why = "a pre-release is taken where a package has no other, or a requirement names one"
+            notes.append((f'`{path[2]} = "{shown(str(choice))}"` of uv is not used: {why}', owner.line(path)))
     return contents._replace(
         notes=(*contents.notes, *notes),
         constraints=(*contents.constraints, *constraints),
@@ -234,6 +259,20 @@ def _with_settings(owner: ProjectFile, contents: FileContents) -> FileContents:
         or (index_at(owner, default, ("tool", "uv", "index-url")) if default else None),
         pip_flags=(*contents.pip_flags, *flags),
     )
+
+
+def _prereleases(owner: ProjectFile) -> Iterator[tuple[Key, object]]:
+    """What uv is to do with pre-releases, of all packages and of single ones, each with its key."""
+    everywhere = owner.get("tool", "uv", "prerelease")
+    if everywhere is not None:
+        yield ("tool", "uv", "prerelease"), everywhere
+    for name, choice in owner.table("tool", "uv", "prerelease-package").items():
+        yield ("tool", "uv", "prerelease-package", name), choice
+
+
+def leaving_out(owner: ProjectFile, text: str, path: Key) -> PypiRequirement:
+    """The override that leaves a package out. Raises BadPyproject."""
+    return owner.requirement(f"{text} ; {_NOWHERE}", path)
 
 
 def index_at(owner: ProjectFile, text: str, path: Key, *, has_links: bool = False) -> tuple[str, LineOfFile]:

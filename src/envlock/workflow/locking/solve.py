@@ -127,8 +127,7 @@ class Solver:
         """Whether `build` allows what a lock has that was built; what a named environment has, it need not."""
         if lock is None or job.environments[0].base is not None:
             return True
-        built = [each.name for each in lock.packages if each.is_of_index_sdist]
-        return not not_allowed(self._project.settings.build, built)
+        return not not_allowed(self._project.settings.build, lock.unasked_builds)
 
     def _take(self, jobs: Sequence[Job], before: dict[Job, Lock | None], done: dict[Job, Locked]) -> None:
         """Take what others have resolved and pushed, where the project wants that; the rest may start from it."""
@@ -277,8 +276,8 @@ class Solver:
 
     def _builds(self, requirements: Requirements) -> WheelBuilder | None:
         """What builds wheels, if anything may have to be built."""
-        has_urls = any(each.url for each in (*requirements.pypi, *requirements.constraints))
-        if not (self._project.settings.build or has_urls):
+        has_urls = any(each.url for each in requirements.all_pypi)
+        if not (self._project.settings.build or has_urls or requirements.flagged("no-binary")):
             return None
         with self._guard:
             if self._builder is None:
