@@ -1,12 +1,13 @@
-"""Metaflow's own core test suite with envlock, on this machine or on Step Functions.
+"""Metaflow's own core test suite with envlock, on this machine, on Step Functions or on Argo.
 
 `python -m tests.schedulers.core_suite [CHECKOUT] [--on step-functions] [--tests NAME,...] [--graphs NAME,...]` runs
 `test/core` of Metaflow's source, which no package has: git clones the release that is installed, unless a checkout is
-named. Each flow of the suite is locked before it runs. The last lines of what is printed name the tests that failed;
-`--environment local` runs the same without envlock.
+named. A combination is a test on a graph; each one's flow is locked before it runs. `--graphs smallest` runs each test
+on its smallest graph alone, `--environment local` the same without envlock. The last lines tell what passed, what
+failed, and what was left out and why. Exit status: 0 if all that ran passed, 1 if something failed.
 
-Step Functions is moto, and its pods are those of `tests`. There is no metadata service: what tasks leave of it in the
-datastore is copied to where the suite looks for it, as long as a run goes on.
+Step Functions is moto, Argo is that of `tests.pods`, and so are the pods of both: clean folders. There is no metadata
+service: what tasks leave of it in the datastore is copied to where the suite looks for it, as long as a run goes on.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,25 +37,22 @@ from tests.servers.processes import running
 from tests.support import isolation
 
 _SOURCE = "https://github.com/Netflix/metaflow"
-_SCHEDULERS = {"step-functions": ["--with=batch"]}
+_EACH = Path(__file__).with_name("core_each.py")
 
-# What needs another service, hundreds of pods, or fails a process in a way that only the local runtime is tested for:
-# those that the suite's own contexts of schedulers leave out.
-_NOT_ON_SCHEDULERS = [
-    "LargeArtifactTest",
-    "WideForeachTest",
-    "TagCatchTest",
-    "BasicUnboundedForeachTest",
-    "NestedUnboundedForeachTest",
-    "DetectSegFaultTest",
-    "TimeoutDecoratorTest",
-    "CardExtensionsImportTest",
-    "RunIdFileTest",
-    "CardComponentRefreshTest",
-    "CardWithRefreshTest",
-    "S3FailureTest",
-]
-_NOT_HERE = ["LargeArtifactTest", "S3FailureTest", "CardComponentRefreshTest", "CardWithRefreshTest"]
+# Where the suite can run: the context of its own that is alike, and the options that flows get.
+_PLACES: Mapping[str, tuple[str, list[str]]] = {
+    "local": ("python3-all-local", []),
+    "step-functions": ("python3-sfn", ["--with=batch"]),
+    "argo-workflows": ("python3-argo-workflows", []),
+}
+
+# What the suite itself does not leave out, and why it cannot pass: it fails without envlock, too.
+_NO_FILE = "its configuration is a file that Metaflow does not package"
+_NOT_HERE: Mapping[str, Mapping[str, str]] = {
+    "local": {},
+    "step-functions": {"BasicConfigTest": _NO_FILE},
+    "argo-workflows": {"BasicConfigTest": _NO_FILE},
+}
 
 # Locks the flow in this folder, and pushes the lock if steps start on nodes.
 _PREPARE = """
@@ -95,14 +95,17 @@ while True:
 
 
 def main() -> int:
-    """Run what is asked for; the value is the suite's exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run what is asked for, and tell how it ended."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkout", type=Path, nargs="?")
-    parser.add_argument("--on", choices=["local", *_SCHEDULERS], default="local")
-    parser.add_argument("--tests", default="")
-    parser.add_argument("--graphs", default="")
+    parser.add_argument("--on", choices=list(_PLACES), default="local")
+    parser.add_argument("--tests", default="", help="only these, with commas between them")
+    parser.add_argument("--graphs", default="", help="only these; `smallest`: of each test, the one with fewest steps")
     parser.add_argument("--environment", choices=["envlock", "local"], default="envlock", help="local: to compare with")
+    parser.add_argument("--all", action="store_true", help="leave out nothing, to see how it fails")
+    parser.add_argument("--json", action="store_true", help="print how each combination ended as JSON")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends, too
     with TemporaryDirectory(prefix="core-suite-") as place:
         return _run(asked, Path(place))
 
@@ -111,25 +114,96 @@ def _run(asked: argparse.Namespace, place: Path) -> int:
     suite = place / "core"
     shutil.copytree((asked.checkout or _checkout()) / "test" / "core", suite)
     (suite / "prepare.py").write_text(_PREPARE)
+    contexts = {each["name"]: each for each in json.loads((suite / "contexts.json").read_text())["contexts"]}
     uv_cache = Path(os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv")
     with ExitStack() as stack:
         stack.enter_context(isolation(place / "home", uv_cache))
         variables = stack.enter_context(_services(asked.on, place))
-        (suite / "contexts.json").write_text(json.dumps(_contexts(asked.on, asked.environment, suite, variables)))
-        command = [sys.executable, "run_tests.py", "--contexts", "envlock", "--inherit-env"]
-        command += ["--tests", asked.tests.lower(), "--graphs", asked.graphs.lower()]
         temporary = place / "flows"
         temporary.mkdir()
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environ = {
             **os.environ,
             **variables,
             "USER": "tester",
             "TMPDIR": str(temporary),
-            "PATH": path,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(suite),
         }
-        return subprocess.run(command, cwd=suite, env=environ, check=False).returncode
+        each = [sys.executable, str(_EACH)]
+        listed = subprocess.run([*each, "list"], cwd=suite, env=environ, stdout=subprocess.PIPE, check=True)
+        chosen = _chosen(asked, json.loads(listed.stdout))
+        reasons = [None if asked.all else _why_not(asked.on, combination, contexts) for combination in chosen]
+        to_run = {
+            "combinations": [(one["test"], one["graph"]) for one, why in zip(chosen, reasons, strict=True) if not why],
+            "context": _context(asked.on, asked.environment, suite, variables),
+            "checks": _CHECKS,
+        }
+        results = place / "results.json"
+        subprocess.run(
+            [*each, "run", str(results)],
+            cwd=suite,
+            env=environ,
+            input=json.dumps(to_run),
+            text=True,
+            stdout=sys.stderr if asked.json else None,
+            check=True,
+        )
+    ended = json.loads(results.read_text())
+    left_out = [{**one, "why": why} for one, why in zip(chosen, reasons, strict=True) if why]
+    return _told(asked, ended, left_out)
+
+
+def _chosen(asked: argparse.Namespace, listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The combinations that are asked for, or none is left that some name stands for: then it ends here."""
+    tests, graphs = ({each.lower() for each in names.split(",") if each} for names in (asked.tests, asked.graphs))
+    known = {one[key].lower() for one in listed for key in ("test", "graph")} | {"smallest"}
+    if unknown := sorted((tests | graphs) - known):
+        sys.exit(f"Metaflow's core suite has no {', '.join(unknown)}")
+    found = [one for one in listed if not tests or one["test"].lower() in tests]
+    if graphs == {"smallest"}:
+        by_test = groupby(found, key=lambda one: one["test"])
+        return [min(same, key=lambda one: (one["switch"], one["steps"])) for _, same in by_test]
+    return [one for one in found if not graphs or one["graph"].lower() in graphs]
+
+
+def _why_not(on: str, one: Mapping[str, Any], contexts: Mapping[str, Any]) -> str | None:
+    """Why a combination is left out; None if it runs."""
+    like, _ = _PLACES[on]
+    if one["test"] in _NOT_HERE[on]:
+        return _NOT_HERE[on][one["test"]]
+    if one["test"] in contexts[like]["disabled_tests"]:
+        return f"the suite's own {like} leaves it out"
+    if on == "local":
+        return None
+    if one["resumes"]:
+        return "the suite resumes no run of a scheduler"
+    if one["fails"]:
+        return "the suite wants `trigger` to fail, which does not wait for the run"
+    if one["parallel"]:
+        return "the suite's own contexts of schedulers leave out @parallel"
+    if one["switch"] and on == "step-functions":
+        return "Metaflow deploys no switch to Step Functions"
+    return None
+
+
+def _told(asked: argparse.Namespace, ended: list[dict[str, Any]], left_out: list[dict[str, Any]]) -> int:
+    """Print how it ended; the value is the exit status."""
+    failed = [one for one in ended if not one["passed"]]
+    if asked.json:
+        print(json.dumps({"on": asked.on, "release": version("metaflow"), "ended": ended, "left_out": left_out}))
+        return 1 if failed else 0
+    passed, used = len(ended) - len(failed), sum(one["processor"] for one in ended)
+    print(f"\nMetaflow {version('metaflow')}, {asked.on}, --environment={asked.environment}")
+    print(f"  passed    {passed} combinations of {len({one['test'] for one in ended if one['passed']})} tests")
+    print(f"  failed    {len(failed)}")
+    for one in failed:
+        print(f"    {one['test']} on {one['graph']}")
+    print(f"  left out  {len(left_out)}")
+    for why, same in groupby(sorted(left_out, key=lambda one: (one["why"], one["test"])), key=lambda one: one["why"]):
+        names = ", ".join(dict.fromkeys(one["test"] for one in same))
+        print(f"    {why}: {names}")
+    print(f"  {used / max(len(ended), 1):.1f} s of processor time a combination, what schedulers start not counted")
+    return 1 if failed else 0
 
 
 def _checkout() -> Path:
@@ -144,7 +218,8 @@ def _checkout() -> Path:
     return folder
 
 
-def _contexts(on: str, environment: str, suite: Path, variables: Mapping[str, str]) -> Mapping[str, Any]:
+def _context(on: str, environment: str, suite: Path, variables: Mapping[str, str]) -> Mapping[str, Any]:
+    """How the suite runs a combination, in its own terms."""
     settings = f'[envlock]\narchs = ["{host_arch()}"]\n'
     if on != "local":
         endpoint = variables["METAFLOW_S3_ENDPOINT_URL"]
@@ -157,40 +232,40 @@ def _contexts(on: str, environment: str, suite: Path, variables: Mapping[str, st
     common = {
         "name": "envlock",
         "python": "python3",
-        "pre_command": {"command": prepare},
+        **({"pre_command": {"command": prepare}} if environment == "envlock" else {}),
         "env": {
             "METAFLOW_USER": "tester",
             "METAFLOW_RUN_BOOL_PARAM": "False",
             "METAFLOW_RUN_NO_DEFAULT_PARAM": "test_str",
             "METAFLOW_DEFAULT_METADATA": "local",
         },
-        "checks": ["python3-cli", "python3-metadata"],
     }
     if on == "local":
         tags = ["--tag=\u523a\u8eab means sashimi", "--tag=multiple tags should be ok"]
         of_here = {
             "top_options": ["--metadata=local", "--datastore=local", *here],
             "run_options": ["--max-workers=8", "--max-num-splits=10000", *tags],
-            "disabled_tests": _NOT_HERE,
             "executors": ["cli"],
+            "checks": list(_CHECKS),
         }
     else:
+        _, options = _PLACES[on]
         of_here = {
-            "top_options": ["--metadata=local", "--datastore=s3", *here, *_SCHEDULERS[on]],
+            "top_options": ["--metadata=local", "--datastore=s3", *here, *options],
             "run_options": [],
-            "disabled_tests": _NOT_ON_SCHEDULERS,
-            "disable_parallel": True,
             "executors": ["scheduler"],
             # The other check looks for the run in the user's own namespace, and a scheduled run is in its deployment's.
             "checks": ["python3-cli"],
             "scheduler": on,
             "scheduler_timeout": 900,
         }
-    checks = {name: {"python": "python3", "class": each} for name, each in _CHECKS.items()}
-    return {"contexts": [{**common, **of_here}], "checks": checks}
+    return {**common, **of_here}
 
 
-_CHECKS = {"python3-cli": "CliCheck", "python3-metadata": "MetadataCheck"}
+_CHECKS = {
+    "python3-cli": {"python": "python3", "class": "CliCheck"},
+    "python3-metadata": {"python": "python3", "class": "MetadataCheck"},
+}
 
 
 @contextmanager
@@ -206,6 +281,7 @@ def _services(on: str, place: Path) -> Iterator[Mapping[str, str]]:
         # By default, each command of the suite's checks starts 64 processes to read a few small objects.
         few = {"METAFLOW_S3_WORKER_COUNT": "2"}
         variables = {**team.variables, **few, "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(metadata)}
+        variables["CORE_SUITE_PODS"] = str(team.pods.home)
         copying = ["env", "-C", str(place), *(f"{key}={value}" for key, value in variables.items())]
         copying += [sys.executable, "-c", _COPY, str(place / "flows")]
         stack.enter_context(running(copying, place / "copied.log", is_ready=lambda: True))
