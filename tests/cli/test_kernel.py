@@ -77,6 +77,7 @@ def start(kernel_json: Path, tmp_path: Path, **variables: str) -> tuple[dict[str
     )
     assert "Traceback" not in done.stderr, done.stderr
     assert done.stdout == ""
+    assert done.returncode == (0 if connection.exists() else 5)
     return (json.loads(connection.read_text()) if connection.exists() else {}), done.stderr
 
 
@@ -311,7 +312,7 @@ def test_whatever_names_an_environment_names_that_of_a_kernel(demo: ProjectFolde
         ("base --user --prefix x", "usage", 2),
         ("base --pathspec TrainFlow/1/start", "usage", 2),
         ("base --prefix=", "usage", 2),
-        ("./nothing.toml", "prefix-gone", 2),
+        ("./nothing.toml", "prefix-gone", 5),
     ],
 )
 def test_what_names_no_environment_is_an_error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -276,28 +277,51 @@ def test_an_environment_for_an_image_has_a_home_of_its_own(envlock: Envlock, tmp
     assert "`--name` and `--into`" in refused.stderr
 
 
-@pytest.mark.parametrize("command", ["create", "alias team/new:v1", "get"])
-@pytest.mark.parametrize(
-    ("name", "code", "options"),
-    [
-        ("train", "alias-not-found", "--flow OneFlow --step train"),
-        ("OneFlow/train", "bad-alias", "--flow OneFlow --step train"),
-        ("base", "alias-not-found", "--env base"),
-        ("tarin", "alias-not-found", ""),
-    ],
-)
-def test_a_name_of_the_project_that_is_taken_for_an_alias_is_reported_with_its_options(
-    tmp_path: Path, command: str, name: str, code: str, options: str
-) -> None:
-    flow = "from metaflow import FlowSpec, step\nclass OneFlow(FlowSpec):\n"
-    steps = ("start", "train", "end")
-    (tmp_path / "one.py").write_text(flow + "".join(f"    @step\n    def {each}(self): pass\n" for each in steps))
-    (tmp_path / "envlock.toml").write_text('[flow.OneFlow]\nfile = "one.py"\n[env.base]\n')
-    said = run_envlock(*command.split(), name, cwd=tmp_path, check=2).stderr
-    assert f"error[{code}]" in said
-    takes_options = bool(options) and command != "get"
-    assert ("this project has an environment of that name" in said) is takes_options
-    assert not takes_options or f"`{options}`" in said
+NAMING = {
+    "path": "path --no-hydrate {}",
+    "create": "create --dry-run {}",
+    "show": "show {}",
+    "tree": "tree {}",
+    "why": "why lam {}",
+    "export": "export --format requirements {}",
+    "kernel install": "kernel install --dry-run {}",
+    "alias": "alias team/new:v1 --dry-run {}",
+    "outdated": "outdated {}",
+}
+"""Commands that take an environment without an option; `run` does not, for its words are the command."""
+
+
+@pytest.mark.usefixtures("flows")
+@pytest.mark.parametrize("command", NAMING.values(), ids=NAMING.keys())
+def test_every_command_that_takes_an_environment_takes_the_same_names(command: str, envlock: Envlock) -> None:
+    said = []
+    for name in ("train", "OneFlow/train", "base"):
+        done = envlock(*command.format(name).split(), check=False)
+        errors = "".join(line for line in done.stderr.splitlines() if line.startswith("error"))
+        said.append((done.status, (done.stdout + errors).replace("OneFlow/train", "train")))
+    assert said[0] == said[1]
+    assert said[0][1] != said[2][1]
+    assert not {"no-such-selection", "bad-alias", "alias-not-found"} & set(
+        re.findall(r"error\[([a-z-]+)\]", said[0][1])
+    )
+    done = envlock(*command.format("tarin").split(), check=2)
+    assert "error[no-such-selection]" in done.stderr or "error[alias-not-found]" in done.stderr
+
+
+@pytest.mark.usefixtures("flows")
+@pytest.mark.parametrize("command", ["path", "create", "shell", "export --format pylock"])
+def test_a_name_and_an_option_are_two_environments(command: str, envlock: Envlock) -> None:
+    done = envlock(*command.split(), "train", "--step", "train", check=2)
+    assert "give one environment" in done.stderr
+
+
+@pytest.mark.usefixtures("flows")
+def test_what_is_created_by_name_gets_the_name_of_its_step(envlock: Envlock) -> None:
+    prefix = envlock("create", "train", "--name", "n").stdout.strip()
+    assert envlock("path", "--flow", "OneFlow", "--step", "train").stdout.strip() == prefix
+    assert envlock("path", "train").stdout.strip() == prefix
+    assert envlock("path", prefix).stdout.strip() == prefix
+    assert envlock("path", "--name", "n").stdout.strip() == prefix
 
 
 @pytest.mark.usefixtures("flows")

@@ -88,7 +88,7 @@ def test_the_scripts_say_when_the_environment_was_removed(tmp_path: Path, prefix
     unpack_code(package(), folder, prefix, "envlock create --pathspec TrainFlow/142/train")
     prefix.rename(tmp_path / "gone")
     ran = subprocess.run([folder / "python", "-V"], capture_output=True, text=True, check=False)
-    assert ran.returncode == 1
+    assert ran.returncode == 5
     assert ran.stderr == (
         f"envlock: the environment {prefix} is no longer on this machine. "
         "Create it again: envlock create --pathspec TrainFlow/142/train\n"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SOURCE = Argument(
     "source",
     "[SOURCE]",
-    f"The environment, if it is not one of envlock.toml: {REFERENCE}.",
+    f"The environment: a step, FLOW/STEP, an `[env.NAME]`, {REFERENCE}.",
     complete="aliases",
 )
 _WHY = Value("--why", "WHY", "The reason, which is kept with the move.", short="-m")
@@ -34,6 +34,7 @@ def give(line: CommandLine) -> int:
 
     For example:
 
+    - `envlock alias team/base:v1 base`
     - `envlock alias team/base:v1 --env base`
     - `envlock alias team/train --flow TrainFlow --step train -m nightly`
     - `envlock alias team/base:v2 team/base:candidate`
@@ -116,10 +117,14 @@ def _chosen(lookup: Lookup, line: CommandLine) -> NamedEnvironment:
         from envlock.cli.errors import BadUsage
 
         raise BadUsage("give one environment: SOURCE, --flow/--step, --env or --pathspec", "envlock alias")
+    from envlock.config.selection import choose_one, one_of
+    from envlock.workflow.find import choices_of
+
+    own = choices_of(lookup.project, line.value(_SOURCE)) if line.has(_SOURCE) else []
+    if own:
+        return lookup.environment(one_of(lookup.project, own))
     if line.has(_SOURCE) or line.has(PATHSPEC):
         return looked_up(line, lookup, _SOURCE)
-    from envlock.config.selection import choose_one
-
     flow, step, environment = map(line.value, (ONE_FLOW, ONE_STEP, ONE_ENV))
     return lookup.environment(choose_one(lookup.project, flow=flow, step=step, environment=environment))
 

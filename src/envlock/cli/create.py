@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-from envlock.cli.command import Argument, CommandLine, Flag, Value, command
+from envlock.cli.command import CommandLine, Flag, Value, command
 from envlock.cli.one_environment import Wanted, ready_prefix
 from envlock.cli.options import (
     CONFIG,
     DRY_RUN,
+    ENVIRONMENT,
     FORCE,
     JSON,
     OFFLINE,
@@ -17,7 +18,6 @@ from envlock.cli.options import (
     ONE_STEP,
     PATHSPEC,
     config_path,
-    looked_up,
     open_project,
 )
 from envlock.cli.path import print_prefix
@@ -26,13 +26,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SHARED = Argument(
-    "shared",
-    "[NAME[:TAG]|REQ_ID:FULL_ID]",
-    "An environment in the cache, even if this project does not use it: an alias, or the first digits of both ids, as "
-    "`req_id:full_id`.",
-    complete="aliases",
-)
 _NAME = Value("--name", "N", "Name it N. `envlock run --name N -- ...` then works from any folder.")
 _IN_PROJECT = Flag(
     "--in-project",
@@ -43,6 +36,7 @@ _INTO = Value(
     "FOLDER",
     "Create it in this folder, with its Python build, for an image: tasks find it there by ENVLOCK_PREBUILT.",
 )
+OF_THE_PROJECT = "`--in-project` is for environments of the project: name a step or an `[env.*]` table"
 _FORCE = Flag(
     FORCE.name,
     "Create the environment even if this machine lacks what its lock requires, and take the name from another one.",
@@ -62,40 +56,37 @@ _INSTALL_NOTEBOOK = Flag(
 
 
 @command(
-    *(_SHARED, ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC, _NAME, _IN_PROJECT, _INTO, _INTO_DIR, _INSTALL_NOTEBOOK),
+    *(ENVIRONMENT, ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC, _NAME, _IN_PROJECT, _INTO, _INTO_DIR, _INSTALL_NOTEBOOK),
     *(_FORCE, _REBUILD, OFFLINE, DRY_RUN, JSON, CONFIG),
 )
 def create(line: CommandLine) -> int:
     """Create a locked environment on this machine and print its path.
 
-    If the project has one environment, no option is needed. An environment in the cache, given by alias, ids or
+    If the project has one environment, nothing names it. An environment in the cache, given by alias, ids or
     `--pathspec`, needs no lock in the project.
 
     For example:
 
-    - `envlock create --step train`
-    - `envlock create --env base --name base`
-    - `envlock create --env base --in-project`
-    - `envlock create --step train --rebuild`
+    - `envlock create train`
+    - `envlock create --flow TrainFlow --step train`
+    - `envlock create base --name base`
+    - `envlock create base --in-project`
+    - `envlock create train --rebuild`
     - `envlock create team/base:v1 --name base`
     - `envlock create --pathspec TrainFlow/142/train`
     - `envlock create --pathspec TrainFlow/142/train --into-dir past --install-notebook`
-    - `envlock create --step train --into /opt/envlock`
+    - `envlock create train --into /opt/envlock`
     """
     _refuse_combinations(line)
     into = _folder(line, _INTO) if line.has(_INTO) else None
     name = _checked(line.value(_NAME)) if line.has(_NAME) else ""
-    wanted: Wanted | None = None
-    if line.has(_SHARED):
-        prefix = _make_shared(line, into)
+    wanted = Wanted.of(line, rebuild=line.has(_REBUILD), dry_run=line.has(DRY_RUN))
+    if line.has(_INTO_DIR) or line.has(_INSTALL_NOTEBOOK):
+        prefix = _create_with_code(line, wanted)
     else:
-        wanted = Wanted.of(line, rebuild=line.has(_REBUILD), dry_run=line.has(DRY_RUN))
-        if line.has(_INTO_DIR) or line.has(_INSTALL_NOTEBOOK):
-            prefix = _create_with_code(line, wanted)
-        else:
-            prefix = ready_prefix(wanted) if into is None else _find_or_hydrate(wanted, into)
+        prefix = ready_prefix(wanted) if into is None else _find_or_hydrate(wanted, into)
     if name or line.has(_IN_PROJECT):
-        _give_name(line, name, prefix, None if wanted is None or wanted.pathspec else wanted)
+        _give_name(line, name, prefix, wanted)
     if not line.has(DRY_RUN):
         print_prefix(line, prefix)
     elif line.has(JSON):
@@ -133,10 +124,8 @@ def _refuse_combinations(line: CommandLine) -> None:
     beside = next((each.name for each in (_NAME, _IN_PROJECT, _INTO_DIR, _INSTALL_NOTEBOOK) if line.has(each)), "")
     if line.has(_INTO) and beside:
         wrong = f"`{beside}` and `--into` exclude each other: give one of them"
-    if line.has(_IN_PROJECT) and (line.has(_SHARED) or line.has(PATHSPEC)):
-        wrong = "`--in-project` is for environments of the project: give --step or --env"
-    if line.has(_SHARED) and any(line.has(each) for each in (ONE_FLOW, ONE_STEP, ONE_ENV, PATHSPEC)):
-        wrong = "give one environment: an alias or ids, --flow and --step, --env, or --pathspec"
+    if line.has(_IN_PROJECT) and line.has(PATHSPEC):
+        wrong = OF_THE_PROJECT
     for option in (_INTO_DIR, _INSTALL_NOTEBOOK):
         if line.has(option) and not line.has(PATHSPEC):
             wrong = f"`{option.name}` needs `--pathspec`"
@@ -199,17 +188,28 @@ def _checked(name: str) -> str:
     return check_name(name)
 
 
-def _give_name(line: CommandLine, name: str, prefix: str, wanted: Wanted | None) -> None:
-    """Give the prefix the name of `--name`, in the project with `--in-project`."""
+def _give_name(line: CommandLine, name: str, prefix: str, wanted: Wanted) -> None:
+    """Give the prefix the name of `--name`, in the project with `--in-project`. Raises BadUsage."""
     from pathlib import Path
 
     from envlock.workflow.machine.local_names import Origin, give_name, name_in_project
 
     origin = None
-    if wanted is not None:
+    if wanted.reference:
+        from envlock.cli.prefix import chosen
+
+        environment = chosen(wanted, open_project(line))
+        if environment is not None:
+            is_step = environment.key[0] == "flow"
+            names = (environment.key[1], environment.key[3], "") if is_step else ("", "", environment.name)
+            origin = Origin(config_path(wanted.config), *names)
+    elif not wanted.pathspec:
         origin = Origin(config_path(wanted.config), wanted.flow, wanted.step, wanted.environment)
     if line.has(_IN_PROJECT):
-        assert origin is not None
+        if origin is None:
+            from envlock.cli.errors import BadUsage
+
+            raise BadUsage(OF_THE_PROJECT, "envlock create")
         project, environment = origin.of_today()
         name = name or name_in_project(environment)
         link = give_name(name, Path(prefix), origin, project=project, force=line.has(_FORCE), dry_run=line.has(DRY_RUN))
@@ -234,28 +234,3 @@ def _find_or_hydrate(wanted: Wanted, into: Path) -> str:
     from envlock.cli.prefix import find_or_hydrate
 
     return find_or_hydrate(wanted, into)
-
-
-def _make_shared(line: CommandLine, into: Path | None) -> str:
-    """The prefix of an environment of the cache, for this machine."""
-    from envlock.cli.progress import LiveReporter
-    from envlock.model.arch import host_arch
-    from envlock.named.lookup import Lookup
-    from envlock.places import home
-    from envlock.workflow.hydrate import hydrate, where_to_hydrate
-
-    lookup = Lookup(open_project(line), recalls=True)
-    lock = lookup.lock(looked_up(line, lookup, _SHARED), host_arch())
-    with LiveReporter() as reporter:
-        if line.has(DRY_RUN):
-            return str(where_to_hydrate(lock, into or home(), reporter, force=line.has(_FORCE)))
-        prefix = hydrate(
-            lookup.project,
-            lock,
-            reporter,
-            offline=line.has(OFFLINE),
-            force=line.has(_FORCE),
-            rebuild=line.has(_REBUILD),
-            into=into,
-        )
-    return str(prefix)

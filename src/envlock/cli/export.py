@@ -6,7 +6,7 @@ import os
 import sys
 
 from envlock.cli.command import CommandLine, Flag, Value, command
-from envlock.cli.options import ARCHS, CONFIG, JSON, ONE_ENV, ONE_FLOW, ONE_STEP, archs, open_project
+from envlock.cli.options import ARCHS, CONFIG, JSON, OF_PROJECT, ONE_ENV, ONE_FLOW, ONE_STEP, archs, open_project
 from envlock.interchange.exported import FORMATS
 
 TYPE_CHECKING = False
@@ -34,6 +34,7 @@ _OUTPUT = Value("--output", "FILE", "Write to this file instead of stdout.", sho
 
 
 @command(
+    OF_PROJECT,
     ONE_FLOW,
     ONE_STEP,
     ONE_ENV,
@@ -56,11 +57,14 @@ def export(line: CommandLine) -> int:
 
     - `envlock export --format requirements`
     - `envlock export --env base --format conda-lock -o conda-lock.yml`
-    - `envlock export --step train --arch linux-64 --format explicit -o train.txt`
+    - `envlock export train --arch linux-64 --format explicit -o train.txt`
     """
     from envlock.cli.console import write_err, write_json
+    from envlock.cli.errors import BadUsage
     from envlock.workflow.export import export_environment
 
+    if line.has(OF_PROJECT) and any(map(line.has, (ONE_FLOW, ONE_STEP, ONE_ENV))):
+        raise BadUsage(f"give one environment: {OF_PROJECT.metavar}, --flow and --step, or --env", "envlock export")
     chosen, wanted = _format(line), archs(line)
     project = open_project(line)
     target = _target(line.value(_OUTPUT), project) if line.has(_OUTPUT) else None
@@ -72,6 +76,7 @@ def export(line: CommandLine) -> int:
             flow=line.value(ONE_FLOW),
             step=line.value(ONE_STEP),
             environment=line.value(ONE_ENV),
+            name=line.value(OF_PROJECT),
             archs=wanted,
             only=line.value(_ONLY),
             fetching=fetching,

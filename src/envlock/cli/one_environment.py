@@ -6,7 +6,7 @@ import os
 import time
 
 from envlock.cli.command import Value
-from envlock.cli.options import CONFIG, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, config_given
+from envlock.cli.options import CONFIG, ENVIRONMENT, FORCE, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC, config_given
 from envlock.cli.prefix_memo import home, recall
 from envlock.in_use import hold, stays, used
 from envlock.settings_files import settings_files
@@ -29,6 +29,7 @@ class Wanted:
         environment: str = "",
         name: str = "",
         pathspec: str = "",
+        reference: str = "",
         config: str = "",
         offline: bool = False,
         hydrate: bool = True,
@@ -41,6 +42,7 @@ class Wanted:
         self.environment = environment
         self.name = name
         self.pathspec = pathspec
+        self.reference = reference
         self.config = config
         self.offline = offline
         self.hydrate = hydrate
@@ -57,8 +59,10 @@ class Wanted:
         values = [option for option in line.command.options if isinstance(option, Value)]
         twice = [option.name for option in values if line.count(option) > 1]
         is_task = PATHSPEC in values and line.has(PATHSPEC)
-        alone = "--name" if name else PATHSPEC.name if is_task else ""
+        reference = line.value(ENVIRONMENT) if ENVIRONMENT in line.command.params and line.has(ENVIRONMENT) else ""
+        alone = "--name" if name else PATHSPEC.name if is_task else ENVIRONMENT.metavar if reference else ""
         others = (ONE_FLOW, ONE_STEP, ONE_ENV, *((CONFIG,) if name else ()), *((PATHSPEC,) if name and is_task else ()))
+        others = (*others, *((ENVIRONMENT,) if alone and alone != ENVIRONMENT.metavar and reference else ()))
         beside = [option.name for option in others if alone and line.has(option)]
         if twice or beside:
             from envlock.cli.errors import BadUsage
@@ -71,6 +75,7 @@ class Wanted:
             environment=line.value(ONE_ENV),
             name=name,
             pathspec=line.value(PATHSPEC) if is_task else "",
+            reference=reference,
             config=config_given(line),
             offline=line.has(OFFLINE),
             hydrate=hydrate,
@@ -83,7 +88,7 @@ class Wanted:
     def key(self) -> tuple[str, ...]:
         """The key of its memo. Which settings files count is in it, for variables say that."""
         files = os.pathsep.join(path for _, path in settings_files())
-        return ("project", os.getcwd(), self.config, self.flow, self.step, self.environment, files)
+        return ("project", os.getcwd(), self.config, self.flow, self.step, self.environment, self.reference, files)
 
 
 def ready_prefix(wanted: Wanted) -> str:

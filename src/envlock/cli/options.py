@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from envlock.cli.command import Flag, Value
+from envlock.cli.command import Argument, Flag, Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from envlock.cli.command import Argument, CommandLine
+    from envlock.cli.command import CommandLine
     from envlock.config.project import Project
     from envlock.config.selection import Selection
     from envlock.model.arch import Arch
@@ -27,6 +27,17 @@ ARCHS = Value("--arch", "ARCH", "Only this architecture.", complete="archs", rep
 ONE_FLOW = Value("--flow", "FLOW", "The flow of the step.", complete="flows")
 ONE_STEP = Value("--step", "STEP", "The step. `--flow` is needed only if several flows have it.", complete="steps")
 ONE_ENV = Value("--env", "NAME", "The `[env.NAME]`.", complete="environments")
+ENVIRONMENT = Argument(
+    "environment",
+    "[ENVIRONMENT]",
+    "A step, FLOW/STEP, a flow, an `[env.NAME]`, an alias (`team/base:v1`), ids, a pathspec, a lock file or a prefix.",
+    complete="shown",
+)
+"""The one environment of a command, named without an option."""
+OF_PROJECT = Argument(
+    "environment", "[STEP|FLOW|ENV]", "A step, FLOW/STEP, a flow or an `[env.NAME]`.", complete="shown"
+)
+"""The same of a command that takes environments of the project alone."""
 PATHSPEC = Value("--pathspec", "FLOW/RUN/STEP[/TASK]", "The environment that a task of a run used.")
 
 STAGED = Flag("--staged", "For hooks: exit with 1 unless git's index has the locks, too.")
@@ -84,26 +95,8 @@ def archs(line: CommandLine, option: Value = ARCHS) -> list[Arch]:
 
 
 def looked_up(line: CommandLine, lookup: Lookup, argument: Argument) -> NamedEnvironment:
-    """The environment that an argument refers to, or else `--pathspec`. Raises what Lookup raises.
-
-    If the argument is the name of a step or an `[env.*]` table, and the command has options for those, the error says
-    which.
-    """
-    if not line.has(argument):
-        return lookup.pathspec(line.value(PATHSPEC))
-    from envlock.config.selection import options_of, steps_of, tables_of
-    from envlock.named.errors import AliasNotFound, BadAlias
-
-    reference = line.value(argument)
-    try:
-        return lookup.reference(reference)
-    except (AliasNotFound, BadAlias) as error:
-        own = (*steps_of(lookup.project), *tables_of(lookup.project)) if ONE_STEP in line.command.params else ()
-        options = [options_of(each.key) for each in own if reference in {each.step, each.name}]
-        if not options:
-            raise
-        hint = f"to name it, give `{options[0]}`"
-        raise error.adding("this project has an environment of that name").with_hint(hint) from None
+    """The environment of the cache that an argument refers to, or else `--pathspec`. Raises what Lookup raises."""
+    return lookup.reference(line.value(argument)) if line.has(argument) else lookup.pathspec(line.value(PATHSPEC))
 
 
 def index_findings(line: CommandLine, project: Project) -> tuple[Finding, ...]:

@@ -6,12 +6,24 @@ import sys
 
 from envlock.cli.command import CommandLine, Flag, command
 from envlock.cli.one_environment import Wanted, ready_prefix
-from envlock.cli.options import CONFIG, FORCE, JSON, LOCAL_NAME, OFFLINE, ONE_ENV, ONE_FLOW, ONE_STEP, PATHSPEC
+from envlock.cli.options import (
+    CONFIG,
+    ENVIRONMENT,
+    FORCE,
+    JSON,
+    LOCAL_NAME,
+    OFFLINE,
+    ONE_ENV,
+    ONE_FLOW,
+    ONE_STEP,
+    PATHSPEC,
+)
 
 _NO_HYDRATE = Flag("--no-hydrate", "Fail if the environment is not on this machine, instead of creating it.")
 
 
 @command(
+    ENVIRONMENT,
     ONE_FLOW,
     ONE_STEP,
     ONE_ENV,
@@ -31,7 +43,8 @@ def path(line: CommandLine) -> int:
 
     For example:
 
-    - `envlock path --step train`
+    - `envlock path train`
+    - `envlock path --flow TrainFlow --step train`
     - `$(envlock path --env base)/bin/python`
     - `envlock path --pathspec TrainFlow/142/train`
     """

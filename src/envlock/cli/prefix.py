@@ -14,7 +14,7 @@ from envlock.cli.options import config_path
 from envlock.cli.prefix_memo import remember
 from envlock.config.project import CONFIG_NAME
 from envlock.config.read import load_project
-from envlock.config.selection import choose_one
+from envlock.config.selection import choose_one, one_of
 from envlock.errors import printable
 from envlock.hydration.prefix import find_prefix, prefix_of, read_receipt
 from envlock.interpreters import version_of
@@ -45,7 +45,12 @@ def find_or_hydrate(wanted: Wanted, into: Path | None = None) -> str:
     project = load_project(config_path(wanted.config))
     if wanted.pathspec:
         return str(_of_task(wanted, project, into))
-    environment = choose_one(project, flow=wanted.flow, step=wanted.step, environment=wanted.environment)
+    environment = chosen(wanted, project)
+    if environment is None:
+        from envlock.workflow.references import referred
+
+        named = referred(project, wanted.reference, archs=(host_arch(),))
+        return str(_of_lock(wanted, project, named.lock(host_arch()), named.name, into))
     lock = find_lock(project, environment, host_arch())
     prefix = _of_lock(wanted, project, lock, environment.name, into)
     if into is not None or wanted.dry_run:
@@ -54,6 +59,19 @@ def find_or_hydrate(wanted: Wanted, into: Path | None = None) -> str:
         deciding = _deciding(project, environment.base, lock, prefix, is_nearest=not wanted.config)
         remember(wanted.key, str(prefix), deciding, began=wanted.began)
     return str(prefix)
+
+
+def chosen(wanted: Wanted, project: Project) -> Environment | None:
+    """The environment of the project that is wanted; None for one of the cache, of a lock file or of a prefix.
+
+    Raises what `choose_one` raises.
+    """
+    if not wanted.reference:
+        return choose_one(project, flow=wanted.flow, step=wanted.step, environment=wanted.environment)
+    from envlock.workflow.find import choices_of
+
+    choices = choices_of(project, wanted.reference)
+    return one_of(project, choices) if choices else None
 
 
 def _is_decided_by_few_files(environment: Environment) -> bool:

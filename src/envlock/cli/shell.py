@@ -7,7 +7,7 @@ import sys
 
 from envlock.cli.command import CommandLine, command
 from envlock.cli.one_environment import Wanted, held_prefix
-from envlock.cli.options import ENTERING, KEEP_PYTHONPATH, LOCAL_NAME, config_path
+from envlock.cli.options import ENTERING, ENVIRONMENT, KEEP_PYTHONPATH, LOCAL_NAME, config_path
 from envlock.cli.run import forget_signals, variables_in
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ NAME_VARIABLE = "ENVLOCK_SHELL_NAME"
 
 
 @command(
+    ENVIRONMENT,
     *ENTERING,
     epilog="Exit status: the shell's own; 1 to 5 if it could not be started.",
 )
@@ -30,7 +31,8 @@ def shell(line: CommandLine) -> int:
 
     For example:
 
-    - `envlock shell --step train`
+    - `envlock shell train`
+    - `envlock shell --flow TrainFlow --step train`
     - `envlock shell --env base`
     - `envlock shell --pathspec TrainFlow/142/train`
     """
@@ -86,8 +88,9 @@ def enter(wanted: Wanted, *, keep_pythonpath: bool = False) -> NoReturn:
 
 def _name_of(wanted: Wanted) -> str:
     """The name of the environment in the prompt: `Train/start`, or the name of its table."""
-    if wanted.name or wanted.environment or wanted.pathspec:
-        return wanted.name or wanted.environment or wanted.pathspec
+    named = wanted.name or wanted.environment or wanted.pathspec or wanted.reference
+    if named:
+        return named
     if wanted.flow and wanted.step:
         return wanted.step if "/" in wanted.step else f"{wanted.flow}/{wanted.step}"
     from envlock.config.read import load_project

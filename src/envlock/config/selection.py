@@ -136,6 +136,14 @@ def choose_one(
         choices = steps_named(project, flow=flow, step=step)
     else:
         choices = [each for each in (*steps_of(project), *tables_of(project)) if each.environment is not None]
+    return one_of(project, choices, by_options=by_options)
+
+
+def one_of(project: Project, choices: Sequence[Choice], *, by_options: bool = False) -> Environment:
+    """The environment that all of these have, as `choose_one` gives it.
+
+    Raises SeveralEnvironments, StepDisabled, NoEnvironments.
+    """
     ids = {each.environment.requirements.req_id if each.environment else "" for each in choices}
     if len(ids) == 1 and choices[0].environment is not None:
         return choices[0].environment

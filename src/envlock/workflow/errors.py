@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from envlock.errors import ConfigError, DamageError, Location, StaleError
+from envlock.errors import ConfigError, DamageError, HydrateError, Location, StaleError
 from envlock.model.identity import ids_of_prefix
 from envlock.words import did_you_mean, first_of, listed
 
@@ -51,7 +51,7 @@ class StepNotInConfig(ConfigError):
         )
 
 
-class PrefixGone(ConfigError):
+class PrefixGone(HydrateError):
     """There is no environment at the path that was given."""
 
     code = "prefix-gone"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from envlock.config.layers import variable_of
 from envlock.config.project import CONFIG_NAME, OF_METAFLOW
-from envlock.config.selection import Selection, choose_one, options_of
+from envlock.config.selection import Selection, choose_one, one_of, options_of
 from envlock.files import MEMO_BYTES, read_file
 from envlock.interchange.exported import FORMATS, Export, Given, export
 from envlock.lockfile.allowed_values import SHA256
@@ -17,6 +17,7 @@ from envlock.model.arch import UnsupportedHost, host_arch
 from envlock.model.url import VARIABLE
 from envlock.values import NamedTuple
 from envlock.workflow.check import check_and_read
+from envlock.workflow.find import own_choices
 from envlock.workflow.needed_locks import locks_of
 
 TYPE_CHECKING = False
@@ -48,17 +49,22 @@ def export_environment(
     flow: str = "",
     step: str = "",
     environment: str = "",
+    name: str = "",
     archs: Sequence[Arch] = (),
     only: str = "",
     fetching: Reporter | None = None,
 ) -> Exported:
-    """One environment of a project in a format, from locks that are fresh and whole.
+    """One environment of a project in a format, from locks that are fresh and whole; a `name` is one of any kind.
 
     Without `archs`, all of the project's if one file holds several, else this machine's. An SBOM has the licenses of
     wheels that are on this machine; with `fetching`, which hears of it, the others are fetched from the cache or
     upstream. Raises FormatCannotHold, and what `choose_one`, `fresh_locks` and `CacheThenUpstream.fetch` raise.
     """
-    chosen = choose_one(project, flow=flow, step=step, environment=environment)
+    chosen = (
+        one_of(project, own_choices(project, name))
+        if name
+        else choose_one(project, flow=flow, step=step, environment=environment)
+    )
     wanted = tuple(dict.fromkeys(archs)) or _default_archs(project, FORMATS[format])
     given = Given(format, chosen.name, _locks(project, chosen, wanted), only)
     if FORMATS[format].is_image:

@@ -216,6 +216,14 @@ def choices_of(project: Project, wanted: str) -> list[Choice]:
     )
 
 
+def own_choices(project: Project, wanted: str) -> list[Choice]:
+    """As `choices_of`. Raises NoSuchSelection for a name that the project does not have."""
+    choices = choices_of(project, wanted)
+    if not choices:
+        raise _no_such(project, wanted)
+    return choices
+
+
 def _with_ids(project: Project, wanted: str, archs: Sequence[Arch]) -> tuple[Path, ...]:
     """The locks of the one environment whose ids begin so. Raises AmbiguousId."""
     req_id, _, full_id = wanted.rpartition(":")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from envlock.config.past import committed, errors_told_of, shown_path
 from envlock.config.project import Environment, Project
+from envlock.config.selection import one_of
 from envlock.errors import EnvlockError
 from envlock.lockfile.folder import full_id_of, lock_bytes, path_of
 from envlock.model.arch import Arch
@@ -151,18 +152,8 @@ def referred(project: Project, reference: str, *, archs: Sequence[Arch] = ()) ->
     project = found.project
     if not found.choices:
         return _of_others(found, reference, archs)
-    ids = {each.environment.requirements.req_id if each.environment else "" for each in found.choices}
-    first = found.choices[0]
-    if len(ids) > 1:
-        from envlock.config.errors import SeveralEnvironments
-
-        names = [each.name for each in found.choices]
-        raise SeveralEnvironments(names, first.key, project.path.name, by_options=False)
-    if first.environment is None:
-        from envlock.config.errors import StepDisabled
-
-        raise StepDisabled(first.name, project.locate(first.key))
-    return of_environment(project, first.environment, reference, archs, revision=found.revision)
+    environment = one_of(project, found.choices)
+    return of_environment(project, environment, reference, archs, revision=found.revision)
 
 
 def all_referred(project: Project, reference: str = "", *, archs: Sequence[Arch] = ()) -> tuple[Referred, ...]:

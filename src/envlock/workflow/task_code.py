@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from envlock.activation import STEERS_PYTHON, scripts_of, shell_for_scripts, variables_set_in
 from envlock.build.errors import BadSdist, UnsafeArchive
 from envlock.build.sdists import unpack
+from envlock.errors import HydrateError
 from envlock.in_use import note_of
 from envlock.stage import temporary_folder
 from envlock.workflow.errors import CannotUnpack, DamagedCodePackage, NoCodePackage
@@ -122,7 +123,7 @@ def unpack_code(package: CodePackage, folder: Path, prefix: Path, command: str) 
                 raise CannotUnpack(str(folder), f"the flow has a file of its own called `{taken[0]}` there")
             title = f"# The environment of {package.task}, for a shell that reads this: . ./{_ENTER}"
             _write_script(made / _ENTER, [title, *lines])
-            own = (f"#!{shell_for_scripts(os.defpath)}", f". {shlex.quote(str(folder / _ENTER))} || exit 1")
+            own = (f"#!{shell_for_scripts(os.defpath)}", f". {shlex.quote(str(folder / _ENTER))} || exit $?")
             _write_script(made / _PYTHON, [*own, f'exec {shlex.quote(str(prefix / "bin" / "python"))} "$@"'])
             (made / _PYTHON).chmod(0o755)
             if folder.is_dir():
@@ -142,7 +143,7 @@ def _entering(prefix: Path, variables: Mapping[str, str], command: str) -> Itera
     """The lines by which a shell enters a prefix, holds it, and sets these variables."""
     python, place = shlex.quote(str(prefix / "bin" / "python")), shlex.quote(str(prefix))
     gone = f"envlock: the environment {prefix} is no longer on this machine. Create it again: {command}"
-    yield f"[ -x {python} ] || {{ echo {shlex.quote(gone)} >&2; return 1; }}"
+    yield f"[ -x {python} ] || {{ echo {shlex.quote(gone)} >&2; return {HydrateError.exit_status}; }}"
     lock = f"import fcntl; fcntl.flock({_DESCRIPTOR}, fcntl.LOCK_SH)"
     yield f"exec {_DESCRIPTOR}<{place} && {python} -I -S -c {shlex.quote(lock)} 2>/dev/null || :"
     yield f"touch -c {shlex.quote(note_of(str(prefix)))} 2>/dev/null || :"

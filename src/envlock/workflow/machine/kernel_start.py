@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 MADE_FROM = "made-from.json"
 PREFIX = "prefix"
 _RECEIPT = ".envlock.json"
+STATUS = 5
+"""Of every command whose environment cannot be entered on this machine."""
 
 
 def main() -> NoReturn:
-    """Replace this process by the kernel's own. Ends with status 1 and a sentence where that is not possible."""
+    """Replace this process by the kernel's own. Ends with status 5 and a sentence where that is not possible."""
     folder = os.path.dirname(os.path.abspath(__file__))
     try:
         with open(os.path.join(folder, MADE_FROM), encoding="utf-8") as file:
@@ -32,10 +34,10 @@ def main() -> NoReturn:
         name, command, variables = kernel["name"], kernel["command"], kernel["variables"]
         folders = kernel["envlock"].split(os.pathsep)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        sys.exit(f"envlock: the kernel in {folder} is incomplete. Install it again with `envlock kernel install`.")
+        end(f"envlock: the kernel in {folder} is incomplete. Install it again with `envlock kernel install`.")
     python = os.path.join(prefix, "bin", "python")
     if not (os.path.isfile(os.path.join(prefix, _RECEIPT)) and os.access(python, os.X_OK)):
-        sys.exit(gone(name, prefix, command))
+        end(gone(name, prefix, command))
     variables = {**_variables(folder, folders, prefix, command), **variables}
     sys.stderr.flush()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which this interpreter ignores, and a new program would inherit
@@ -43,7 +45,13 @@ def main() -> NoReturn:
     try:
         os.execve(python, [python, "-m", "ipykernel_launcher", *sys.argv[1:]], variables)  # noqa: S606  no shell
     except OSError as error:
-        sys.exit(f"envlock: {python} does not start ({error.strerror}). Create it again: {command}")
+        end(f"envlock: {python} does not start ({error.strerror}). Create it again: {command}")
+
+
+def end(message: str, status: int = STATUS) -> NoReturn:
+    """End this process with a sentence on stderr."""
+    sys.stderr.write(f"{message}\n")
+    sys.exit(status)
 
 
 def gone(name: str, prefix: str, command: str) -> str:

@@ -350,12 +350,12 @@ def enter(folder: str) -> dict[str, str]:
             _warn(f"the kernel `{made_from.name}` is outdated: {why}\n  to update it: {made_from.command}")
         used(str(prefix))
         if not hold(str(prefix)):
-            sys.exit(kernel_start.gone(place.name, str(prefix), made_from.command if made_from else ""))
+            kernel_start.end(kernel_start.gone(place.name, str(prefix), made_from.command if made_from else ""))
         return activated(str(prefix), os.environ, warn=_warn)
     except EnvlockError as error:
-        sys.exit(error.render())
+        kernel_start.end(error.render(), error.exit_status)
     except OSError as error:
-        sys.exit(f"envlock: the kernel `{place.name}` cannot be started: {error}")
+        kernel_start.end(f"envlock: the kernel `{place.name}` cannot be started: {error}")
 
 
 def _warn(message: str) -> None:
