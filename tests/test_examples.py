@@ -22,6 +22,7 @@ from scripts import demo_team
 from scripts.demo import fitted
 from tests.channel import Channel
 from tests.forked import wanted
+from tests.index import Index, Release
 from tests.preloaded import Parent, preloaded_popen
 from tests.support import run_envlock, share_bytecode
 
@@ -37,6 +38,44 @@ def test_an_example_is_right_to_an_editor_and_to_envlock(example: Path) -> None:
     schema = json.loads((example / named[1]).read_text(encoding="utf-8"))
     jsonschema.validate(tomli.loads(text), schema)
     assert load_project(example / "envlock.toml").environments()
+
+
+COUNTS = re.compile(r"\d+(?= (?:packages|the same|environments? to)\b)|\([\d.]+ [kM]?B\)|CPython 3\.\d+|(?<= to )/\S+")
+"""What of README's lines depends on the index, the machine and the folder."""
+TIMES = re.compile(r"^\w+: .* in [\d.]+ s\n", re.MULTILINE)
+"""What progress leaves behind if stderr is no terminal."""
+
+
+def test_readme_shows_what_envlock_prints(make_index: Callable[..., Index], tmp_path: Path) -> None:
+    """Its commands of envlock, in their order, in a new repository of git. The index has no more than they need."""
+    text = (
+        (ROOT / "README.md").read_text(encoding="utf-8").partition("## In sixty seconds")[2].partition("Weeks later")[0]
+    )
+    versions = ("itsdangerous==2.1.2", "itsdangerous==2.2.0", "numpy==2.5.5", "requests==2.32")
+    releases = [Release(*each.split("==")) for each in versions]
+    index = make_index(*releases, Release("pandas", "3.1.1", requires=("numpy",)))
+    config = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)[0].replace("\n\n", f"\nindex-url = '{index.url}'\n", 1)
+    (tmp_path / "envlock.toml").write_text(config)
+    shutil.copy(ROOT / "examples" / "quickstart" / "flow.py", tmp_path)
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    shown = [each.partition("\n") for block in blocks for each in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+    assert [command.partition(" ")[0] for command, _, _ in shown].count("envlock") >= 4
+    for command, _, said in shown:
+        if command.startswith("python"):
+            continue
+        printed, status = "", 0
+        for part in command.split("; "):
+            if part.startswith("sed"):
+                old, new = re.findall(r"s/(.*)/(.*)/'", part)[0]
+                changed = (tmp_path / "envlock.toml").read_text().replace(old, new)
+                (tmp_path / "envlock.toml").write_text(changed)
+            elif part == "echo $?":
+                printed += f"{status}\n"
+            else:
+                done = run_envlock(*part.split()[1:], cwd=tmp_path, check=False)
+                printed, status = printed + done.stdout + TIMES.sub("", done.stderr), done.status
+        assert COUNTS.sub("N", printed) == COUNTS.sub("N", said), command
 
 
 @pytest.fixture

@@ -72,6 +72,12 @@ def test_the_value_of_one_key_is_alone_on_stdout(folder: Path, capsys: pytest.Ca
     assert capsys.readouterr().out == "https://conda.example/main\n"
     assert main(["config", "show", "resolver"]) == 0
     assert capsys.readouterr().out == '{ conda = "rattler", pypi = "uv" }\n'
+    assert main(["config", "show", "index-url"]) == 0
+    assert tuple(capsys.readouterr()) == ("\n", "unset\n")
+    assert documents(capsys, "index-url")["index-url"]["value"] is None
+    assert main(["config", "show"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["index-url", "unset", "default"] in rows
     assert main(["config", "show", "chache"]) == 2
     assert "did you mean `cache`" in capsys.readouterr().err
 

@@ -89,6 +89,9 @@ def test_steps_with_the_same_requirements_share_one_lock(project: ProjectFolder,
         ["DemoFlow/start", "same"],
         ["DemoFlow/train"],
     ]
+    first = machine["locks"][0]
+    assert [f"+{each['name']} {each['after']}" for each in first["packages"]] == first["changes"]
+    assert {(each["verb"], each["before"]) for each in first["packages"]} == {("added", None)}
 
 
 def test_the_same_question_gives_the_same_bytes_whatever_the_order(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from envlock.cli.lock_text import differences_of
+from envlock.cli.lock_text import changes_of
 from envlock.lockfile.changes import (
     ArchChanges,
     FoldedChange,
@@ -40,7 +40,8 @@ def lock(*packages: LockedPackage, python: str = "3.12.0", arch: Arch = LINUX_64
 
 def told(before: Lock | None, after: Lock) -> list[str]:
     """What `lock` tells, which is what every other command counts."""
-    found = differences_of(Locked(("demo",), after, Path("pylock.toml"), LINUX_64, "locked", before))
+    locked = Locked(("demo",), after, Path("pylock.toml"), LINUX_64, "locked", before)
+    found = [str(each) for each in changes_of(locked)]
     assert found == [str(each) for each in compare(before, after).changes]
     return found
 

@@ -53,7 +53,7 @@ def show(line: CommandLine) -> int:
         for each in found:
             name = f"{each.name} = " if len(found) > 1 else ""
             write(f"{name}{each.resolved or _text(each.value, is_alone=len(found) == 1)}")
-            write_err(f"from {_place(each, each.by)}")
+            write_err("unset" if _is_unset(each) else f"from {_place(each, each.by)}")
     else:
         rows = [row for each in found for row in _rows(each)]
         write_table(("setting", "value", "from"), rows)
@@ -77,9 +77,15 @@ def _layers(given: str) -> tuple[Path, Layers]:
 
 def _rows(setting: SettingInForce) -> Iterator[tuple[str, str, str]]:
     meaning = f" ({setting.resolved})" if setting.resolved else ""
-    yield without_credentials(setting.name), _text(setting.value) + meaning, _place(setting, setting.by)
+    value = "unset" if _is_unset(setting) else _text(setting.value)
+    yield without_credentials(setting.name), value + meaning, _place(setting, setting.by)
     for layer, value in setting.others:
         yield "", _text(value), f"{_place(setting, layer)}, overridden"
+
+
+def _is_unset(setting: SettingInForce) -> bool:
+    """Whether nothing sets it, and its default is to be without."""
+    return setting.by is None and setting.value == ""
 
 
 def _text(value: Any, *, is_alone: bool = False) -> str:
@@ -99,7 +105,7 @@ def _as_document(found: list[SettingInForce]) -> dict[str, object]:
         "settings": [
             {
                 "key": without_credentials(each.name),
-                "value": each.value,
+                "value": None if _is_unset(each) else each.value,
                 **({"resolved": each.resolved} if each.resolved else {}),
                 "from": _source(each, each.by),
                 "place": each.key[0] in MACHINE,

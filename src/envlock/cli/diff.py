@@ -355,15 +355,17 @@ def arch_document(changes: ArchChanges) -> dict[str, object]:
     return {
         "arch": changes.arch,
         "same": changes.same,
-        "changes": [
-            {
-                "verb": change.verb,
-                "kind": change.kind,
-                "name": change.name,
-                "before": change.before or None,
-                "after": change.after or None,
-                "direct": change.direct,
-            }
-            for change in changes.changes
-        ],
+        "changes": [change_document(each) for each in changes.changes],
+    }
+
+
+def change_document(change: PackageChange) -> dict[str, object]:
+    """What became of one package, for `--json`."""
+    return {
+        "verb": change.verb,
+        "kind": change.kind,
+        "name": change.name,
+        "before": change.before or None,
+        "after": change.after or None,
+        "direct": change.direct,
     }

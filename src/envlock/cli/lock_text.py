@@ -221,16 +221,18 @@ def later(fetched: int) -> str:
     return f"{fetched} environments are fetched when their steps start"
 
 
-def differences_of(each: Locked) -> list[str]:
-    """The packages that were added, removed or changed, such as `rich 13.0 -> 14.0`."""
+def changes_of(each: Locked) -> tuple[PackageChange, ...]:
+    """The packages that were added, removed or changed; none where it failed."""
     from envlock.lockfile.changes import compare
 
-    assert each.lock is not None
-    return [str(change) for change in compare(each.before, each.lock).changes]
+    return compare(each.before, each.lock).changes if each.lock is not None else ()
 
 
 def as_document(project: Project, result: LockResult, given: Sequence[GiveResult] = ()) -> dict[str, object]:
     """The result, for `--json`."""
+    from envlock.cli.diff import change_document
+
+    changes = [changes_of(each) for each in result.locked]
     return {
         "aliases": [{"name": str(each.move.alias), "move": each.move.sequence} for each in given],
         "changed": result.changed,
@@ -240,10 +242,11 @@ def as_document(project: Project, result: LockResult, given: Sequence[GiveResult
                 "arch": each.arch,
                 "action": each.action,
                 "path": project.shown(each.path),
-                "changes": differences_of(each) if each.lock is not None else [],
+                "changes": list(map(str, of_each)),
+                "packages": list(map(change_document, of_each)),
                 "notes": list(each.notes),
             }
-            for each in result.locked
+            for each, of_each in zip(result.locked, changes, strict=True)
         ],
         "pinned": [
             {
