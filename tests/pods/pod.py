@@ -18,8 +18,12 @@ SERIES_ASKED = ("3.8", "3.12")
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIAPODPODPODPOD", "AWS_SECRET_ACCESS_KEY": "s3cr3t-of-the-pods"}
 
+S3_WORKERS = {"METAFLOW_S3_WORKER_COUNT": "1"}
+"""By default, Metaflow starts a process with a client of its own for each of up to 64 small objects that it reads."""
+
 IMAGE_VARIABLES = {
     **CREDENTIALS,
+    **S3_WORKERS,
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
     # What Batch tells each job, and moto does not.

@@ -278,9 +278,7 @@ def _services(on: str, place: Path) -> Iterator[Mapping[str, str]]:
         team = stack.enter_context(backends(Folders.at(str(place)), place, folder_series()[-1]))
         metadata = place / "metadata"
         metadata.mkdir()
-        # By default, each command of the suite's checks starts 64 processes to read a few small objects.
-        few = {"METAFLOW_S3_WORKER_COUNT": "2"}
-        variables = {**team.variables, **few, "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(metadata)}
+        variables = {**team.variables, "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(metadata)}
         variables["CORE_SUITE_PODS"] = str(team.pods.home)
         copying = ["env", "-C", str(place), *(f"{key}={value}" for key, value in variables.items())]
         copying += [sys.executable, "-c", _COPY, str(place / "flows")]

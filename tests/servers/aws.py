@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.pods.pod import CREDENTIALS, Pods
+from tests.pods.pod import CREDENTIALS, S3_WORKERS, Pods
 from tests.servers.clouds import ask
 from tests.servers.processes import running_module
 
@@ -29,6 +29,7 @@ class Aws:
         """What whoever uses it has in the environment."""
         return {
             **CREDENTIALS,
+            **S3_WORKERS,
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": os.devnull,

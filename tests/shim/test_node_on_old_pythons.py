@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from envlock.cache.open import open_store
 from tests.node.plans import canonical, manifest, stored, target_of, wheels_plan
 from tests.servers.clouds import Cloud
 from tests.servers.proxy import Break, proxied
-from tests.shim.conftest import EXTENSION, SERIES, run_python
+from tests.shim.conftest import EXTENSION, METAFLOW, SERIES, run_python
 
 _FETCH = """
 import sys
@@ -51,7 +50,7 @@ def test_the_oldest_python_fetches_from_a_bucket(
             canonical(manifest(cache=url, options=options, environments=[list(target)]))
         )
         code = _FETCH.format(manifest=str(tmp_path / "envlock.json"), folder=str(tmp_path))
-        paths = [EXTENSION.parent, installed(SERIES[0], f"metaflow=={version('metaflow')}")]
+        paths = [EXTENSION.parent, installed(SERIES[0], METAFLOW, "boto3")]
         done = run_python(SERIES[0], code, paths=paths)
     assert (done.returncode, done.stdout) == (0, "1\nTrue\n"), done.stderr
     assert done.stderr == ""
