@@ -241,15 +241,11 @@ class Start:
         return float(subprocess.run(command.arguments, cwd=self.folder, check=True, stdout=subprocess.PIPE).stdout)
 
     def _set_aside(self, path: Path) -> None:
-        """Make room for another folder at a path, and delete nothing: a new node has deleted nothing a moment ago.
-
-        ext4 without a journal looks, for each new file, at all those of its group that were deleted in the last minutes.
-        In a home that was deleted and filled again, that took two thirds of the processor time of a task.
-        """
+        """Make room for another folder at a path, and delete nothing, as a new node has deleted nothing a moment ago:
+        for each new file, ext4 without a journal looks at all that was deleted lately, two thirds of a task's time."""
         if path.exists():
-            earlier = self.folder / "earlier"
-            earlier.mkdir(exist_ok=True)
-            path.rename(earlier / str(time.monotonic_ns()))
+            (self.folder / "earlier").mkdir(exist_ok=True)
+            path.rename(self.folder / "earlier" / str(time.monotonic_ns()))
 
     def _home(self) -> Path:
         return self.folder / "homes" / str(time.monotonic_ns())

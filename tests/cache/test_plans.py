@@ -89,19 +89,24 @@ PACKED = {
         PLANS["wheels.json"],
         tools=PlanTools(UV, zstd=ZSTD),
         variables=(("THREADS", "4"),),
-        pack=Pack("3.12.4", "", (part("c", 16000000, "d", 48000000), part("e", 9000, "f", 20480))),
+        pack=Pack("3.12.4", "", (part("c", 16000000, "d", 48000000), part("e", 9000, "f", 20480)), compiles_tests=True),
     ),
     "conda.json": replace(
-        PLANS["conda.json"], pack=Pack("3.12.9", "/opt/envlock_placeholder", (part("c", 16000000, "d", 48000000),))
+        PLANS["conda.json"],
+        pack=Pack("3.12.9", "/opt/envlock_placeholder", (part("c", 16000000, "d", 48000000),), compiles_tests=True),
     ),
 }
+WITHOUT_TESTS = {
+    name: replace(plan, pack=plan.pack._replace(compiles_tests=False)) for name, plan in PACKED.items() if plan.pack
+}
+FORMAT_OF = {"plan1": PLANS, "plan3": PACKED, "plan4": WITHOUT_TESTS}
 
 
 @pytest.mark.parametrize(
-    ("version", "name"), [("plan1", name) for name in sorted(PLANS)] + [("plan3", name) for name in sorted(PACKED)]
+    ("version", "name"), [(version, name) for version, plans in FORMAT_OF.items() for name in sorted(plans)]
 )
 def test_a_format_is_written_to_the_byte_and_read_as_it_was_meant(version: str, name: str) -> None:
-    data, plan = (FORMATS / version / name).read_bytes(), {"plan1": PLANS, "plan3": PACKED}[version][name]
+    data, plan = (FORMATS / version / name).read_bytes(), FORMAT_OF[version][name]
     assert plan.render() == data
     assert parse_plan(data, plan.place) == plan
     assert plan.sha256 == hashlib.sha256(data).hexdigest()
@@ -208,7 +213,7 @@ def test_a_changed_pack_is_damage(change: Callable[[Any], object], reason: str) 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda plan: plan.update(format=4, install="pack"), "format 4"),
+        (lambda plan: plan.update(format=5, install="pack"), "format 5"),
         (lambda plan: plan.update(install="pack"), "`pack`"),
     ],
 )
@@ -259,7 +264,7 @@ def test_the_newest_plan_that_can_be_read_is_found(store: MemoryStore) -> None:
     Plans(store).write(plan)
     assert find_plan(store, LOCK) == plan
     assert Plans(store).of(plan.environment) == [plan.place, older.place]
-    newer, place = changed(lambda document: document.update(format=4), "plan1/wheels.json")
+    newer, place = changed(lambda document: document.update(format=5), "plan1/wheels.json")
     store.put(place.path, newer)
     assert find_plan(store, LOCK) == plan
     assert {place for _, place in Plans(store).places()} == {plan.place, older.place, place}
@@ -314,7 +319,7 @@ def test_a_plan_whose_build_is_another_than_the_locked_one_is_passed_over() -> N
 
 
 def test_a_lock_whose_plans_cannot_be_read_has_an_error_that_says_why(store: MemoryStore) -> None:
-    newer, place = changed(lambda document: document.update(format=4), "plan1/wheels.json")
+    newer, place = changed(lambda document: document.update(format=5), "plan1/wheels.json")
     store.put(place.path, newer)
     with pytest.raises(NewerPlan):
         find_plan(store, LOCK)

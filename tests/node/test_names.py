@@ -205,11 +205,11 @@ class TestPlans:
 
     def test_one_that_a_newer_envlock_wrote_is_passed_over(self, folder_cache: FolderCache) -> None:
         readable = give_plan(folder_cache, modified=1000)
-        give_plan(folder_cache, modified=2000, format=4)
+        give_plan(folder_cache, modified=2000, format=5)
         assert named(folder_cache, f"{REQ_ID}:{FULL_ID}").plan == readable
 
     def test_if_none_can_be_read_the_newest_says_why(self, folder_cache: FolderCache) -> None:
-        give_plan(folder_cache, modified=1000, format=4)
+        give_plan(folder_cache, modified=1000, format=5)
         give_plan(folder_cache, modified=2000, install="pack")
         with pytest.raises(Misconfigured, match="installs by `pack`"):
             named(folder_cache, f"{REQ_ID}:{FULL_ID}")

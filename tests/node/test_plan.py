@@ -63,7 +63,7 @@ def test_a_plan_of_conda_packages_brings_what_links_them() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    sorted((Path(__file__).parents[1] / "formats").glob("plan[13]/*.json")),
+    sorted((Path(__file__).parents[1] / "formats").glob("plan[134]/*.json")),
     ids=lambda path: f"{path.parent.name} {path.stem}",
 )
 def test_it_reads_what_envlock_writes(path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_plan_of_another_environment_is_damage(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [{"format": 4}, {"install": "pack"}, {"packages": [{**WHEEL, "kind": "layer"}]}], ids=str
+    "more", [{"format": 5}, {"install": "pack"}, {"packages": [{**WHEEL, "kind": "layer"}]}], ids=str
 )
 def test_what_a_newer_envlock_planned_is_refused(more: dict[str, Any]) -> None:
     with pytest.raises(Misconfigured, match=r"newer envlock \(.*deploy the flow again"):

@@ -7,6 +7,7 @@ import io
 import os
 import time
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from envlock.model.lock import LockedPackage
 from envlock.pack.errors import CannotPack
 from tests.hydration.making import SERIES, Making
 from tests.index import Release
-from tests.pack.trees import tree_in
+from tests.pack.trees import Stubs, tree_in
 
 SITE = f"lib/python{SERIES}/site-packages"
 OWN = {"bin", ".envlock.json", ".gitignore", ".lock", "CACHEDIR.TAG", "pyvenv.cfg"}
@@ -45,6 +46,25 @@ def test_a_tree_has_the_files_of_the_wheels_their_commands_and_their_bytecode(ma
     assert found["lib64"].link == "lib"
     assert (tree.placeholder, tree.python) == ("", SERIES)
     assert tree.compiler.startswith(f"{SERIES}.")
+
+
+def test_the_tests_of_a_package_have_no_bytecode_unless_their_format_wants_it(tmp_path: Path) -> None:
+    names = (
+        "tests/test_a.py",
+        "tests/deep/conftest.py",
+        "test/b_test.py",
+        "tests/runner.py",
+        "testing.py",
+        "test_c.py",
+    )
+    making = Stubs(tmp_path, wheels=(Release("top", "1.0", files={f"top/{name}": "X = 1\n" for name in names}),))
+
+    def compiled(found: Mapping[str, object]) -> set[str]:
+        return {each.rpartition("/")[2].partition(".")[0] for each in found if each.endswith(".pyc")}
+
+    assert compiled(making.tree()) == {"__init__", "os", "runner", "testing", "test_c"}
+    older = tree_in(making.lock, making, tmp_path / "scratch", compiles_tests=True)[1]
+    assert compiled(older) - compiled(making.tree()) == {"test_a", "conftest", "b_test"}
 
 
 def test_the_prefixs_own_files_are_not_in_its_tree(making: Making, tmp_path: Path) -> None:

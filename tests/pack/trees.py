@@ -48,11 +48,20 @@ def contents(tree: Tree) -> dict[str, Content]:
 
 
 def tree_in(
-    lock: Lock, source: ArtifactSource, scratch: Path, *, pythons: Pythons | None = None, compiler: str = ""
+    lock: Lock,
+    source: ArtifactSource,
+    scratch: Path,
+    *,
+    pythons: Pythons | None = None,
+    compiler: str = "",
+    compiles_tests: bool = False,
 ) -> tuple[Tree, dict[str, Content]]:
     """A tree, without the list of its files, and what these have. It is made in a folder, which is empty afterwards."""
     scratch.mkdir(exist_ok=True, parents=True)
-    with tree_of(lock, source, scratch, Heard(), interpreters=pythons or MachinePythons(), compiler=compiler) as tree:
+    provider = pythons or MachinePythons()
+    with tree_of(
+        lock, source, scratch, Heard(), interpreters=provider, compiler=compiler, compiles_tests=compiles_tests
+    ) as tree:
         found = contents(tree)
     assert not list(scratch.iterdir()), "the scratch folder is left clean"
     return tree._replace(files=()), found

@@ -19,6 +19,7 @@ from envlock.cache.plans import Plans
 from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
+from envlock.pack import tree
 from envlock.pack.parts import zstd
 from envlock.places import home
 from envlock.remote.kit import FOLDER as KITS
@@ -120,6 +121,16 @@ def test_what_it_advises_replaces_it(project: Project, store: FolderStore, tmp_p
     assert push(project, pack=True).moved_nothing, "its parts are there"
     push(project, pack=True, verify=True)
     assert verified(project, download=True).is_right
+
+
+def test_a_pack_of_format_3_is_compared_with_one_in_which_tests_have_bytecode(
+    project: Project, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, pack = plan_of(project, store), pack_of(project, store)
+    monkeypatch.setattr(tree, "is_test", lambda path: path.endswith("/alpha/__init__.py"))
+    assert not verified(project).is_right, "its alpha has bytecode"
+    Plans(store).write(replace(plan, pack=pack._replace(compiles_tests=True)))
+    assert verified(project).is_right
 
 
 def test_a_push_that_verifies_a_right_pack_has_nothing_to_do(project: Project) -> None:

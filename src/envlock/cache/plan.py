@@ -21,9 +21,9 @@ from envlock.model.arch import Arch
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FORMAT = 3
-"""The newest format. Only plans with a pack have it. Plans with variables have 2, and others 1: older nodes read those.
-"""
+FORMAT = 4
+"""The newest format. Only plans with a pack have it, or 3 if the modules of tests have bytecode in it. Plans with
+variables have 2, and others 1: older nodes read those."""
 WHEELS = "wheels"
 CONDA = "conda"
 _SERIES = re.compile(r"[0-9]+\.[0-9]+\Z")
@@ -108,6 +108,13 @@ class Pack(NamedTuple):
     placeholder: str
     """The path that stands for the prefix in the files of conda packages; empty if there are none."""
     parts: tuple[Part, ...]
+    compiles_tests: bool = False
+    """Whether the packages' own tests have bytecode, as they have in plans of format 3."""
+
+    @property
+    def format(self) -> int:
+        """The format of a plan with it."""
+        return 3 if self.compiles_tests else FORMAT
 
     @property
     def raw(self) -> str:
@@ -187,7 +194,7 @@ class Plan:
         """Its canonical bytes: sorted keys, no spaces, ASCII, a newline at the end."""
         image, conda = self.python.image, self.tools.conda
         document = {
-            "format": FORMAT if self.pack else 2 if self.variables else 1,
+            "format": self.pack.format if self.pack else 2 if self.variables else 1,
             "arch": self.environment.arch,
             "req_id": self.environment.req_id,
             "full_id": self.environment.full_id,
@@ -281,7 +288,7 @@ def _from_document(document: Any) -> Plan:
         ),
         lock=_text(document["lock"]) if conda else "",
         variables=tuple((_text(name), _text(value)) for name, value in document.get("variables", ())),
-        pack=_pack(document["pack"], python["series"]) if "pack" in document else None,
+        pack=_pack(document["pack"], python["series"], document["format"]) if "pack" in document else None,
     )
 
 
@@ -299,14 +306,14 @@ def _size(size: object) -> int:
     return size
 
 
-def _pack(document: Any, series: str) -> Pack:
+def _pack(document: Any, series: str, of_format: int) -> Pack:
     compiler = _matching(_VERSION, document["compiler"])
     if not compiler.startswith(f"{series}."):
         raise ValueError(f"{compiler!r} is not of the series {series}")
     parts = tuple(map(_part, document["parts"]))
     if not parts:
         raise ValueError("a pack has no parts")
-    return Pack(compiler, _matching(_PLACEHOLDER, document["placeholder"]), parts)
+    return Pack(compiler, _matching(_PLACEHOLDER, document["placeholder"]), parts, of_format == 3)
 
 
 def _part(document: Any) -> Part:

@@ -39,6 +39,8 @@ PHASE = "compiling modules"
 _COMPILER = Path(__file__).with_name("compiler.py")
 _BATCH = 16
 """Modules that a process is given at a time."""
+_OF_TESTS = frozenset({"test", "tests"})
+"""Folders in which a module named as those are that pytest and unittest collect is one of a package's own tests."""
 _BY_THE_MODULE = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL)
 """How a process ends that a module is too much for: in the same way everywhere."""
 
@@ -47,6 +49,21 @@ class _Module(NamedTuple):
     path: str
     source: Path
     target: Path
+
+
+def is_test(path: str) -> bool:
+    """Whether a module is one of a package's own tests, which have no bytecode: no task imports them when it starts.
+
+    What else is in a folder of tests has it, because some packages import that themselves.
+
+    >>> [is_test(f"lib/python3.12/site-packages/pandas/{path}") for path in ("tests/frame/test_query.py", "testing.py")]
+    [True, False]
+    >>> is_test("lib/python3.12/site-packages/astropy/tests/runner.py"), is_test("lib/python3.12/test_tool.py")
+    (False, False)
+    """
+    *folders, name = path.split("/")
+    is_named = name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py"
+    return is_named and not _OF_TESTS.isdisjoint(folders)
 
 
 def compiler_of(lock: Lock, pythons: Pythons, version: str = "") -> Interpreter:

@@ -30,7 +30,7 @@ from envlock.hydration.pypi_uv import UvInstaller
 from envlock.model.arch import LINUX_64, LINUX_AARCH64
 from envlock.model.artifact import artifacts_of
 from envlock.model.requirement import normalized
-from envlock.pack.bytecode import compile_modules, compiler_of
+from envlock.pack.bytecode import compile_modules, compiler_of, is_test
 from envlock.pack.errors import CannotPack
 from envlock.stage import temporary_folder
 from envlock.trust import Closed
@@ -108,14 +108,15 @@ def tree_of(
     interpreters: Pythons,
     compiler: str = "",
     bytecode: Path | None = None,
+    compiles_tests: bool = False,
 ) -> Iterator[Tree]:
     """The tree of a lock, whose files are there as long as the context lasts.
 
     `scratch` is a folder with room for the unpacked packages twice, `compiler` the release of CPython that compiles;
     by default the locked one if this machine has it, else the newest of the series here. `interpreters` brings one if
-    there is none. Trees that are made with one folder `bytecode` have each module compiled once for all of them. Costs
-    unpacking all packages, and compiling all modules, on all processors. Raises CannotPack, HydrateError, DamageError,
-    and what `source` raises.
+    there is none. Trees that are made with one folder `bytecode` have each module compiled once for all of them.
+    `compiles_tests` is for packs of an older format (see `is_test`). Costs unpacking all packages, and compiling all
+    modules, on all processors. Raises CannotPack, HydrateError, DamageError, and what `source` raises.
     """
     if lock.arch not in ARCHS:
         raise CannotPack(environment=name_of(lock), arch=lock.arch, reason="packs are for Linux")
@@ -123,7 +124,8 @@ def tree_of(
         try:
             with Closed():
                 python = compiler_of(lock, interpreters, compiler)
-                tree = _Making(lock, source, work, reporter, python, bytecode or work / "bytecode").tree()
+                making = _Making(lock, source, work, reporter, python, bytecode or work / "bytecode", compiles_tests)
+                tree = making.tree()
         except OSError as error:
             raise storage_error(error, scratch) from error
         yield tree
@@ -138,6 +140,7 @@ class _Making:
         reporter: Reporter,
         python: Interpreter,
         bytecode: Path,
+        compiles_tests: bool,
     ) -> None:
         self._lock = lock
         self._source = source
@@ -145,6 +148,7 @@ class _Making:
         self._reporter = reporter
         self._python = python
         self._bytecode = bytecode
+        self._compiles_tests = compiles_tests
         self._files: dict[str, TreeFile] = {}
 
     def tree(self) -> Tree:
@@ -336,6 +340,7 @@ class _Making:
             for path, file in self._files.items()
             if path.endswith(".py") and path.startswith(f"lib/python{series}/")
             if file.source is not None and not file.prefix and file.size <= _LARGEST_MODULE
+            if self._compiles_tests or not is_test(path)
         }
         self._bytecode.mkdir(exist_ok=True)
         made = compile_modules(modules, self._bytecode, self._python, self._reporter)

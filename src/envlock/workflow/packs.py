@@ -75,7 +75,15 @@ def has_link_scripts(project: Project, lock: Lock) -> bool:
 
 
 @contextmanager
-def tree_in(project: Project, lock: Lock, scratch: Path, reporter: Reporter, *, compiler: str = "") -> Iterator[Tree]:
+def tree_in(
+    project: Project,
+    lock: Lock,
+    scratch: Path,
+    reporter: Reporter,
+    *,
+    compiler: str = "",
+    compiles_tests: bool = False,
+) -> Iterator[Tree]:
     """The tree of a lock, of packages from the project's cache or upstream.
 
     Trees that are made in one folder `scratch` have each module compiled once. Raises what `tree_of` raises.
@@ -90,7 +98,16 @@ def tree_in(project: Project, lock: Lock, scratch: Path, reporter: Reporter, *, 
     bytecode = scratch / "bytecode"
     with (
         LocalPackages(home()).in_use(),
-        tree_of(lock, source, scratch, reporter, interpreters=pythons, compiler=compiler, bytecode=bytecode) as tree,
+        tree_of(
+            lock,
+            source,
+            scratch,
+            reporter,
+            interpreters=pythons,
+            compiler=compiler,
+            bytecode=bytecode,
+            compiles_tests=compiles_tests,
+        ) as tree,
     ):
         yield tree
 

@@ -137,7 +137,14 @@ class _Compared:
     def compared(self, names: tuple[str, ...], *, download: bool) -> VerifiedPack:
         """Make the pack again, and compare. Raises CannotPack, HydrateError, DamageError, CacheUnusable."""
         pack = self.pack
-        with tree_in(self.project, self.lock, self.scratch, self.reporter, compiler=pack.compiler) as tree:
+        with tree_in(
+            self.project,
+            self.lock,
+            self.scratch,
+            self.reporter,
+            compiler=pack.compiler,
+            compiles_tests=pack.compiles_tests,
+        ) as tree:
             raw = raw_parts(tree.files)
             digests = self.hashed(raw)
             theirs = {part.raw_sha256 for part in pack.parts}

@@ -14,7 +14,7 @@ from .errors import Damaged, Misconfigured
 from .home import variable_fault
 from .manifest import Target
 
-FORMAT = 3
+FORMAT = 4
 INSTALLS = ("wheels", "conda")
 KINDS = ("wheel", "conda")
 LARGEST = 64 << 20
