@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +56,13 @@ def versions(found: Lock) -> dict[str, str]:
     return {package.name: package.version for package in found.pypi_packages}
 
 
+def write_wheel(folder: Path, name: str, version: str, *requires: str) -> None:
+    folder.mkdir(exist_ok=True)
+    release = Release(name, version, requires=requires)
+    for each in release.artifacts():
+        (folder / each.filename).write_bytes(each.data)
+
+
 def test_a_page_of_links_is_searched_beside_the_index(project: ProjectFolder, make_index: Callable[..., Index]) -> None:
     links = make_index(html_only=True)
     found = locked(project, {"r.txt": f"--find-links {links.url}alpha/\nalpha>=2\n"})
@@ -61,6 +70,39 @@ def test_a_page_of_links_is_searched_beside_the_index(project: ProjectFolder, ma
     assert hosts["alpha"] == links.host
     assert hosts["beta"] in project.index_url
     assert findings(project) == []
+
+
+def test_the_wheels_of_a_folder_are_searched_and_locked_by_their_content(project: ProjectFolder) -> None:
+    write_wheel(project.folder / "wheels", "alpha", "9.0", "beta<2")
+    write_wheel(project.folder / "wheels", "unused", "1.0")
+    found = locked(project, {"r.txt": "# ours\n-f wheels\nalpha\n"})
+    assert versions(found) == {"alpha": "9.0", "beta": "1.5"}
+    alpha = found.pypi_packages[0]
+    assert alpha.source is not None
+    assert (alpha.source.kind, alpha.source.path, alpha.url, alpha.index) == (
+        "wheel", "wheels/alpha-9.0-py3-none-any.whl", "", "",
+    )  # fmt: skip
+    assert alpha.sha256 == sha256((project.folder / alpha.source.path).read_bytes()).hexdigest()
+    assert str(project.folder) not in project.locks[0].read_text()
+    assert findings(project) == []
+    again = locked(project, {"r.txt": "--find-links=./wheels/\nalpha\n"})
+    assert again.identity == found.identity
+    table = locked(project, {"r.txt": ""}, more='pypi = { packages = { alpha = "" }, find_links = ["wheels"] }\n')
+    assert table.identity == found.identity
+    write(project, {"r.txt": "-f wheels\nalpha\n"})
+    write_wheel(project.folder / "wheels", "alpha", "9.1")
+    assert findings(project) == [("stale", "r.txt", 1)]
+    assert versions(locked(project, {}))["alpha"] == "9.0", "what is locked stays as long as it is there"
+    (project.folder / "wheels/alpha-9.0-py3-none-any.whl").unlink()
+    found = locked(project, {"r.txt": "-f wheels\n--no-index\nalpha\n"})
+    assert versions(found) == {"alpha": "9.1"}
+
+
+def test_a_folder_without_wheels_is_an_error_of_its_line(project: ProjectFolder) -> None:
+    (project.folder / "empty").mkdir()
+    assert places(refused(project, {"r.txt": "alpha\n-f empty\n"})) == [("r.txt", 2), ("envlock.toml", 7)]
+    error = refused(project, {"r.txt": ""}, more='pypi = { find_links = ["empty"] }\n')
+    assert (error.code, len(error.locations)) == ("bad-source", 1)
 
 
 def test_what_is_gone_from_a_page_of_links_is_found_online(

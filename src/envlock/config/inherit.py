@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 
 from envlock.config.metaflow_needs import metaflow_requirements
@@ -15,7 +15,7 @@ from envlock.model.arch import Arch
 from envlock.model.python_range import is_too_old
 from envlock.model.requirement import PypiRequirement, contradict, normalize_specifier
 from envlock.model.requirements import Requirements
-from envlock.model.url import strip_channel_credentials, strip_credentials
+from envlock.model.url import is_links_of_folder, strip_channel_credentials, strip_credentials
 from envlock.values import NamedTuple
 
 
@@ -166,8 +166,8 @@ def inherit(name: str, flow: Level | None, own: Level, defaults: Defaults) -> En
         default_index_url=default_index[0],
         package_index_urls=tuple(dict.fromkeys(entry.written for entry in packages if entry.written)),
         channel_urls=conda.channel_urls(),
-        find_links_urls=tuple(written for _, written, _ in find_links),
-        local=_local(base, own, packages),
+        find_links_urls=tuple(written for url, written, _ in find_links if not is_links_of_folder(url)),
+        local=_local(base, own, packages, [url for url, _, _ in find_links]),
         notes=tuple(dict.fromkeys((*base.notes, *own.notes))),
         base=Base(*named, requirements, bool(keys), fetch is not None and fetch[0]) if named else None,
     )
@@ -273,11 +273,17 @@ class _Limits:
         return found + [(f"hash:{name}", self._hashes[name][0].key) for name in sorted(self._hashes)]
 
 
-def _local(flow: Level, own: Level, packages: Iterable[PypiEntry]) -> tuple[tuple[str, str], ...]:
-    """The paths of the local sources that the packages come from."""
+def _local(flow: Level, own: Level, packages: Iterable[PypiEntry], links: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The paths of the local sources that the packages come from, or may come from: folders with wheels."""
     paths = {**flow.local, **own.local}
     urls = {entry.requirement.url for entry in packages}
-    return tuple((url, paths[url]) for url in sorted(paths) if url in urls)
+    urls |= {entry.requirement.url for level in (flow, own) for each in level.overrides.values() for entry in each}
+    folders = tuple(f"{paths[url]}/" for url in links if url in paths)
+    return tuple(
+        (url, path)
+        for url, path in sorted(paths.items())
+        if url in urls or url in links or (folders and url.startswith("file+") and path.startswith(folders))
+    )
 
 
 class _Conda:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 REFERENCES = ("rev", "tag", "branch")
 _LARGEST = 8 << 30
+_LINKS = "name a folder of the project that has wheels, relative to this file"
 _SCP = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]{2,}):(?!//)(?P<path>[^\s:@]+)", re.ASCII)
 """How ssh and git write a place: `git@code.example:team/tool.git`."""
 
@@ -55,6 +56,44 @@ def source_requirement(
     marker = table.get("marker", "")
     asked = f"{package.strip()}[{','.join(known)}]" if known else package.strip()
     return parse_requirement(f"{asked} @ {url}" + (f" ; {marker}" if marker else "")), local
+
+
+class NotALinkFolder(ValueError):
+    """A folder whose wheels cannot be searched. `reason` and `hint` are those of an error."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+
+
+def link_folder(written: str, *, folder: Path, project: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """What `--find-links` with a folder names: a URL by the content of its wheels, and the paths of what is there.
+
+    These are `(url, path)` of the folder and of each wheel, relative to `project`; the written path is relative to
+    `folder`. Hashes every wheel. Raises NotALinkFolder.
+    """
+    from hashlib import sha256
+
+    if not written.isprintable() or "\\" in written or written.startswith(("/", "~", "file:")):
+        raise NotALinkFolder("the path of a folder with wheels is absolute, and other machines do not have it", _LINKS)
+    place = os.path.normpath(folder.absolute() / written)
+    path = os.path.relpath(place, project.absolute()).replace(os.sep, "/")
+    try:
+        names = sorted(name for name in names_in(place) if name.endswith(".whl"))
+        if not is_in(place, project):
+            raise NotALinkFolder(
+                "the folder is outside the project, which is that of envlock.toml, or its git work tree", _LINKS
+            )
+        found = [(f"file+sha256:{digest_of(f'{place}/{name}', _LARGEST)}/{name}", f"{path}/{name}") for name in names]
+    except OSError as error:
+        raise NotALinkFolder(f"the folder cannot be read: {_reason(error)}", _LINKS) from None
+    if not found:
+        raise NotALinkFolder(
+            "the folder has no wheels", "put wheels (`.whl`) into it; sdists are named by `{ path = ... }`"
+        )
+    content = sha256("".join(f"{url}\n" for url, _ in found).encode()).hexdigest()
+    return f"wheels+sha256:{content}", ((f"wheels+sha256:{content}", path), *found)
 
 
 def is_in(path: Path | str, project: Path) -> bool:

@@ -126,6 +126,10 @@ class Environment(NamedTuple):
         """Whether it is looked up when its step starts: then there is nothing to lock."""
         return self.base is not None and self.base.fetch_at_exec
 
+    def link_folders(self, project: Path) -> tuple[Path, ...]:
+        """The folders with wheels that are searched; `project` is the folder of envlock.toml."""
+        return tuple(project / path for url, path in self.local if url.startswith("wheels+"))
+
     def origin(self, thing: str) -> KeyPath | None:
         """The key of one requirement in envlock.toml, if it has one."""
         return dict(self.origins).get(thing)

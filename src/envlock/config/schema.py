@@ -99,6 +99,11 @@ class PypiTable(Table):
     extra_indices: list[Index] = Field(default=[], examples=[["https://index.example/simple/"]])
     """Package indexes to search before the default one, in this order. A package comes from the first index that has
     it. `${VARIABLE}` is read from the environment; credentials are never stored."""
+    find_links: list[Annotated[str, Ruled(rules.some_text)]] = Field(
+        default=[], examples=[["wheels", "https://links.example/wheels.html"]]
+    )
+    """Where to find files beside those of the indexes: folders with wheels, relative to envlock.toml, and pages
+    with links. A folder is locked by its content: a new wheel in it makes the locks stale."""
     extras: list[Annotated[str, Ruled(rules.pip_flag)]] = Field(default=[], examples=[["pre"]])
     """pip's flags, without dashes. `pre` allows pre-releases, `all-releases=PACKAGE` those of one package, and
     `only-final=PACKAGE` none of it. `no-binary=PACKAGE` builds a package from its sdist, even if it has a wheel.

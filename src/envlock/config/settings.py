@@ -197,6 +197,7 @@ PYPI: Shape = {
     "constraints": ("table", "string", "string"),
     "overrides": ("table", "string", "string"),
     "extra_indices": ("list", ("rule", rules.index_url)),
+    "find_links": ("list", ("rule", rules.some_text)),
     "extras": ("list", ("rule", rules.pip_flag)),
     "python": ("rule", rules.python),
     "conda_only": ("table", "string", "string"),

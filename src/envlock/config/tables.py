@@ -17,7 +17,7 @@ from envlock.model.requirement import (
     contradict,
     normalize_specifier,
 )
-from envlock.model.url import strip_credentials
+from envlock.model.url import is_web, strip_credentials
 from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
@@ -226,11 +226,29 @@ def _read_pypi(level: Level, table: Mapping[str, Any], key: KeyPath, known: Mapp
     for name, value in table.get("overrides", {}).items():
         add_pypi(level, requirement_of(name, value), (*key, "overrides", name), to=level.overrides)
     level.indexes += [(url, (*key, "extra_indices", str(n))) for n, url in enumerate(table.get("extra_indices", ()))]
+    for number, written in enumerate(table.get("find_links", ())):
+        _add_links(level, written, (*key, "find_links", str(number)), project)
     level.pip_flags += map(pip_flag_of, table.get("extras", ()))
     if table.get("conda_only"):
         from envlock.config.conda_tables import read_conda_only
 
         read_conda_only(level, table["conda_only"], (*key, "conda_only"))
+
+
+def _add_links(level: Level, written: str, key: KeyPath, project: Path) -> None:
+    """Add a page of links, or a folder with wheels. Raises AtKey."""
+    if is_web(written):
+        level.find_links.append((written, key))
+        return
+    from envlock.config.errors import BadSource
+    from envlock.config.local_sources import NotALinkFolder, link_folder
+
+    try:
+        url, local = link_folder(written, folder=project, project=project)
+    except NotALinkFolder as error:
+        raise AtKey(BadSource("a package", "find_links", written, error.reason, hint=error.hint), key) from None
+    level.find_links.append((url, key))
+    level.local |= dict(local)
 
 
 def _add_source(level: Level, name: str, table: Mapping[str, Any], key: KeyPath, project: Path) -> None:

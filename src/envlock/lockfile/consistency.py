@@ -182,16 +182,20 @@ def another_source(built: Mapping[str, BuiltLine], wheels: Container[str], roots
     return ""
 
 
-def unasked_source(built: Mapping[str, BuiltLine], roots: Iterable[Root], arch: Arch) -> str:
+def unasked_source(
+    built: Mapping[str, BuiltLine], roots: Iterable[Root], arch: Arch, *, has_folders: bool = False
+) -> str:
     """A wheel of a source that no requirement names, in a sentence; empty if there is none.
 
-    An sdist of an index is not named: `build` allows it.
+    An sdist of an index is not named: `build` allows it. Nor is a wheel, if the wheels of folders may be taken.
     """
     urls: dict[str, list[str]] = {}
     for root in roots:
         if root.url and (not root.marker or holds(root.marker, MARKER_VALUES[arch]) is not False):
             urls.setdefault(root.name, []).append(root.url)
     for name, line in built.items():
+        if has_folders and line.kind == "wheel":
+            continue
         if not line.from_index and not any(_is_of(url, line) for url in urls.get(name, ())):
             return f"{name} was built from {line.url or line.path}, which nothing requires"
     return ""

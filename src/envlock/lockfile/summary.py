@@ -50,6 +50,7 @@ from envlock.lockfile.consistency import (
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.identity import Plain, full_id, req_id
 from envlock.model.requirements import requirements_document, type_of
+from envlock.model.url import is_links_of_folder
 from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
@@ -236,7 +237,12 @@ def _unmet_of_format_3(found: PackageLines, required: _LockedRequirements, arch:
         or (
             ""
             if required.base
-            else unasked_source(found.built, (*required.roots, *required.constraints, *required.overrides), arch)
+            else unasked_source(
+                found.built,
+                (*required.roots, *required.constraints, *required.overrides),
+                arch,
+                has_folders=any(map(is_links_of_folder, _texts(required.document, "find-links"))),
+            )
         )
     )
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from envlock.model.arch import Arch
 from envlock.model.identity import Plain, req_id
 from envlock.model.requirement import PypiRequirement, is_package_name, normalized, parse_requirement
-from envlock.model.url import is_channel, is_web, strip_channel_credentials, strip_credentials
+from envlock.model.url import is_channel, is_links_of_folder, is_web, strip_channel_credentials, strip_credentials
 from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
@@ -90,7 +90,10 @@ class Requirements(NamedTuple):
     hashes: tuple[tuple[str, str], ...] = ()
     """`(PyPI package, SHA-256)`: the file of that package, or the sdist it is built from, has one of its hashes."""
     find_links: tuple[str, ...] = ()
-    """Pages with links to files (pip's `--find-links`): URLs that are searched beside the indexes."""
+    """Pages with links to files (pip's `--find-links`): URLs that are searched beside the indexes.
+
+    The wheels of a folder are `wheels+sha256:` and a hash of their names and content.
+    """
     variables: tuple[tuple[str, str], ...] = ()
     """`(NAME, value)`: environment variables that are set where the environment is entered."""
     overrides: tuple[PypiRequirement, ...] = ()
@@ -301,7 +304,8 @@ def requirements_from(table: Mapping[str, Any]) -> Requirements:
     """
     requirements_document(table)
     indexes = dict(table.get("package-indexes", ()))
-    named = (*table.get("indexes", ()), *indexes.values(), *table.get("find-links", ()))
+    pages = (url for url in table.get("find-links", ()) if not is_links_of_folder(url))
+    named = (*table.get("indexes", ()), *indexes.values(), *pages)
     for url in (*named, *filter(None, [table.get("default-index", "")])):
         if not is_web(url) or strip_credentials(url) != url:
             raise ValueError(f"requirements name something that is not an index: {strip_credentials(url)!r}")

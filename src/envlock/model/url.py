@@ -142,6 +142,15 @@ def is_local(url: str) -> bool:
     return not separator or scheme.rpartition("+")[2].lower() == "file"
 
 
+def is_links_of_folder(url: str) -> bool:
+    """Whether it names the wheels of a folder, by their content: what `--find-links` with a path means.
+
+    >>> is_links_of_folder(f"wheels+sha256:{'ab' * 32}"), is_links_of_folder("wheels")
+    (True, False)
+    """
+    return re.fullmatch("wheels\\+sha256:[0-9a-f]{64}", url) is not None
+
+
 def is_web(url: str) -> bool:
     """Whether it is the URL of a web server, or is one as soon as its variables are filled in with what fits.
 

@@ -52,6 +52,13 @@ class BuildingResolver:
 
     def resolve(self, request: Request) -> Resolution:
         """As Resolver has it. Raises what building raises, too."""
+        found = self._resolved(request)
+        if request.builder is None or not request.link_folders:
+            return found
+        placed = (_placed(each, request, request.builder) for each in found.packages)
+        return replace(found, packages=tuple(placed))
+
+    def _resolved(self, request: Request) -> Resolution:
         builds = request.may_build or request.requirements.flagged("no-binary")
         if not builds and not any(_is_source(root.url) for root in _asked(request)):
             return self.inner.resolve(request)
@@ -121,6 +128,15 @@ class BuildingResolver:
         if not found and len(names) > 1:  # one of them has no sdist
             found = tuple(each for name in names for each in self._uv.sdists_of(request, [name]))
         return found
+
+
+def _placed(package: LockedPackage, request: Request, builder: WheelBuilder) -> LockedPackage:
+    """The package; one of a folder with wheels as what lies there."""
+    if package.source is None or package.source.kind != "wheel" or package.source.path:
+        return package
+    url = f"file+sha256:{package.sha256}/{package.filename}"
+    found = builder.of_requirement(PypiRequirement(package.name, url=url), request)
+    return replace(package, source=found.source, size=found.size, index="", upload_time="")
 
 
 def _to_be_built(request: Request, found: Resolution) -> tuple[str, ...]:

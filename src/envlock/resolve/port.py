@@ -153,7 +153,9 @@ class Request:
     built_pins: tuple[LockedPackage, ...] = ()
     """Preferences: packages that were built, whose wheel is kept if its source is the same."""
     find_links_urls: tuple[str, ...] = ()
-    """`requirements.find_links` with credentials."""
+    """`requirements.find_links` with credentials, without those of folders."""
+    link_folders: tuple[Path, ...] = ()
+    """The folders of wheels that are among `requirements.find_links`."""
     channel_mirrors: tuple[tuple[str, str], ...] = ()
     """Channels as `requirements.channels` names them, each with the URL of its mirror."""
 

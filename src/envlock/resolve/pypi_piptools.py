@@ -233,7 +233,7 @@ def _environment(folder: Path, request: Request) -> dict[str, str]:
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_EXTRA_INDEX_URL": " ".join(indexes),
         "PIP_INDEX_URL": default,
-        "PIP_FIND_LINKS": " ".join(links),
+        "PIP_FIND_LINKS": " ".join([*links, *(each.as_uri() for each in request.link_folders)]),
         "PIP_NO_INDEX": "1" if "no-index" in request.requirements.pip_flags else "",
         # uv takes an index that is configured with http at its word; pip wants it said again.
         "PIP_TRUSTED_HOST": " ".join(sorted({host(url) for url in plain} - _LOOPBACK)),

@@ -208,8 +208,9 @@ class UvResolver:
                 raise cause_of(compilation.beside("cause"), answer.error, error)
             try:
                 found = select(
-                    answer.output, compilation.target, request.provided, required_hashes(request), request.wheels
-                )
+                    answer.output, compilation.target, request.provided, required_hashes(request), request.wheels,
+                    request.link_folders,
+                )  # fmt: skip
             except NotAPylock as error:
                 raise UnexpectedAnswer(request.name, request.arch, f"uv printed an invalid lock: {error}") from error
             selected = _checked(request, found)

@@ -253,17 +253,16 @@ class Compilation:
         for number, url in enumerate(request.find_links_urls):
             place = self._with_credentials(f"LINKS_{number}", url)
             indexes.append({"name": f"links-{number}", "url": place, "format": "flat"})
+        for number, folder in enumerate(request.link_folders):
+            indexes.append({"name": f"folder-{number}", "url": folder.as_uri(), "format": "flat"})
         if "no-index" in request.requirements.pip_flags:
             # An empty one, for uv's own option would also exclude what conda packages provide.
-            nothing = self.folder / "nothing"
-            nothing.mkdir(exist_ok=True)
+            (nothing := self.folder / "nothing").mkdir(exist_ok=True)
             indexes.append({"name": "default", "url": nothing.as_uri(), "default": True})
         elif request.default_index_url:
             url = self._with_credentials("DEFAULT", request.default_index_url)
             indexes.append({"name": "default", "url": url, "default": True})
-        configuration: dict[str, object] = {"index-strategy": "first-index"}
-        if indexes:
-            configuration["index"] = indexes
+        configuration: dict[str, object] = {"index-strategy": "first-index", **({"index": indexes} if indexes else {})}
         if request.provided:
             configuration["dependency-metadata"] = dependency_metadata(request.provided)
         if request.exclude_newer:

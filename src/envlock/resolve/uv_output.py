@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from envlock.files import toml_of
 from envlock.lockfile.canonical_text import filename_of
 from envlock.lockfile.document import format_upload_time
-from envlock.model.lock import LockedPackage
+from envlock.model.lock import LockedPackage, Source
 from envlock.model.url import is_local, strip_credentials
 from envlock.resolve.conda_provided import is_stub
 from envlock.resolve.platform_tags import Target
 from envlock.resolve.port import BuiltWheel, Provided
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from packaging.pylock import Package, PackageArchive, PackageWheel
 
 
@@ -47,16 +49,19 @@ def select(
     provided: Iterable[Provided] = (),
     hashes: Mapping[str, Container[str]] | None = None,
     wheels: Iterable[BuiltWheel] = (),
+    folders: Iterable[Path] = (),
 ) -> Selected:
     """The best wheel of each package in uv's pylock (selected as in PEP 751, by PEP 425 tags).
 
-    What is provided is not among the packages; `wheels` of this machine are as they are. `hashes` are those that the
-    file of a package may have: one with any of them is better than one without. Raises NotAPylock.
+    What is provided is not among the packages; `wheels` of this machine are as they are. Wheels of `folders` have no
+    URL, and a source without a path. `hashes` are those that the file of a package may have: one with any of them is
+    better than one without. Raises NotAPylock.
     """
     from packaging.pylock import PylockValidationError
 
     try:
-        return _select(text, target, provided, hashes or {}, {each.name: each for each in wheels})
+        built = {each.name: each for each in wheels}
+        return _select(text, target, provided, hashes or {}, built, tuple(f"{each.as_uri()}/" for each in folders))
     except (PylockValidationError, ValueError, KeyError) as error:
         raise NotAPylock(f"{type(error).__name__}: {error}") from error
 
@@ -96,6 +101,7 @@ def _select(
     provided: Iterable[Provided],
     hashes: Mapping[str, Container[str]],
     built: Mapping[str, BuiltWheel],
+    folders: tuple[str, ...],
 ) -> Selected:
     from packaging.pylock import Pylock
     from packaging.tags import create_compatible_tags_selector
@@ -142,13 +148,16 @@ def _select(
             allowed = hashes.get(package.name)
             known = (each for each in fitting if allowed is not None and each.hashes.get("sha256") in allowed)
             wheel = next(known, fitting[0] if fitting else None)
-        if wheel is not None and is_local(wheel.url or ""):
-            not_wheels.append(package.name)
-        elif wheel is None:
+        url = (wheel.url or "") if wheel is not None else ""
+        is_of_folder = bool(folders) and url.startswith(folders)
+        if wheel is None:
             unfit.append(f"{package.name}=={package.version}")
+        elif is_local(url) and not is_of_folder:
+            not_wheels.append(package.name)
         else:
-            packages.append(_package(package, wheel))
-            if not packages[-1].sha256:
+            made = _package(package, wheel)
+            packages.append(replace(made, url="", source=Source("wheel")) if is_of_folder else made)
+            if not made.sha256:
                 published[package.name] = wheel.hashes
     packages.sort(key=lambda each: each.name)
     return Selected(tuple(packages), tuple(unfit), tuple(not_wheels), tuple(unfit_urls), tuple(contested), published)
@@ -232,7 +241,7 @@ def sdists_in(text: str, names: Container[str]) -> Selected:
     published: dict[str, Mapping[str, str]] = {}
     for package in lock.packages:
         sdist = package.sdist
-        if package.name not in names or sdist is None or sdist.url is None:
+        if package.name not in names or sdist is None or sdist.url is None or is_local(sdist.url):
             continue
         url = strip_credentials(sdist.url)
         found.append(

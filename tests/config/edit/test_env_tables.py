@@ -46,6 +46,7 @@ TABLES = {
     ] } }""",
     "mixed": 'pypi = { packages = { rich = "" } }\nconda = { libraries = { numpy = "" }, python = "3.11.4" }',
     "limits": """pypi = { constraints = { a = '<2' }, overrides = { B = "; os_name == 'nt'" } }""",
+    "links": 'pypi = { packages = { x = "" }, find_links = ["https://links.example/x", "https://links.example/y"] }',
     "flags of packages": 'pypi = { packages = { x = "" }, extras = ["no-binary=X", "all-releases=:all:"] }',
     "system": 'sys_packages = { packages = { __cuda = "12.4", __glibc = "2.35" } }',
     "microarchitecture": 'conda = { libraries = { x = "" } }\nsys_packages.packages = { __archspec = "x86_64_v3" }',
@@ -169,7 +170,7 @@ def test_what_extends_another_cannot_be_copied(tmp_path: Path) -> None:
 
 def test_what_only_a_requirement_file_says_cannot_be_copied(tmp_path: Path) -> None:
     requirements = wanted(tmp_path / "theirs", "", TABLES["python"])._replace(
-        hashes=(("rich", "ab" * 32),), find_links=("https://links.example/",), pip_flags=("no-index",)
+        hashes=(("rich", "ab" * 32),), find_links=(f"wheels+sha256:{'ab' * 32}",), pip_flags=("no-index",)
     )
     with pytest.raises(CannotCopyRequirements, match="hashes and find links come from a requirement file"):
         asked(load(tmp_path / "mine", ""), requirements)

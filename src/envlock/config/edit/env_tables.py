@@ -33,7 +33,7 @@ from envlock.config.metaflow_needs import NEEDS, metaflow_requirements
 from envlock.config.project import DEFAULT_CHANNEL, Project
 from envlock.config.read import project_of
 from envlock.config.system_packages import archs_of
-from envlock.model.url import strip_channel_credentials, strip_credentials
+from envlock.model.url import is_links_of_folder, strip_channel_credentials, strip_credentials
 from envlock.words import listed
 
 if TYPE_CHECKING:
@@ -173,6 +173,9 @@ def _tables(project: Project, wanted: Requirements, local: Mapping[str, str] | N
     indexes = _ahead(wanted.indexes, [strip_credentials(url) for url in extra])
     if indexes:
         pypi["extra_indices"] = indexes
+    links = [(local or {}).get(url, url) for url in wanted.find_links]
+    if links and not any(map(is_links_of_folder, links)):
+        pypi["find_links"] = links
     if wanted.pip_flags:
         pypi["extras"] = list(wanted.pip_flags)
     if wanted.pypi:

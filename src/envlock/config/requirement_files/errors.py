@@ -54,13 +54,6 @@ class BadPyproject(BadRequirementFile):
     patterns = ("pyproject.toml",)
 
 
-LINKS_OF_A_FOLDER = (
-    "the links of a folder are on this machine only",
-    'write `NAME = { path = "FOLDER/FILE.whl" }` in `pypi.packages` of envlock.toml for each wheel',
-)
-"""What is wrong with `--find-links` of a folder, and what to write instead."""
-
-
 class RequirementFileCycle(ConfigError):
     """A requirement file that includes itself, at once or by way of others."""
 

@@ -364,15 +364,16 @@ def _contents_of(project: ProjectFile, uv: Uv, entries: Sequence[Entry]) -> File
 
 def _with_pdm(project: ProjectFile, contents: FileContents) -> FileContents:
     """The contents with the sources of PDM, of which the one named `pypi` replaces the default index."""
-    from envlock.config.requirement_files.uv_tables import index_at, leaving_out
+    from envlock.config.requirement_files.uv_tables import index_at, leaving_out, with_links
 
     for item, path in project.items("tool", "pdm", "source"):
         if not isinstance(item, dict) or not isinstance(item.get("url"), str):
             raise project.fault("a source must be a table with a `url`", path, hint='add `url = "https://..."`')
-        found = index_at(project, item["url"], (*path, "url"), has_links=item.get("type") == "find_links")
         if item.get("type") == "find_links":
-            contents = contents._replace(find_links=(*contents.find_links, found))
-        elif item.get("name") == "pypi":
+            contents = with_links(project, contents, item["url"], (*path, "url"))
+            continue
+        found = index_at(project, item["url"], (*path, "url"))
+        if item.get("name") == "pypi":
             contents = contents._replace(default_index=found)
         else:
             contents = contents._replace(indexes=(*contents.indexes, found))

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from envlock.config.errors import BadChannel, BadIndexUrl, BadSource
+from envlock.config.local_sources import NotALinkFolder, link_folder
 from envlock.config.requirement_files.contents import FileContents, RequirementFile, joined
-from envlock.config.requirement_files.errors import LINKS_OF_A_FOLDER, BadRequirementsFile
+from envlock.config.requirement_files.errors import BadRequirementsFile
 from envlock.config.requirement_files.pip_requirement import URL, Found, Line, NoName, logical_lines, pip_requirement
 from envlock.config.rules import pip_flag_of
 from envlock.config.tables import Hashes, normalize_python
@@ -65,12 +66,8 @@ _ALONE = ("--requirement", "--constraint", "--editable")
 _ONCE = ("--index-url", "--find-links")
 """Those of which pip reads one in a line."""
 _OF_REQUIREMENTS = ("--hash", "--config-settings", "--global-option")
-_CHOICES = {
-    "--no-binary": "--only-binary",
-    "--only-binary": "--no-binary",
-    "--all-releases": "--only-final",
-    "--only-final": "--all-releases",
-}
+_OPPOSITES = {"--no-binary": "--only-binary", "--all-releases": "--only-final"}
+_CHOICES = {**_OPPOSITES, **{other: one for one, other in _OPPOSITES.items()}}
 """The options that take names of packages, or `:all:` or `:none:`, each with its opposite: the last one counts."""
 _REFUSED = {
     "--trusted-host": (
@@ -243,8 +240,10 @@ class _LineReader:
         if name in {"--requirement", "--constraint"}:
             return self.included(value, is_constraint=name == "--constraint")
         if name in {"--index-url", "--extra-index-url", "--find-links"}:
+            if name == "--find-links" and not is_web(value) and (not URL.match(value) or value.startswith("file:")):
+                return self.links_of_folder(value)
             if not is_web(value):
-                raise self.no_web(name, value)
+                raise BadIndexUrl(value if self.file.is_quoted else "this line", *self.file.places(self.number))
             if name == "--find-links":
                 return FileContents(find_links=((value, self.key),))
             return (
@@ -272,14 +271,16 @@ class _LineReader:
             raise self.fault(f"{said} is not the name of a package", f"write it as `{option} NAME`")
         self.reading.choose(option, value)
         if ":all:" in self.reading.chosen["--no-binary"] and option == "--only-binary" and set(names) != {":none:"}:
-            hint = "name the packages to build behind `--no-binary`"
-            raise self.fault("`--only-binary` of single packages has no meaning beside `--no-binary :all:`", hint)
+            reason = "`--only-binary` of single packages has no meaning beside `--no-binary :all:`"
+            raise self.fault(reason, "name the packages to build behind `--no-binary`")
         return FileContents()
 
-    def no_web(self, name: str, value: str) -> ConfigError:
-        if name == "--find-links" and (not URL.match(value) or value.startswith("file:")):
-            return self.fault(*LINKS_OF_A_FOLDER)
-        return BadIndexUrl(value if self.file.is_quoted else "this line", *self.file.places(self.number))
+    def links_of_folder(self, written: str) -> FileContents:
+        try:
+            url, local = link_folder(written, folder=self.file.path.parent, project=self.file.project)
+        except NotALinkFolder as error:
+            raise self.fault(error.reason, error.hint) from None
+        return FileContents(find_links=((url, self.key),), local=local)
 
     def included(self, written: str, *, is_constraint: bool) -> FileContents:
         self.refuse_variables(written)

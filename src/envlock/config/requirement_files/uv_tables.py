@@ -14,7 +14,6 @@ from pathlib import Path
 from envlock.config.errors import BadIndexUrl
 from envlock.config.project import LineOfFile
 from envlock.config.requirement_files.contents import FileContents
-from envlock.config.requirement_files.errors import LINKS_OF_A_FOLDER
 from envlock.config.rules import pip_flag_of
 from envlock.files import REQUIREMENTS_BYTES, is_of, read_file, toml_of
 from envlock.model.marker import all_hold, negated
@@ -48,8 +47,6 @@ _REFUSED = {
     "no-sources": ("a package comes from the source that the file names", "remove it, or the sources"),
 }
 """Settings that an environment cannot follow: the reason, and what to write instead."""
-_NOWHERE = "python_version < '0'"
-"""A marker that is true nowhere: an override with it leaves its package out."""
 _USELESS = {
     "exclude-newer": "write `exclude-newer` in `[envlock]`",
     "exclude-newer-package": "write `exclude-newer` in `[envlock]`",
@@ -95,7 +92,7 @@ class Uv:
         for item, path, owner in self.indexes:
             line = owner.line((*path, "url"))
             if item.get("format") == "flat":
-                contents = contents._replace(find_links=(*contents.find_links, (item["url"], line)))
+                contents = with_links(owner, contents, item["url"], (*path, "url"))
             elif item.get("default") is True:
                 contents = contents._replace(default_index=contents.default_index or (item["url"], line))
             elif item.get("explicit") is not True:
@@ -216,7 +213,8 @@ def _indexes_of(owner: ProjectFile) -> list[tuple[Mapping[str, Any], Key, Projec
         if unknown := [key for key in item if key not in _OF_AN_INDEX]:
             hint = did_you_mean(unknown[0], _OF_AN_INDEX) or "remove it"
             raise owner.fault(f"`{shown(unknown[0])}` is not a key of an index", (*path, unknown[0]), hint=hint)
-        index_at(owner, item["url"], (*path, "url"), has_links=item.get("format") == "flat")
+        if item.get("format") != "flat":
+            index_at(owner, item["url"], (*path, "url"))
         found.append((item, path, owner))
     return found
 
@@ -238,7 +236,8 @@ def _with_settings(owner: ProjectFile, contents: FileContents) -> FileContents:
         for text, path in owner.texts("tool", "uv", "constraint-dependencies")
     ]
     indexes = [index_at(owner, text, path) for text, path in owner.texts("tool", "uv", "extra-index-url")]
-    links = [index_at(owner, text, path, has_links=True) for text, path in owner.texts("tool", "uv", "find-links")]
+    for text, path in owner.texts("tool", "uv", "find-links"):
+        contents = with_links(owner, contents, text, path)
     default = owner.text("tool", "uv", "index-url")
     flags = ["no-index"] if table.get("no-index") is True else []
     flags += ["no-binary=:all:"] if table.get("no-binary") is True else []
@@ -254,7 +253,6 @@ def _with_settings(owner: ProjectFile, contents: FileContents) -> FileContents:
         notes=(*contents.notes, *notes),
         constraints=(*contents.constraints, *constraints),
         indexes=(*contents.indexes, *indexes),
-        find_links=(*contents.find_links, *links),
         default_index=contents.default_index
         or (index_at(owner, default, ("tool", "uv", "index-url")) if default else None),
         pip_flags=(*contents.pip_flags, *flags),
@@ -263,26 +261,36 @@ def _with_settings(owner: ProjectFile, contents: FileContents) -> FileContents:
 
 def _prereleases(owner: ProjectFile) -> Iterator[tuple[Key, object]]:
     """What uv is to do with pre-releases, of all packages and of single ones, each with its key."""
-    everywhere = owner.get("tool", "uv", "prerelease")
-    if everywhere is not None:
+    if (everywhere := owner.get("tool", "uv", "prerelease")) is not None:
         yield ("tool", "uv", "prerelease"), everywhere
     for name, choice in owner.table("tool", "uv", "prerelease-package").items():
         yield ("tool", "uv", "prerelease-package", name), choice
 
 
 def leaving_out(owner: ProjectFile, text: str, path: Key) -> PypiRequirement:
-    """The override that leaves a package out. Raises BadPyproject."""
-    return owner.requirement(f"{text} ; {_NOWHERE}", path)
+    """The override that leaves a package out, because its marker is true nowhere. Raises BadPyproject."""
+    return owner.requirement(f"{text} ; python_version < '0'", path)
 
 
-def index_at(owner: ProjectFile, text: str, path: Key, *, has_links: bool = False) -> tuple[str, LineOfFile]:
-    """The URL of an index, or of a page of links, that is written at a key, with its line.
+def with_links(owner: ProjectFile, contents: FileContents, text: str, path: Key) -> FileContents:
+    """The contents with a page of links, or a folder with wheels, that is written at a key.
 
-    Raises BadIndexUrl, and BadPyproject for the links of a folder.
+    Raises BadIndexUrl, and BadPyproject for a folder that cannot be searched.
     """
-    if has_links and not is_web(text) and (":" not in text or text.startswith("file:")):
-        reason, hint = LINKS_OF_A_FOLDER
-        raise owner.fault(reason, path, hint=hint)
+    from envlock.config.local_sources import NotALinkFolder, link_folder
+
+    if is_web(text) or (":" in text and not text.startswith("file:")):
+        return contents._replace(find_links=(*contents.find_links, index_at(owner, text, path)))
+    try:
+        url, local = link_folder(text, folder=owner.file.path.parent, project=owner.file.project)
+    except NotALinkFolder as error:
+        raise owner.fault(error.reason, path, hint=error.hint) from None
+    links = (*contents.find_links, (url, owner.line(path)))
+    return contents._replace(find_links=links, local=(*contents.local, *local))
+
+
+def index_at(owner: ProjectFile, text: str, path: Key) -> tuple[str, LineOfFile]:
+    """The URL of an index that is written at a key, with its line. Raises BadIndexUrl."""
     if not is_web(text):
         raise BadIndexUrl(text).at(*owner.file.places(owner.line(path).line))
     return text, owner.line(path)

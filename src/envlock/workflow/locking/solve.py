@@ -19,7 +19,7 @@ from envlock.errors import ConfigError, EnvlockError, as_one
 from envlock.lockfile.folder import lock_path
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirements import Requirements
-from envlock.model.url import strip_channel_credentials, strip_credentials
+from envlock.model.url import is_local, strip_channel_credentials, strip_credentials
 from envlock.named.bases import Bases
 from envlock.places import user
 from envlock.reporter import Reporter
@@ -236,6 +236,7 @@ class Solver:
             default_index_url=self._project.asked_default(environment.default_index_url),
             package_index_urls=environment.package_index_urls,
             find_links_urls=environment.find_links_urls,
+            link_folders=environment.link_folders(self._project.folder),
             channel_urls=environment.channel_urls,
             channel_mirrors=self._project.settings.channel_mirrors,
             file_hashes=self._hashes(),
@@ -276,8 +277,8 @@ class Solver:
 
     def _builds(self, requirements: Requirements) -> WheelBuilder | None:
         """What builds wheels, if anything may have to be built."""
-        has_urls = any(each.url for each in requirements.all_pypi)
-        if not (self._project.settings.build or has_urls or requirements.flagged("no-binary")):
+        has_places = any(each.url for each in requirements.all_pypi) or any(map(is_local, requirements.find_links))
+        if not (self._project.settings.build or has_places or requirements.flagged("no-binary")):
             return None
         with self._guard:
             if self._builder is None:

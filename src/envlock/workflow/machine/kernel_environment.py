@@ -11,7 +11,7 @@ from envlock.model.arch import host_arch
 from envlock.model.conda_requirement import CondaRequirement, parse_conda_requirement
 from envlock.model.requirement import PypiRequirement, parse_requirement
 from envlock.model.requirements import Requirements
-from envlock.model.url import strip_channel_credentials, strip_credentials
+from envlock.model.url import is_links_of_folder, strip_channel_credentials, strip_credentials
 from envlock.named.bases import Bases
 from envlock.named.pin import Pin, with_pin
 from envlock.words import listed
@@ -107,7 +107,7 @@ def _with_ipykernel(project: Project, subject: Subject) -> Environment:
         indexes=locked.indexes,
         default_index=locked.default_index,
         pip_flags=locked.pip_flags,
-        find_links=locked.find_links,
+        find_links=tuple(url for url in locked.find_links if not is_links_of_folder(url)),
         exclude_newer=locked.exclude_newer,
     )
     if locked.type == "conda":
