@@ -78,7 +78,7 @@ def test_credentials_are_used_and_never_written(
     project = ProjectFolder.make(tmp_path / "project", url)
     project.write_env("alpha", archs=["linux-64"], more=f'extra_indices = ["{url}", "{index.url}"]')
     ran = envlock("lock", "-v", env={**variables, "UV_CACHE_DIR": str(tmp_path / "uv-cache"), "TMPDIR": str(tmp_path)})
-    assert re.search(r"^debug: \[2\] run \S*uv pip compile ", ran.stderr, re.MULTILINE)
+    assert re.search(r"^debug: \[2\] run \S*uv lock ", ran.stderr, re.MULTILINE)
     assert project.pins() == {"alpha": "2.0", "beta": "2.0"}
     assert {request.user for request in private_index.requests if request.status == 200} == {"reader"}
     assert SECRET not in ran.text

@@ -159,6 +159,9 @@ class Request:
     channel_mirrors: tuple[tuple[str, str], ...] = ()
     """Channels as `requirements.channels` names them, each with the URL of its mirror."""
 
+    together: tuple[Arch, ...] = ()
+    """All archs of which the same is asked at this time, its own among them: one solve may serve them all."""
+
     @property
     def series(self) -> str:
         """The series of its Python: `3.11`."""

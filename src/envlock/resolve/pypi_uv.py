@@ -9,42 +9,42 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeAlias
 
-from envlock.addresses import revealed
 from envlock.config.rules import pip_flag
 from envlock.model.lock import LockedPackage
 from envlock.model.python_range import OLDEST
-from envlock.model.url import VARIABLE, host, strip_credentials
+from envlock.model.url import strip_credentials
+from envlock.resolve.all_archs import Known, SharedRuns, is_for_one_run, known_of, run_for_all
 from envlock.resolve.errors import (
     ARCH,
     BadDirectUrl,
-    IndexHashMismatch,
-    NoRequiredHash,
     NoSolution,
     NoWheel,
     ResolverCannot,
-    SecretInLink,
     UnexpectedAnswer,
-    UnknownHash,
     UnknownPipFlag,
 )
 from envlock.resolve.failure_causes import cause_of
 from envlock.resolve.index_check import missing_index, refuse_missing_index
+from envlock.resolve.index_files import (
+    hashed,
+    refuse_files_of_mirrors,
+    refuse_other_hashes,
+    refuse_secrets,
+    required_hashes,
+)
 from envlock.resolve.platform_tags import target_of
 from envlock.resolve.port import Request, Resolution, may_build
 from envlock.resolve.processes import Processes
 from envlock.resolve.provided_conflicts import contested, extras_unknown, refuse_hashes
 from envlock.resolve.python_releases import Graph, More, needed_by_releases, releases_differ
-from envlock.resolve.uv_compile import Compilation, addresses_of, refuse_files_of_mirrors
-from envlock.resolve.uv_failures import NO_WHEEL, culprit, explain, missing_extras, to_build, yanked
+from envlock.resolve.uv_compile import Compilation
+from envlock.resolve.uv_failures import NO_WHEEL, culprit, explain, missing_extras, nobody_answers, to_build, yanked
 from envlock.resolve.uv_output import NotAPylock, Selected, sdists_in, sdists_listed, select, wheels_listed, with_edges
 from envlock.resolve.wheel_fallback import Fallbacks, fallbacks
 from envlock.stage import temporary_folder
 
 _ROUNDS = 30
 """How often the solve may repeat because uv does not know a floor; each round costs a warm solve."""
-_ALGORITHMS = frozenset({"md5", "sha1", "sha224", "sha384", "sha512"})
-"""The hashes that an index may publish instead of SHA-256."""
-_FETCHES = 4
 _SETTLING = 10
 """How often the needs of a release of Python may add packages; each round is a solve."""
 _FROM_INDEX = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==\S+\n\s+# from (\S+)", re.MULTILINE)
@@ -57,15 +57,17 @@ class UvResolver:
 
     def __init__(self) -> None:
         self._processes = Processes()
+        self._shared = SharedRuns()
 
     def stop(self) -> None:
         """End the running solves, and start no more."""
         self._processes.end()
 
     def resolve(self, request: Request) -> Resolution:
-        """One wheel for each package. Costs one uv run against the indexes, and two against its cache.
+        """One wheel for each package.
 
-        Raises ResolveError.
+        Costs one run of uv for all archs of which the same is asked, if each package is the newest that the request
+        allows; else one more for each arch, and one or two against its cache. Raises ResolveError.
         """
         return self.wheels_of(request, {})
 
@@ -84,13 +86,18 @@ class UvResolver:
                 return Resolution(())
             _refuse_old_python(request)
             refuse_hashes(request)
-            packages, warnings, graph, older = self._for_all_releases(compilation, versions, beside)
+            known, warnings = (None, "") if versions else self._known(compilation)
+            older: Future[Fallbacks] | None = None
+            if known is not None and known.packages is not None:
+                packages, graph = _checked(request, Selected(known.packages, (), ())).packages, known.graph
+            else:
+                packages, warnings, graph, older = self._for_all_releases(compilation, versions, beside, known)
             extras = _missing_extras(request, warnings)
             wheels_of_base = [each.name for each in request.provided if not each.package]
             found = with_edges(packages, graph.needed_by, graph.indexes, wheels_of_base)
             refuse_missing_index(request, found)
-            notes, lacking = older.result()
-            notes = (*yanked(warnings), *extras, *notes)
+            notes, lacking = older.result() if older is not None else Fallbacks()
+            notes = (*yanked(warnings, found), *extras, *notes)
             return Resolution(found, notes, not_of_oldest=graph.not_of_oldest, lacking=lacking)
 
     def sdists_of(self, request: Request, names: Collection[str]) -> tuple[LockedPackage, ...]:
@@ -129,7 +136,7 @@ class UvResolver:
                 replace(each, index=strip_credentials(indexes.get(each.name) or each.url.rpartition("/")[0]))
                 for each in found.packages
             )
-            return _hashed(request, replace(found, packages=tuple(located)))
+            return hashed(request, replace(found, packages=tuple(located)))
 
     def files_of(self, request: Request) -> _Files:
         """Every wheel that the indexes have of exactly the required versions, by the name of the package.
@@ -160,12 +167,23 @@ class UvResolver:
             refuse_files_of_mirrors(request, [each for files in listed.values() for each in files])
             return listed
 
+    def _known(self, compilation: Compilation) -> tuple[Known | None, str]:
+        """What one run for all archs says of the request's own, and uv's warnings. Raises IndexUnreachable."""
+        request = compilation.request
+        if not is_for_one_run(request):
+            return None, ""
+        told = self._shared.told(request, lambda: run_for_all(compilation.beside("archs")))
+        if not request.offline and told.answer.status != 0 and nobody_answers(told.answer.error):
+            raise explain(request, told.answer.error, lambda: None)  # a second run would wait as long once more
+        return known_of(told, compilation), told.answer.error
+
     def _for_all_releases(
-        self, compilation: Compilation, versions: Mapping[str, str], pool: Executor
+        self, compilation: Compilation, versions: Mapping[str, str], pool: Executor, known: Known | None
     ) -> tuple[tuple[LockedPackage, ...], str, Graph, Future[Fallbacks]]:
         """The packages for all allowed releases of Python, uv's warnings, who needs whom, and what could be newer.
 
-        What the oldest release needs is solved for first. Raises ReleasesDiffer.
+        What the oldest release needs is solved for first. `known` is right if it has what that finds. Raises
+        ReleasesDiffer.
         """
         request = compilation.request
         beside, alone = compilation.beside("releases"), compilation.beside("alone")
@@ -179,13 +197,15 @@ class UvResolver:
                 reason = (error.sentence, *error.details)
                 raise releases_differ(request, graph, lacking, reason=reason) from None
             packages = selected.packages
-            older = pool.submit(fallbacks, alone, packages)
-            graph = needed_by_releases(beside, packages)
+            if known is not None and not _has_exactly(known.graph, packages, request):
+                known = None
+            older = pool.submit(fallbacks, alone, packages, known and known.at_best)
+            graph = known.graph if known is not None else needed_by_releases(beside, packages)
             new = more.lacking(graph, packages, request.provided)
             if not new:
-                hashed = _hashed(request, selected)
-                refuse_other_hashes(request, hashed)
-                return hashed, warnings, graph, older
+                packages = hashed(request, selected)
+                refuse_other_hashes(request, packages)
+                return packages, warnings, graph, older
             lacking = min(new)
             more = more.adding(new, packages, request)
         assert graph is not None
@@ -239,6 +259,13 @@ def _refuse_flags(request: Request) -> None:
         raise UnknownPipFlag(request.name, request.arch, f"`extras` has {fault}", hint=hint)
 
 
+def _has_exactly(graph: Graph, packages: Iterable[LockedPackage], request: Request) -> bool:
+    """Whether a graph has these packages, and what is provided, but nothing else."""
+    provided = {each.name for each in request.provided}
+    needed = {name: version for name, version in graph.packages.items() if name not in provided}
+    return needed == {each.name: each.version for each in packages}
+
+
 def _refuse_old_python(request: Request) -> None:
     """Raises ResolverCannot."""
     oldest = "{}.{}".format(*OLDEST)
@@ -263,7 +290,7 @@ def _missing_extras(request: Request, warnings: str) -> tuple[str, ...]:
 
 
 def _checked(request: Request, selected: Selected) -> Selected:
-    _refuse_secrets(request, selected)
+    refuse_secrets(request, selected)
     refuse_files_of_mirrors(request, selected.packages)
     if selected.contested:
         raise contested(request, selected.contested)
@@ -285,100 +312,6 @@ def _checked(request: Request, selected: Selected) -> Selected:
             packages=selected.unfit_urls,
         )
     return selected
-
-
-def _refuse_secrets(request: Request, selected: Selected) -> None:
-    """Raise SecretInLink for a URL with the value of a variable of another host: it could not be downloaded."""
-    for package in selected.packages:
-        if "${" not in package.url:
-            continue
-        left = re.search(VARIABLE, revealed(package.url, addresses_of(request)))
-        if left is not None:
-            raise SecretInLink(
-                request.name,
-                request.arch,
-                f"the index of {package.name} links to {host(package.url)}, with the value of "
-                f"the environment variable `{left[1]}` in the URL",
-                details=(
-                    "it may be a secret: envlock writes none into a lock, and sends it only to the index's own host",
-                ),
-                hint=f"use the secret as a password (https://${{USER}}:${{{left[1]}}}@...), or make the index link to "
-                "files on its own host",
-                packages=(package.name,),
-            )
-
-
-def _hashed(request: Request, selected: Selected) -> tuple[LockedPackage, ...]:
-    """The packages, with the SHA-256 of files whose index publishes none: they are downloaded for it.
-
-    Raises UnknownHash, IndexHashMismatch, and what fetching raises.
-    """
-    if not selected.published:
-        return selected.packages
-    unknown = [package for package in selected.packages if package.name in selected.published]
-    with ThreadPoolExecutor(_FETCHES) as pool:
-        hashed = pool.map(lambda package: _with_sha256(request, package, selected.published[package.name]), unknown)
-        by_name = {package.name: package for package in hashed}
-    return tuple(by_name.get(package.name, package) for package in selected.packages)
-
-
-def required_hashes(request: Request) -> Mapping[str, frozenset[str]]:
-    """For each package that may only have some hashes, those."""
-    found: dict[str, set[str]] = {}
-    for name, sha256 in request.requirements.hashes:
-        found.setdefault(name, set()).add(sha256)
-    return {name: frozenset(each) for name, each in found.items()}
-
-
-def refuse_other_hashes(request: Request, packages: Iterable[LockedPackage]) -> None:
-    """Raise NoRequiredHash for the first package whose file, or the sdist it is built from, has no required hash."""
-    required = required_hashes(request)
-    for package in packages:
-        allowed = required.get(package.name)
-        of_source = package.source.sha256 if package.source is not None else ""
-        if allowed is None or not allowed.isdisjoint({package.sha256, of_source}):
-            continue
-        first, *others = sorted(allowed)
-        raise NoRequiredHash(
-            request.name,
-            request.arch,
-            f"no file of {package.name} {package.version} for {ARCH} has a hash that is required",
-            details=(
-                f"required: sha256:{first}" + (f", and {len(others)} more" if others else ""),
-                f"found:    sha256:{package.sha256}  {package.filename}",
-            ),
-            hint=f"require the version that the hashes are of, as `{package.name}==VERSION`, or correct the hashes",
-            packages=(f"hash:{package.name}",),
-        )
-
-
-def _with_sha256(request: Request, package: LockedPackage, published: Mapping[str, str]) -> LockedPackage:
-    known = {name: digest.lower() for name, digest in published.items() if name in _ALGORITHMS}
-    answer = request.file_hashes.digests(package, known) if request.file_hashes is not None and known else None
-    where = host(package.url) or package.url
-    if answer is None:
-        raise UnknownHash(
-            request.name,
-            request.arch,
-            f"{where} publishes no SHA-256 for {package.filename}",
-            details=(f"it publishes: {', '.join(published) or 'no hash'}",),
-            hint="run `envlock lock` once without `--offline`: it downloads the file and remembers its SHA-256"
-            if request.offline
-            else "use an index that publishes SHA-256 hashes",
-            packages=(package.name,),
-        )
-    found, size = answer
-    for name, digest in known.items():
-        if found[name] != digest:
-            raise IndexHashMismatch(
-                request.name,
-                request.arch,
-                f"{package.filename} does not have the hash that {where} publishes",
-                details=(f"published  {name} {digest}", f"got        {name} {found[name]}"),
-                hint="report it to the maintainers of the index; no lock was written",
-                packages=(package.name,),
-            )
-    return replace(package, sha256=found["sha256"], size=size)
 
 
 def _as_pylock(pins: Mapping[str, str], indexes: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tomli
 
@@ -219,11 +219,11 @@ def needed_by_releases(compilation: Compilation, packages: Sequence[LockedPackag
     request = compilation.request
     pins = {package.name: package.version for package in packages}
     releases = allowed_releases(request)
-    marker = _environment(compilation.target, releases)
+    marker = environment_of(compilation.target, releases)
     pinned = [f"{name}=={version}" for name, version in pins.items()]
     known = {*pins, *(each.name for each in request.provided)}
     for offline in (True, False):
-        answer = compilation.lock(marker, constraints=pinned, offline=offline)
+        answer = compilation.lock([marker], constraints=pinned, offline=offline)
         if answer.status == 0:
             graph = _read(answer, compilation.target, releases)
             # Offline, uv would choose what its cache happens to hold of a package that was not solved for.
@@ -259,7 +259,7 @@ def _with_other_versions(compilation: Compilation, pins: Mapping[str, str], answ
                 break
             free |= named or pins.keys()
         pinned = [f"{name}=={version}" for name, version in pins.items() if name not in free]
-        answer = compilation.lock(marker, constraints=[*pinned, *limits], fewest=True)
+        answer = compilation.lock([marker], constraints=[*pinned, *limits], fewest=True)
     if first is not None:
         raise releases_differ(request, first, str(first.differing))
     if request.offline:  # uv says that there is no version of what is not kept
@@ -325,7 +325,7 @@ def _at_most(name: str, version: str) -> str:
     return f"{name}=={version}" if "+" in version else f"{name}<={version}"
 
 
-def _environment(target: Target, releases: Sequence[str]) -> str:
+def environment_of(target: Target, releases: Sequence[str]) -> str:
     """The marker of exactly one arch and these releases."""
     texts = target.marker_texts()
     parts = [f"{variable} == '{texts[variable]}'" for variable in _OF_ARCH]
@@ -344,7 +344,11 @@ def _environment(target: Target, releases: Sequence[str]) -> str:
 
 
 def _read(answer: Answer, target: Target, releases: tuple[str, ...]) -> Graph:
-    tables = tomli.loads(answer.output)["package"]
+    return graph_of(tomli.loads(answer.output)["package"], target, releases)
+
+
+def graph_of(tables: Sequence[Mapping[str, Any]], target: Target, releases: tuple[str, ...]) -> Graph:
+    """Who needs whom, by the packages of uv's lock."""
     versions: dict[str, list[str]] = {}
     for table in tables:
         versions.setdefault(table["name"], []).append(table.get("version", ""))

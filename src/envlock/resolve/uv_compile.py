@@ -15,14 +15,13 @@ from pathlib import Path
 
 import tomli_w
 
-from envlock.addresses import Address, address, at_mirror, hide, place_of
+from envlock.addresses import Address, address, at_mirror, hide
 from envlock.credentials import credentials_for
-from envlock.model.lock import LockedPackage
 from envlock.model.python_range import OLDEST
 from envlock.model.requirements import Requirements
 from envlock.model.url import direct_url_fault, is_local, strip_credentials
 from envlock.resolve.conda_provided import INDEX_NAME, dependency_metadata, write_index
-from envlock.resolve.errors import AmbiguousMirror, NoSolution, UnknownUpstream
+from envlock.resolve.errors import AmbiguousMirror, NoSolution
 from envlock.resolve.platform_tags import Target, allowed_releases, truths
 from envlock.resolve.port import Request
 from envlock.resolve.processes import Processes
@@ -30,6 +29,8 @@ from envlock.uv_command import uv_environment, uv_executable
 
 _MARKED = re.compile(r"(?<=[\w\]])\{[^{}]*\}")
 """What uv puts behind a name with a marker: `alpha{sys_platform == 'linux'}>=2`."""
+_LOGGED = {"RUST_LOG": "uv_resolver::candidate_selector=trace"}
+_LOG = re.compile(r"^TRACE .*$", re.MULTILINE)
 _INPUT = "requirements.in"
 _PYPROJECT = "pyproject.toml"
 _CONSTRAINTS = "constraints.txt"
@@ -48,6 +49,8 @@ class Answer:
     status: int
     output: str
     error: str
+    log: str = ""
+    """How uv chose versions, if it was asked for that."""
 
 
 class Compilation:
@@ -147,12 +150,18 @@ class Compilation:
         return Answer(completed.returncode, hide(text, self._addresses), error)
 
     def lock(
-        self, environment: str, *, constraints: Iterable[str] = (), offline: bool = False, fewest: bool = False
+        self,
+        environments: Sequence[str],
+        *,
+        constraints: Iterable[str] = (),
+        offline: bool = False,
+        fewest: bool = False,
+        is_logged: bool = False,
     ) -> Answer:
-        """Run `uv lock` on the request, for everything that a marker (`environment`) allows at once.
+        """Run `uv lock` on the request, for everything that some markers (`environments`) allow at once.
 
         Its output is uv's lock. Wheels are not chosen by it: a version may have none for the arch. With `fewest`, uv
-        prefers an older version to several versions of one package.
+        prefers an older version to several versions of one package. With `is_logged`, it warns, and logs its choices.
         """
         project = {
             "name": PROJECT,
@@ -162,7 +171,7 @@ class Compilation:
         }
         settings = {
             "package": False,
-            "environments": [environment],
+            "environments": list(environments),
             "constraint-dependencies": [*self._filled_in(self.limits), *constraints, *self._wheels],
             **({"override-dependencies": self._filled_in(self.overrides)} if self.overrides else {}),
             "workspace": {"members": []},  # so that no folder above is looked at
@@ -178,13 +187,18 @@ class Compilation:
                 str(uv_executable()), "lock", "--config-file", str(self.folder / "uv.toml"),
                 "--directory", str(self.folder), "--python", sys.executable, "--no-build",
                 *(("--fork-strategy", "fewest") if fewest else ()),
-                "--no-progress", "--color", "never", "--quiet",
+                "--no-progress", "--color", "never", *(() if is_logged else ("--quiet",)),
                 *(("--offline",) if self.request.offline or offline else ()),
             ],
-            uv_environment({"UV_PYTHON_DOWNLOADS": "never", **_retries(), **self.variables}),
+            uv_environment({
+                "UV_PYTHON_DOWNLOADS": "never", **_retries(), **self.variables, **(_LOGGED if is_logged else {})
+            }),
         )  # fmt: skip
         text = found.read_text(encoding="utf-8") if completed.returncode == 0 else ""
-        return Answer(completed.returncode, hide(text, self._addresses), self._told(completed.stderr))
+        log = "\n".join(_LOG.findall(completed.stderr))
+        return Answer(
+            completed.returncode, hide(text, self._addresses), self._told(_LOG.sub("", completed.stderr)), log
+        )
 
     def _told(self, stderr: str) -> str:
         """The output of uv without secrets, without the markers behind names, and with sources in place of wheels."""
@@ -317,34 +331,6 @@ def _refuse_ambiguous_mirrors(request: Request) -> None:
                 hint="give the mirror a URL of its own, or take it out of `index-mirrors`",
                 packages=(strip_credentials(place.kept),),
             )
-
-
-def refuse_files_of_mirrors(request: Request, packages: Iterable[LockedPackage]) -> None:
-    """Raise UnknownUpstream for a file whose URL is still a mirror's: a lock names upstream alone."""
-    mirrors = {place_of(place.url): place for url in request.every_index_url if (place := address(url)).mirrors}
-    for package in packages if mirrors else ():
-        if (host := place_of(package.url)) not in mirrors:
-            continue
-        place = mirrors[host]
-        if any(_is_below(package.url, upstream) for _, upstream in place.mirrors):
-            continue
-        folder = package.url.rpartition("/")[0]
-        raise UnknownUpstream(
-            request.name,
-            request.arch,
-            f"the mirror of {place.kept} has {package.filename} at a URL of its own",
-            details=(
-                f"found at {folder}/",
-                "a lock names where upstream has a file, so that it is the same everywhere",
-            ),
-            hint="if the mirror keeps upstream's paths, add the folder of the files to `index-mirrors`; otherwise lock "
-            "where upstream answers: `envlock push` finds the files of a lock on any mirror",
-            packages=(package.name,),
-        )
-
-
-def _is_below(url: str, folder: str) -> bool:
-    return url.startswith(f"{folder}/")
 
 
 def asked_url(request: Request, url: str) -> str:

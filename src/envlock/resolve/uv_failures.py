@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from envlock.addresses import address
+from envlock.model.lock import LockedPackage
 from envlock.model.url import strip_credentials
 from envlock.redaction import redact
 from envlock.resolve.errors import (
@@ -152,14 +153,21 @@ def missing_extras(text: str) -> tuple[tuple[str, str, str], ...]:
     return tuple(dict.fromkeys(_NO_EXTRA.findall(text)))
 
 
-def yanked(text: str) -> tuple[str, ...]:
-    """A sentence for each yanked release that uv warns of (PEP 592).
+def yanked(text: str, packages: Iterable[LockedPackage]) -> tuple[str, ...]:
+    """A sentence for each of these packages that was yanked (PEP 592), by uv's warnings.
 
-    >>> yanked('warning: `xi==1.1` is yanked (reason: "it was broken")')
+    >>> xi = LockedPackage("xi", "1.1", "xi-1.1-py3-none-any.whl", "", "")
+    >>> yanked('warning: `xi==1.1` is yanked (reason: "it was broken")', [xi])
     ('xi 1.1 was yanked: it was broken',)
     """
+    locked = {(each.name, each.version) for each in packages}
     found = dict.fromkeys(_YANKED.findall(text))
-    return tuple(yanked_sentence(name, version, reason) for name, version, reason in found)
+    return tuple(yanked_sentence(*each) for each in found if each[:2] in locked)
+
+
+def nobody_answers(text: str) -> bool:
+    """Whether uv's text says that no connection to an index could be made."""
+    return _NOBODY.search(text) is not None
 
 
 def yanked_sentence(name: str, version: str, reason: str) -> str:

@@ -17,8 +17,10 @@ from typing import NamedTuple
 
 from envlock.model.arch import ARCHS
 from envlock.model.lock import LockedPackage
+from envlock.model.requirement import PypiRequirement
 from envlock.resolve.errors import ARCH, OlderMajorVersion
 from envlock.resolve.platform_tags import allowed_releases, target_of
+from envlock.resolve.port import Request
 from envlock.resolve.python_releases import range_of
 from envlock.resolve.uv_compile import Answer, Compilation
 from envlock.resolve.uv_failures import NO_WHEEL, culprit, root_names, to_build
@@ -61,28 +63,31 @@ class Fallbacks(NamedTuple):
     """The packages that would have to be built."""
 
 
-def fallbacks(compilation: Compilation, packages: Iterable[LockedPackage]) -> Fallbacks:
-    """What is older than the newest release, for want of a wheel or a newer Python. Raises OlderMajorVersion."""
+def fallbacks(
+    compilation: Compilation, packages: Iterable[LockedPackage], at_best: Mapping[str, str] | None = None
+) -> Fallbacks:
+    """What is older than the newest release, for want of a wheel or a newer Python. Raises OlderMajorVersion.
+
+    `at_best` has the newest versions that the request allows each package by itself, if they are known.
+    """
     request = compilation.request
     locked = {p.name: p.version for p in packages if request.pins.get(p.name) != p.version}
-    direct = {root.name for root in request.requirements.roots() if root.url}
-    roots: dict[str, list[str]] = {}
-    for root in request.requirements.roots():
-        if root.name in locked and root.name not in direct:
-            roots.setdefault(root.name, []).append(str(root))
-    asked = {name: roots.get(name, [name]) for name in locked if name not in direct}
+    roots = {root.name for root in request.requirements.roots() if not root.url}
+    asked = _asked_alone(request, locked)
     if not asked:
         return Fallbacks()
     exact = _of_exact_versions(compilation, locked)
     releases = allowed_releases(request)
-    at_best = alone(compilation, chain.from_iterable(asked.values()), wheels_only=False, python=releases[-1])
-    newer = {name: texts for name, texts in asked.items() if at_best.get(name, locked[name]) != locked[name]}
+    if at_best is None:
+        at_best = alone(compilation, chain.from_iterable(asked.values()), wheels_only=False, python=releases[-1])
+    newer = {name: texts for name, texts in asked.items() if (at_best.get(name) or locked[name]) != locked[name]}
     if not newer:
         return Fallbacks(exact)
     wheels = alone(compilation, chain.from_iterable(newer.values()))
     sources = at_best
-    if len(releases) > 1:
-        sources = alone(compilation, chain.from_iterable(newer.values()), wheels_only=False)
+    stuck = [text for name, texts in newer.items() if wheels.get(name, locked[name]) == locked[name] for text in texts]
+    if stuck and len(releases) > 1:
+        sources = alone(compilation, stuck, wheels_only=False)
     older: list[_Older] = []
     notes: list[str] = []
     for name in sorted(newer):
@@ -102,12 +107,23 @@ def fallbacks(compilation: Compilation, packages: Iterable[LockedPackage]) -> Fa
     return Fallbacks((*sentences, *notes, *exact), _lacking(older))
 
 
+def _asked_alone(request: Request, locked: Iterable[str]) -> dict[str, list[str]]:
+    """For each package that no URL names, what the request asks of it by itself."""
+    asked: dict[str, list[str]] = {name: [] for name in locked}
+    for root in request.requirements.roots():
+        if root.url:
+            asked.pop(root.name, None)
+        elif root.name in asked:
+            asked[root.name].append(str(root))
+    return {name: texts or [name] for name, texts in asked.items()}
+
+
 def _of_exact_versions(compilation: Compilation, locked: Mapping[str, str]) -> tuple[str, ...]:
     """A sentence for each requirement such as `2.2` that reads like a series with later releases."""
     series = {
-        root.name: match[1]
+        root.name: version
         for root in compilation.request.requirements.pypi
-        if root.name in locked and (match := _LIKE_A_SERIES.match(root.specifier))
+        if root.name in locked and (version := reads_like_a_series(root))
     }
     if not series:
         return ()
@@ -117,6 +133,17 @@ def _of_exact_versions(compilation: Compilation, locked: Mapping[str, str]) -> t
         for name, version in sorted(series.items())
         if name in newest and newest[name] not in {locked[name], version}
     )
+
+
+def reads_like_a_series(root: PypiRequirement) -> str:
+    """The version of a requirement that allows it alone, where it reads like a series; else empty.
+
+    >>> from envlock.model.requirement import parse_requirement
+    >>> [reads_like_a_series(parse_requirement(each)) for each in ("alpha==2.2", "alpha==2.2.0", "alpha>=2.2")]
+    ['2.2', '', '']
+    """
+    match = _LIKE_A_SERIES.match(root.specifier)
+    return match[1] if match else ""
 
 
 def _refuse(compilation: Compilation, older: Sequence[_Older], locked: Mapping[str, str]) -> None:

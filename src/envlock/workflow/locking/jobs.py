@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from envlock.config.project import Environment
+from envlock.config.project import Environment, KeyPath, Project
+from envlock.errors import ConfigError
 from envlock.model.arch import Arch
 from envlock.model.lock import Lock
 from envlock.model.requirement import name_in_either
 from envlock.model.requirements import Requirements
+from envlock.model.url import strip_channel_credentials, strip_credentials
 from envlock.named.pin import Pin
 
 
@@ -78,6 +80,53 @@ def jobs_of(environments: Sequence[Environment], archs: Sequence[Arch]) -> list[
         named = base.pin.full_ids if base is not None and base.pin is not None and not base.extends else None
         groups.setdefault((environment.requirements.req_id, named), []).append(environment)
     return [Job(tuple(group), arch) for group in groups.values() for arch in archs]
+
+
+def unfit_urls(project: Project, jobs: Iterable[Job]) -> list[ConfigError]:
+    """An error for each URL of these jobs that is not one once its variables are filled in, with its places.
+
+    An index that is passed over would leave its packages to the next one, which may be anybody's.
+    """
+    urls: dict[tuple[str, str, str], list[KeyPath | None]] = {}
+    for environment in dict.fromkeys(each for job in jobs for each in job.environments):
+        origins = dict(environment.origins)
+        rows: list[tuple[str, str, KeyPath | None]] = [
+            *(("index", url, origins.get(strip_credentials(url))) for url in environment.index_urls),
+            *(("index", url, origins.get(strip_credentials(url))) for url in environment.package_index_urls),
+            *(("index", url, origins.get(strip_credentials(url))) for url in environment.find_links_urls),
+            ("index", environment.default_index_url, origins.get(strip_credentials(environment.default_index_url))),
+            *(("channel", url, origins.get(strip_channel_credentials(url))) for url in environment.channel_urls),
+            *(("package", root.url, origins.get(root.name)) for root in environment.requirements.pypi),
+        ]
+        for kind, written, key in rows:
+            urls.setdefault((kind, written, ""), []).append(key)
+        if environment.requirements.has_conda:
+            for channel, url in project.settings.channel_mirrors:
+                urls["mirror", url, channel] = [("envlock", "channel-mirrors", channel)]
+    errors: list[ConfigError] = []
+    for (kind, written, channel), keys in urls.items():
+        if "${" in written + channel:
+            try:
+                _fill_in(kind, written, channel)
+            except ConfigError as error:
+                errors.append(error.at(*dict.fromkeys(project.locate(key) for key in keys if key)))
+    return errors
+
+
+def _fill_in(kind: str, written: str, channel: str) -> None:
+    """Raise UnsetVariable or BadVariable where a URL cannot be filled in."""
+    from envlock.addresses import address
+    from envlock.conda.channels import channel_address, mirrors_in_force
+    from envlock.resolve.uv_compile import wheel_address
+
+    if kind == "mirror":
+        mirrors_in_force([(channel, written)])
+    elif kind == "channel":
+        channel_address(written)
+    elif kind == "package":
+        wheel_address(written)
+    else:
+        address(written)
 
 
 @dataclass(frozen=True)

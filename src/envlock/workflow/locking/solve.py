@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
 from dataclasses import replace
@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING
 
 from envlock.addresses import mirrors_of
 from envlock.config.instants import format_instant, span_of
-from envlock.config.project import KeyPath, Project
-from envlock.errors import ConfigError, EnvlockError, as_one
+from envlock.config.project import Project
+from envlock.errors import EnvlockError, as_one
 from envlock.lockfile.folder import lock_path
+from envlock.model.arch import Arch
 from envlock.model.lock import Lock, LockedPython
 from envlock.model.requirements import Requirements
-from envlock.model.url import is_local, strip_channel_credentials, strip_credentials
+from envlock.model.url import is_local
 from envlock.named.bases import Bases
 from envlock.places import user
 from envlock.reporter import Reporter
 from envlock.resolve.errors import IndexUnreachable, merge_archs
 from envlock.workflow.check_rules import not_allowed
-from envlock.workflow.locking.jobs import Job, Locked, Upgrade
+from envlock.workflow.locking.jobs import Job, Locked, Upgrade, unfit_urls
 from envlock.workflow.locking.previous_locks import (
     PreviousLocks,
     built_preferences,
@@ -198,7 +199,10 @@ class Solver:
             self._the_resolver()  # before there are threads, each of which would make one
         pool = ThreadPoolExecutor(_workers([job for job, _, _ in jobs]))
         try:
-            futures = {pool.submit(self._solve, job, before[job], python, series): job for job, python, series in jobs}
+            futures = {
+                pool.submit(self._solve, job, before[job], python, series, together): job
+                for job, python, series, together in self._side_by_side(jobs, before)
+            }
             for job, outcome in _outcomes(futures, offline=self._offline):
                 ended[job] = self._with_lines(outcome, job) if isinstance(outcome, EnvlockError) else outcome
         except IndexUnreachable as error:  # for one is for all: the others are not waited for
@@ -214,7 +218,32 @@ class Solver:
             self._reporter.ended("locking")
         return ended
 
-    def _solve(self, job: Job, before: Lock | None, python: LockedPython | None, series: str) -> Locked:
+    def _side_by_side(
+        self, jobs: Sequence[tuple[Job, LockedPython | None, str]], before: Mapping[Job, Lock | None]
+    ) -> list[tuple[Job, LockedPython | None, str, tuple[Arch, ...]]]:
+        """The jobs, each with the archs for which the same is asked; the first of each such group comes first.
+
+        So several groups are solved at a time, and not several archs that wait for one run.
+        """
+        groups: dict[object, list[tuple[Job, LockedPython | None, str]]] = {}
+        for job, python, series in jobs:
+            kept = tuple(sorted(pypi_preferences(before[job], self._upgrade).items()))
+            same = (
+                None
+                if job.requirements.has_conda or job.extended
+                else (job.requirements.req_id, python and python.version, kept)
+            )
+            groups.setdefault(same or job, []).append((job, python, series))
+        placed = [
+            (place, (*each, tuple(job.arch for job, _, _ in group)))
+            for group in groups.values()
+            for place, each in enumerate(group)
+        ]
+        return [each for _, each in sorted(placed, key=lambda item: item[0] > 0)]
+
+    def _solve(
+        self, job: Job, before: Lock | None, python: LockedPython | None, series: str, together: tuple[Arch, ...]
+    ) -> Locked:
         """One job, solved; without a Python where that is solved for too, maybe of a series. Runs in a thread."""
         from envlock.resolve.port import Request
         from envlock.workflow.locking.python_choice import absent_here
@@ -245,6 +274,7 @@ class Solver:
             built_pins=built_preferences(before, job.requirements, self._upgrade),
             allow_older=self._project.settings.allow_older,
             offline=self._offline,
+            together=together,
         )
         resolution = self._the_resolver().resolve(request)
         locked_python = resolution.python or python
@@ -320,53 +350,6 @@ def _workers(jobs: Sequence[Job]) -> int:
     """How many of the jobs are solved at a time."""
     most = _CONDA_WORKERS if all(job.requirements.type == "conda" for job in jobs) else _WORKERS
     return min(most, len(jobs) or 1)
-
-
-def unfit_urls(project: Project, jobs: Iterable[Job]) -> list[ConfigError]:
-    """An error for each URL of these jobs that is not one once its variables are filled in, with its places.
-
-    An index that is passed over would leave its packages to the next one, which may be anybody's.
-    """
-    urls: dict[tuple[str, str, str], list[KeyPath | None]] = {}
-    for environment in dict.fromkeys(each for job in jobs for each in job.environments):
-        origins = dict(environment.origins)
-        rows: list[tuple[str, str, KeyPath | None]] = [
-            *(("index", url, origins.get(strip_credentials(url))) for url in environment.index_urls),
-            *(("index", url, origins.get(strip_credentials(url))) for url in environment.package_index_urls),
-            *(("index", url, origins.get(strip_credentials(url))) for url in environment.find_links_urls),
-            ("index", environment.default_index_url, origins.get(strip_credentials(environment.default_index_url))),
-            *(("channel", url, origins.get(strip_channel_credentials(url))) for url in environment.channel_urls),
-            *(("package", root.url, origins.get(root.name)) for root in environment.requirements.pypi),
-        ]
-        for kind, written, key in rows:
-            urls.setdefault((kind, written, ""), []).append(key)
-        if environment.requirements.has_conda:
-            for channel, url in project.settings.channel_mirrors:
-                urls["mirror", url, channel] = [("envlock", "channel-mirrors", channel)]
-    errors: list[ConfigError] = []
-    for (kind, written, channel), keys in urls.items():
-        if "${" in written + channel:
-            try:
-                _fill_in(kind, written, channel)
-            except ConfigError as error:
-                errors.append(error.at(*dict.fromkeys(project.locate(key) for key in keys if key)))
-    return errors
-
-
-def _fill_in(kind: str, written: str, channel: str) -> None:
-    """Raise UnsetVariable or BadVariable where a URL cannot be filled in."""
-    from envlock.addresses import address
-    from envlock.conda.channels import channel_address, mirrors_in_force
-    from envlock.resolve.uv_compile import wheel_address
-
-    if kind == "mirror":
-        mirrors_in_force([(channel, written)])
-    elif kind == "channel":
-        channel_address(written)
-    elif kind == "package":
-        wheel_address(written)
-    else:
-        address(written)
 
 
 def _outcomes(futures: Mapping[Future[Locked], Job], *, offline: bool) -> Iterator[tuple[Job, Locked | EnvlockError]]:
