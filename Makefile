@@ -38,8 +38,12 @@ test-fast: $(READY)  ## what needs no server and starts no process: under 90 s o
 $(BROWSER): | $(READY)
 	@scripts/setup.sh --browser
 
-test-slow: $(READY) $(SERVERS) $(REGISTRY) $(BROWSER)  ## the few tests that `make test` leaves out because they take minutes
+# Where hypothesis finds examples: `make test` looks for thirty.
+PROPERTIES := tests/property tests/config tests/model tests/named/test_pin.py tests/cli/test_diff.py
+
+test-slow: $(READY) $(SERVERS) $(REGISTRY) $(BROWSER)  ## the few tests that `make test` leaves out because they take minutes, and many more examples of properties
 	@$(BIN)/python -m pytest -q -n auto -m slow
+	@$(BIN)/python -m pytest -q -n auto --hypothesis-profile thorough $(PROPERTIES)
 
 test-stampede: $(READY)  ## of those, only the 200 tasks that start from a busy store: five minutes
 	@$(BIN)/python -m pytest -q -m slow tests/node/test_stampede.py

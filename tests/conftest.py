@@ -37,7 +37,9 @@ def pytest_configure() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
     # A busy machine is no failure. What hypothesis chooses for CI stays: the same examples each time.
-    hypothesis.settings.register_profile("envlock", hypothesis.settings(), deadline=None)
+    hypothesis.settings.register_profile("envlock", hypothesis.settings(), deadline=None, max_examples=30)
+    # Chosen by `--hypothesis-profile`, which is read after this.
+    hypothesis.settings.register_profile("thorough", hypothesis.settings(), deadline=None, max_examples=500)
     hypothesis.settings.load_profile("envlock")
 
 

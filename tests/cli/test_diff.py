@@ -153,7 +153,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(WORDS, min_size=1, max_size=4).map("".join), min_size=1, max_size=2))
 def test_whatever_is_compared_is_understood_or_refused(
     folder: Path, capsys: pytest.CaptureFixture[str], texts: list[str]
@@ -213,7 +213,6 @@ class TestMarkdown:
         assert "<img src=x>" in text
         assert not set(outside) & set("<>@")
 
-    @settings(max_examples=60, deadline=None)
     @given(st.lists(HOSTILE, min_size=7, max_size=7))
     def test_whatever_a_file_holds_is_shown_as_text(self, texts: list[str]) -> None:
         """A Markdown reader with tables and HTML finds no markup but our own."""

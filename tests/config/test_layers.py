@@ -461,7 +461,7 @@ conda.libraries = { ffmpeg = "" }
 """
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sets(st.sampled_from(sorted(PLACE_VALUES))),
     st.dictionaries(

@@ -299,7 +299,7 @@ def table_text(path: tuple[str, ...], keys: dict[str, Any]) -> str:
     return f"{header_text(path)}\n" + "".join(f"{key} = {value_text(value)}\n" for key, value in keys.items())
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(LEVEL, min_size=3, max_size=3), LEVEL, LEVEL, st.permutations(["a", "b"]))
 def test_ids_are_those_of_the_same_tables_written_there(
     tmp_path: Path, envs: list[dict[str, Any]], flow: dict[str, Any], step: dict[str, Any], order: list[str]

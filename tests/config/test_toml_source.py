@@ -10,7 +10,7 @@ import pytest
 import tomli
 import tomli_w
 import tomlkit
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from envlock.config.toml_source import line_of, written_twice
@@ -183,7 +183,6 @@ def test_values_nested_as_deep_as_a_parser_takes_them() -> None:
 
 
 @given(st.text(alphabet="a.='\"[]{},#\\ \n\r\t1", max_size=40))
-@settings(max_examples=300, deadline=None)
 def test_no_text_makes_it_raise_or_hang(text: str) -> None:
     assert (line_of(text, ("a",)) or 1) in range(1, text.count("\n") + text.count("\r") + 2)
 
@@ -214,7 +213,6 @@ TABLES = st.recursive(
 
 
 @given(TABLES, st.booleans())
-@settings(max_examples=200, deadline=None)
 def test_the_line_of_each_key_holds_that_key_as_tomli_w_writes_it(document: dict[str, Any], multiline: bool) -> None:
     text = tomli_w.dumps(document, multiline_strings=multiline)
     assert tomli.loads(text) == document
@@ -222,7 +220,6 @@ def test_the_line_of_each_key_holds_that_key_as_tomli_w_writes_it(document: dict
 
 
 @given(TABLES)
-@settings(max_examples=100, deadline=None)
 def test_the_line_of_each_key_holds_that_key_as_tomlkit_writes_it(document: dict[str, Any]) -> None:
     text = tomlkit.dumps(document)
     try:

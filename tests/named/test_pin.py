@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from envlock.files import NotPlain
@@ -34,7 +34,6 @@ PIN = Pin(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(pin=PINS)
 def test_a_pin_is_read_back(pin: Pin) -> None:
     found = parse_pin(render_pin(pin).encode(), pin.kind, pin.reference, "pin")
@@ -42,7 +41,6 @@ def test_a_pin_is_read_back(pin: Pin) -> None:
     assert found.req_id == pin.req_id
 
 
-@settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_no_byte_of_it_can_be_changed(data: st.DataObject) -> None:
     whole = render_pin(PIN).encode()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import tomli_w
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from envlock.config.read import load_project
@@ -126,7 +126,6 @@ def rewritten(draw: st.DrawFn) -> dict[str, Any]:
     return document
 
 
-@settings(max_examples=60, deadline=None)
 @given(document=rewritten())
 def test_the_order_of_everything_but_indexes_and_channels_does_not_matter(
     folder: Path, document: dict[str, Any]

@@ -5,17 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from envlock.model.lock import Lock
 from envlock.model.requirements import Requirements
 from tests.property.strategies import any_requirements, conda_asking, locks, requirements
 
-few = settings(max_examples=50, deadline=None)
 
-
-@few
 @given(asked=requirements, seed=st.integers(0, 1000))
 def test_the_order_of_packages_does_not_matter(asked: Requirements, seed: int) -> None:
     shuffled = list(asked.pypi)
@@ -23,20 +20,17 @@ def test_the_order_of_packages_does_not_matter(asked: Requirements, seed: int) -
     assert asked._replace(pypi=tuple(shuffled)).req_id == asked.req_id
 
 
-@few
 @given(asked=requirements)
 def test_the_order_of_indexes_matters(asked: Requirements) -> None:
     turned = asked._replace(indexes=tuple(reversed(asked.indexes)))
     assert (turned.req_id == asked.req_id) == (turned.indexes == asked.indexes)
 
 
-@few
 @given(one=any_requirements, two=any_requirements)
 def test_other_requirements_have_another_id(one: Requirements, two: Requirements) -> None:
     assert (one.req_id == two.req_id) == (one.document() == two.document())
 
 
-@few
 @given(asked=conda_asking, seed=st.integers(0, 1000))
 def test_the_order_of_conda_packages_does_not_matter_and_that_of_channels_does(asked: Requirements, seed: int) -> None:
     shuffled = list(asked.conda)
@@ -46,7 +40,6 @@ def test_the_order_of_conda_packages_does_not_matter_and_that_of_channels_does(a
     assert (turned.req_id == asked.req_id) == (turned.channels == asked.channels)
 
 
-@few
 @given(lock=locks)
 def test_full_id_is_of_contents_alone(lock: Lock) -> None:
     elsewhere = tuple(
@@ -57,7 +50,6 @@ def test_full_id_is_of_contents_alone(lock: Lock) -> None:
     assert moved.full_id == lock.full_id
 
 
-@few
 @given(lock=locks)
 def test_full_id_sees_every_hash(lock: Lock) -> None:
     for number, package in enumerate(lock.packages):

@@ -24,7 +24,6 @@ _OF_BOTH = ("name", "version", "filename", "url", "sha256", "kind", "build", "si
 _OF_SOURCES = ("kind", "url", "commit", "subdirectory", "path", "requires")
 
 
-@settings(max_examples=40, deadline=None)
 @given(lock=st.one_of(wheel_locks, conda_locks()))
 def test_rows_are_what_the_lock_says(lock: Lock) -> None:
     rows = rows_in(render(lock).encode())

@@ -274,20 +274,20 @@ def agreed(document: dict[str, Any], folder: Path) -> set[str]:
     return light
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(document=documents)
 def test_both_readers_give_one_verdict(document: dict[str, Any], tmp_path: Path) -> None:
     agreed(document, tmp_path)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(document=one_entry)
 def test_both_readers_give_one_verdict_on_one_entry(document: dict[str, Any], tmp_path: Path) -> None:
     """A file with many entries mostly has a wrong one, which hides what the readers make of the others."""
     agreed(document, tmp_path)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(document=st.one_of(documents, one_entry))
 def test_no_secret_is_in_requirements_or_messages(document: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "envlock.toml"

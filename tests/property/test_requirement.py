@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -89,7 +89,6 @@ def meaning(requirement: Requirement) -> tuple[object, ...]:
     )
 
 
-@settings(max_examples=250, deadline=None)
 @given(st.one_of(spelled, almost, scrambled))
 @example("pandas ; ")
 @example("pandas>=1,,<2")
@@ -116,7 +115,6 @@ def test_what_ours_accepts_packaging_accepts_with_the_same_meaning(text: str) ->
     assert meaning(Requirement(str(mine))) == meaning(other)
 
 
-@settings(max_examples=250, deadline=None)
 @given(spelled)
 def test_what_packaging_accepts_ours_accepts(text: str) -> None:
     # packaging takes the comma for a part of the version, and a marker without a space before it for one of the URL's
@@ -126,7 +124,6 @@ def test_what_packaging_accepts_ours_accepts(text: str) -> None:
         assert ours(text) is not None, text
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.one_of(spelled, almost))
 def test_the_canonical_spelling_stays_as_it_is(text: str) -> None:
     mine = ours(text)
@@ -143,7 +140,6 @@ def test_spaces_cost_no_more_than_their_number(text: str) -> None:
     assert time.process_time() - began < 1
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(clause, max_size=4), st.randoms())
 def test_the_order_and_the_spaces_of_clauses_do_not_matter(clauses: list[str], random: object) -> None:
     try:
@@ -155,7 +151,6 @@ def test_the_order_and_the_spaces_of_clauses_do_not_matter(clauses: list[str], r
     assert SpecifierSet(first) == SpecifierSet(",".join(clauses))
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.one_of(specifier, version, st.text("1.,<>=!~*() av", max_size=8)))
 def test_a_specifier_that_ours_accepts_packaging_accepts(text: str) -> None:
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -192,7 +192,6 @@ def continued(text: str, cuts: Sequence[int]) -> str:
     return text
 
 
-@settings(deadline=None, max_examples=80)
 @given(main=lines, more=lines, limits=st.lists(requirement, max_size=3), cuts=cuts, ending=ending, encoding=encoding)
 @example(["rich==1.0 \\", "    --hash=sha256:" + "ab" * 32], [], [], [], "\n", "utf-8")
 def test_what_people_write_means_what_it_means_to_pip(
@@ -208,7 +207,6 @@ def test_what_people_write_means_what_it_means_to_pip(
         assert by_envlock(path) == by_pip(path)
 
 
-@settings(deadline=None, max_examples=200)
 @given(
     text=st.one_of(lines.map("\n".join), st.text("rich=1.0 -\\#;\"'\n\t@[],irfcep:/", max_size=30)),
     at=st.integers(0, 400),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from envlock.lockfile.graph import REQUIRED, Graph, Node, graph_of, reachable
@@ -56,7 +56,6 @@ def reached(graph: Graph) -> set[Node]:
     return {(kind, name) for kind, _, name in (each.partition("/") for each in found)}
 
 
-@settings(max_examples=60)
 @given(graph=graphs(LINUX_64))
 def test_every_package_is_reached_from_a_root(graph: tuple[Graph, frozenset[str]]) -> None:
     found, required = graph
@@ -64,7 +63,6 @@ def test_every_package_is_reached_from_a_root(graph: tuple[Graph, frozenset[str]
     assert required <= {root.node[1] for root in found.roots if root.why == REQUIRED}
 
 
-@settings(max_examples=80)
 @given(tree=trees, upwards=st.booleans())
 def test_a_tree_has_every_edge_once_in_full(tree: Tree, upwards: bool) -> None:
     invert = tuple(node for arch in ARCHS for node in tree.graphs[arch].packages)[:2] if upwards else ()
@@ -104,7 +102,6 @@ def arch_edges(tree: Tree, arch: Arch, upwards: bool) -> dict[Node, set[Node]]:
     return found
 
 
-@settings(max_examples=60)
 @given(tree=trees, depth=st.integers(0, 3))
 def test_no_line_is_deeper_than_asked(tree: Tree, depth: int) -> None:
     cut = [*lines_of(tree, depth=depth)]
@@ -113,7 +110,6 @@ def test_no_line_is_deeper_than_asked(tree: Tree, depth: int) -> None:
     assert {(arch, line.node) for line in cut for arch in line.archs} <= whole
 
 
-@settings(max_examples=80)
 @given(tree=trees, name=st.sampled_from((*NAMES, "z")))
 def test_every_path_is_a_shortest_one_of_edges(tree: Tree, name: str) -> None:
     target: Node = ("conda", "conda-z") if name == "z" else ("pypi", name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from envlock.addresses import address, hide, revealed
@@ -24,7 +24,6 @@ secrets = st.text("abcXYZ0189-_.~", min_size=6, max_size=12).map("s3cr3t{}".form
 passwords = st.text("ab:/@?#%[]$ {}\\é", min_size=1, max_size=6).map("s3cr3t{}".format)
 
 
-@settings(max_examples=300, deadline=None)
 @given(texts, st.fixed_dictionaries({"A": texts, "B": texts}), st.sampled_from([is_web, is_channel, is_mirror]))
 def test_any_text_is_a_url_or_one_of_our_errors(text: str, variables: dict[str, str], fits: object) -> None:
     try:
@@ -41,7 +40,6 @@ def test_any_text_is_a_url_or_one_of_our_errors(text: str, variables: dict[str, 
         error.render()
 
 
-@settings(max_examples=200, deadline=None)
 @given(secrets, secrets, passwords, secrets, st.sampled_from(["", "/simple/", "/a/${TEAM}/b", "/x?sig=${SIG}#y"]))
 def test_what_may_be_a_secret_is_used_and_never_kept(
     user: str, team: str, password: str, signature: str, end: str

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tomli
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -227,7 +227,6 @@ SPECIFIER = st.sampled_from(["", ">=2", "== 2.2.3", ">=2, <3", "~=1.4", "!=1.0.*
 MARKER = st.sampled_from(["", "; python_version < '3.11'", ' ;sys_platform == "linux" and extra=="x"'])
 
 
-@settings(max_examples=60, deadline=None)
 @given(NAME, st.lists(NAME, max_size=2), SPECIFIER, MARKER, st.sampled_from([TRAIN, FIT, ("env", "base")]))
 def test_what_is_added_means_what_was_given_and_can_be_removed_without_a_trace(
     name: str, extras: list[str], specifier: str, marker: str, level: tuple[str, ...]
@@ -246,7 +245,6 @@ def test_what_is_added_means_what_was_given_and_can_be_removed_without_a_trace(
         assert remove_packages(text, level, [name])[0] == TEXT
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab1[],<>=!~;@ .'\"*-_\n/:(", max_size=14))
 def test_no_text_is_added_that_packaging_would_refuse(asked: str) -> None:
     try:

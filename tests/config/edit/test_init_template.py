@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import tomli
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from envlock.config.contradictions import BadTeamFile
@@ -400,7 +400,6 @@ DECORATORS = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(DECORATORS, DECORATORS)
 def test_whatever_the_decorators_say_the_file_loads(
     tmp_path_factory: pytest.TempPathFactory,

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from envlock.config.edit.python_source import NotAlone, names_imported_from, patch_of, without_decorators
@@ -132,7 +132,6 @@ IMPORTED = st.lists(st.sampled_from(["FlowSpec", "step", "pypi", "conda", "needs
 STYLES = st.sampled_from(["{}", "({})", "(\n    {},\n)", "(\n    {}\n)", "(\n    # all\n    {},  # last\n)"])
 
 
-@settings(max_examples=80, deadline=None)
 @given(IMPORTED, STYLES, st.sampled_from([", ", ",\n    "]), st.booleans())
 def test_the_syntax_tree_is_the_old_one_without_what_went(
     names: list[str], style: str, separator: str, is_used: bool

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import tomli
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from envlock.config.edit.toml_edit import insert, key_text, quoted, remove, rename, replace
@@ -91,7 +91,6 @@ def documents(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     documents(), st.sampled_from(LEVELS), st.sampled_from(["numpy", "new[extra]", "demo@https://index.example/d.whl"])
 )
@@ -116,7 +115,6 @@ def test_what_is_inserted_stands_there_and_can_be_removed_without_a_trace(
     assert remove(edited, path, keep=3 if len(level) == 4 else 2) == text
 
 
-@settings(max_examples=60, deadline=None)
 @given(documents(), st.data())
 def test_what_is_removed_is_gone_and_nothing_else(text: str, data: st.DataObject) -> None:
     entries = [node.path for node in scan(text) if node.path[-3:-1] == PACKAGES]
@@ -133,7 +131,6 @@ def test_what_is_removed_is_gone_and_nothing_else(text: str, data: st.DataObject
     assert [line for line in edited.splitlines() if line.lstrip().startswith("#")] == own_lines
 
 
-@settings(max_examples=60, deadline=None)
 @given(documents(), st.data())
 def test_what_is_replaced_changes_alone(text: str, data: st.DataObject) -> None:
     entries = [node.path for node in scan(text) if node.path[-3:-1] == PACKAGES]
