@@ -25,6 +25,7 @@ from envlock.files import PACKAGE_BYTES
 from envlock.model.url import host, is_local
 from envlock.redaction import redact
 from envlock.reporter import asking
+from metaflow_extensions.envlock.plugins.node.transport import retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -224,8 +225,7 @@ class Upstream:
         place = response.url.host
         reason = f"it answered {status} {response.reason_phrase}".rstrip()
         if status in _PASSING:
-            wait = response.headers.get("retry-after", "")
-            raise _Passing(place, reason, pause=float(wait) if wait.isdigit() else 0.0)
+            raise _Passing(place, reason, pause=retry_after(response.headers.get("retry-after", "")))
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             known = " to the credentials that envlock found for it"
             reason += known if was_known else "; envlock found no credentials for it"

@@ -22,10 +22,11 @@ import httpx
 from envlock.image.authorization import Token, basic, challenges, token_of, token_request, without_secrets
 from envlock.image.errors import InsecureRegistry, RegistryDenied, RegistryRefused, RegistryUnreachable
 from envlock.image.manifests import MANIFEST_BYTES
-from envlock.image.messages import Answer, Body, Passing, Request, retry_after, shut, status_of
+from envlock.image.messages import Answer, Body, Passing, Request, shut, status_of
 from envlock.image.references import ImageReference, is_loopback
 from envlock.redaction import redact
 from envlock.reporter import asking
+from metaflow_extensions.envlock.plugins.node.transport import retry_after
 
 if TYPE_CHECKING:
     from envlock.image.docker_login import DockerLogin, Login

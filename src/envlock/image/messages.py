@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple
@@ -123,18 +122,6 @@ class Answer(NamedTuple):
 def status_of(response: httpx.Response) -> str:
     """Who answered what, in words."""
     return f"{response.url.host} answered {response.status_code} {response.reason_phrase}".rstrip()
-
-
-def retry_after(text: str) -> float:
-    """Seconds, of a header that names them or a time."""
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, OverflowError, TypeError):
-        return 0.0
 
 
 def shut(response: httpx.Response) -> None:
