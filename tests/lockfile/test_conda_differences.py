@@ -91,7 +91,7 @@ def conda(*texts: str) -> Requirements:
             False,
             "boto3, not locked",
         ),
-        (ASKED._replace(python=">=3.13"), "python", True, "python >=3.13, locked for <3.14,>=3.12: 3.13.9"),
+        (ASKED._replace(python=">=3.13"), "python", True, "python >=3.13, locked for >=3.12,<3.14: 3.13.9"),
         (ASKED._replace(python="<3.13"), "python", False, ""),
         (ASKED._replace(channels=(OTHER, CHANNEL)), OTHER, False, f"channels {OTHER}, {CHANNEL}, locked with"),
         (ASKED._replace(channels=(CHANNEL, "new", OTHER)), "new", False, ""),

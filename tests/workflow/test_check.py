@@ -119,7 +119,7 @@ NINETEEN = [
         in_config('">=1"', '">=1.1,<3"'),
         1,
         frozenset({"restamp"}),
-        says=("alpha<3,>=1.1", "alpha 2.0", "re-stamp", "repair: envlock lock"),
+        says=("alpha>=1.1,<3", "alpha 2.0", "re-stamp", "repair: envlock lock"),
         at=r"envlock\.toml:\d+$",
     ),
     Drift(

@@ -19,6 +19,7 @@ from envlock.model.lock import Lock, LockedPackage
 from envlock.model.python_range import releases_of
 from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import Requirements
+from envlock.words import limits_in_order
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def _differences(lock: Lock, required: Requirements) -> Iterator[Difference]:
         fits = lock.python.source == required.python_from and _python_serves(lock, required.python)
         yield Difference(
             "python",
-            f"python {required.python or 'any'}, locked for {before.python or 'any'}: {lock.python.version}",
+            f"python {limits_in_order(required.python) or 'any'}, "
+            f"locked for {limits_in_order(before.python) or 'any'}: {lock.python.version}",
             fits,
         )
     asks_no_index = not before.roots() and not required.roots()
@@ -85,11 +87,11 @@ def _limit_differences(lock: Lock, required: Requirements) -> Iterator[Differenc
     for limit in sorted({*before.constraints, *required.constraints}, key=str):
         package = wheels.get(limit.name)
         if limit not in required.constraints:
-            yield Difference(f"constraint:{limit.name}", f"constraint {limit} is gone", is_satisfied=True)
+            yield Difference(f"constraint:{limit.name}", f"constraint {limit.said} is gone", is_satisfied=True)
         elif limit not in before.constraints:
             locked = f"locked: {package.name} {package.version}" if package else "not locked"
             fits = package is None or (not limit.url and _allows(limit.specifier, package.version))
-            yield Difference(f"constraint:{limit.name}", f"constraint {limit}, {locked}", fits)
+            yield Difference(f"constraint:{limit.name}", f"constraint {limit.said}, {locked}", fits)
     hashes, old_hashes = (_hashes_of(each) for each in (required, before))
     for name in sorted({*hashes, *old_hashes}):
         if hashes.get(name) != old_hashes.get(name):
@@ -103,7 +105,7 @@ def _limit_differences(lock: Lock, required: Requirements) -> Iterator[Differenc
         is_new = override in required.overrides
         package = wheels.get(override.name)
         locked = f"locked: {package.name} {package.version}" if package else "not locked"
-        sentence = f"override {override}, {locked}" if is_new else f"override {override} is gone"
+        sentence = f"override {override.said}, {locked}" if is_new else f"override {override.said} is gone"
         yield Difference(f"override:{override.name}", sentence, is_satisfied=False)
 
 
@@ -263,11 +265,11 @@ def _conda_differences(lock: Lock, required: Requirements) -> Iterator[Differenc
             continue
         package = packages.get(name)
         if package is None:
-            yield Difference(f"conda:{name}", f"conda package {text}, not locked", is_satisfied=False)
+            yield Difference(f"conda:{name}", f"conda package {limits_in_order(text)}, not locked", is_satisfied=False)
             continue
         source = f" of {package.conda.channel}" if package.conda and "::" in text else ""
         locked = f"locked: {package.version} {package.build}{source}"
-        yield Difference(f"conda:{name}", f"conda package {text}, {locked}", satisfies(package, text))
+        yield Difference(f"conda:{name}", f"conda package {limits_in_order(text)}, {locked}", satisfies(package, text))
     reached = reachable(edges_of(lock.conda_packages), {*now, "python"})
     for name in sorted(set(before) - set(now)):
         yield Difference(f"conda:{name}", f"conda package {name} is no longer required", name in reached)

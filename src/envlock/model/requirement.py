@@ -120,7 +120,10 @@ class PypiRequirement(NamedTuple):
 
     @property
     def said(self) -> str:
-        """The requirement as messages show it, with the index where it names one.
+        """The requirement as messages show it: lower limits first, as people write them, and the index that it names.
+
+        >>> parse_requirement("pandas >=2, <3").said
+        'pandas>=2,<3'
 
         >>> parse_requirement("torch==2.3.1")._replace(from_index="https://index.example/cu121").said
         'torch==2.3.1 (from https://index.example/cu121)'
@@ -131,7 +134,10 @@ class PypiRequirement(NamedTuple):
             kind, _, digest = self.url.partition("+sha256:")
             said = f"{kind} {digest[:12]}" if kind == "folder" else digest.partition("/")[2]
             return str(self._replace(url=said))
-        return f"{self} (from {self.from_index})" if self.from_index else str(self)
+        from envlock.words import limits_in_order
+
+        text = limits_in_order(str(self))
+        return f"{text} (from {self.from_index})" if self.from_index else text
 
 
 def contradict(one: PypiRequirement, other: PypiRequirement) -> bool:

@@ -22,7 +22,12 @@ def read(folder: Path, text: str, *, extras: tuple[str, ...] = (), groups: tuple
 
 
 def asked(folder: Path, text: str, *, extras: tuple[str, ...] = (), groups: tuple[str, ...] = ()) -> list[str]:
-    return [each.said for each in read(folder, text, extras=extras, groups=groups).requirements.pypi]
+    return texts(read(folder, text, extras=extras, groups=groups))
+
+
+def texts(found: Environment) -> list[str]:
+    """Its requirements as locks have them, with the indexes that they name."""
+    return [f"{each} (from {each.from_index})" if each.from_index else str(each) for each in found.requirements.pypi]
 
 
 def refused(folder: Path, text: str, *, extras: tuple[str, ...] = (), groups: tuple[str, ...] = ()) -> ConfigError:
@@ -280,7 +285,7 @@ default = true
 
 def test_indexes_of_uv_are_searched_as_uv_does(tmp_path: Path) -> None:
     found = read(tmp_path, UV + "[tool.uv.sources]\ntorch = { index = 'cu121' }\n")
-    assert [each.said for each in found.requirements.pypi] == ["rich", "torch>=2 (from https://index.example/cu121/)"]
+    assert texts(found) == ["rich", "torch>=2 (from https://index.example/cu121/)"]
     assert found.requirements.indexes == ("https://index.example/team/",)
     assert found.requirements.default_index == "https://index.example/pypi/"
     assert found.package_index_urls == ("https://${USER}:${TOKEN}@index.example/cu121/",)
@@ -431,7 +436,7 @@ priority = "explicit"
 
 def test_the_tables_of_poetry_mean_what_they_mean_to_poetry(tmp_path: Path) -> None:
     found = read(tmp_path, POETRY, extras=("boost",), groups=("test", "dev"))
-    assert [each.said for each in found.requirements.pypi] == [
+    assert texts(found) == [
         "pytest<10.0,>=8.0",
         "requests[socks]<2.32,>=2.31",
         "rich<14.0,>=13.5",
