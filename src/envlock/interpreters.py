@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from envlock.activation import without_python
 from envlock.errors import HydrateError
 from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.places import folder_in_home, home
 from envlock.trust import Closed
+from envlock.values import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,8 +34,7 @@ _QUESTION = (
 )
 
 
-@dataclass(frozen=True)
-class Interpreter:
+class Interpreter(NamedTuple):
     """A CPython that runs here."""
 
     path: Path

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import stat
 import time
 from contextlib import contextmanager, suppress
@@ -71,6 +70,7 @@ def temporary_folder(prefix: str = "envlock-", parent: Path | None = None) -> It
     A command that works in one holds an flock of it, which ends with the process, and its name has the process's
     number. So a folder whose lock is free, and whose process is gone, was left behind. Raises OSError.
     """
+    import shutil
     import tempfile
 
     where = str(parent or tempfile.gettempdir())
@@ -92,6 +92,8 @@ def temporary_folder(prefix: str = "envlock-", parent: Path | None = None) -> It
 
 def remove_left_behind(where: str) -> None:
     """Remove the temporary folders that killed commands of this user left in a folder. What cannot be removed stays."""
+    import shutil
+
     left = []
     with suppress(OSError), os.scandir(where) as entries:
         left = [(each.path, match) for each in entries if (match := re.match(_LEFT, each.name))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -53,6 +52,8 @@ def uv_executable() -> Path:
         with _FINDING:
             return Path(uv.find_uv_bin())
     except FileNotFoundError:
+        import shutil
+
         found = shutil.which("uv")
         if found is None:
             raise NoUv from None

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tomli_w
 
 from envlock.activation import RECEIPT, activated
 from envlock.errors import HydrateError
@@ -29,8 +30,10 @@ from envlock.interpreters import Interpreter, find_interpreter
 from envlock.model.arch import ARCHS, host_arch
 from envlock.model.lock import Lock
 from envlock.places import home
+from envlock.uv_command import run_uv
 from metaflow_extensions.envlock.plugins.node.home import is_reserved
 from tests.hydration.making import SERIES, CountingInstaller, Heard, MachinePythons, Making, missing_files, remains
+from tests.index import Release
 from tests.workflow.machine.homes import releasing
 
 
@@ -51,6 +54,16 @@ def making(tmp_path: Path) -> Making:
 def run(prefix: Path, *command: str) -> str:
     done = subprocess.run([prefix / "bin" / command[0], *command[1:]], capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def content(prefix: Path) -> dict[str, tuple[int, str | bytes]]:
+    """The mode of each file of an environment, and its bytes, or where a link leads."""
+    found: dict[str, tuple[int, str | bytes]] = {}
+    for path in prefix.rglob("*"):
+        if path.is_symlink() or path.is_file():
+            says = str(path.readlink()) if path.is_symlink() else path.read_bytes()
+            found[str(path.relative_to(prefix))] = path.lstat().st_mode, says
+    return found
 
 
 def test_a_prefix_is_made_whole_and_found_again(
@@ -125,6 +138,42 @@ def test_scripts_work_after_the_rename_and_nothing_names_the_stage(making: Makin
     assert run(prefix, "command-1") == "package-1 1.0"
     texts = [path for path in prefix.rglob("*") if path.is_file() and not path.is_symlink()]
     assert [path for path in texts if b".stages" in path.read_bytes()] == []
+
+
+def test_an_environment_is_what_uv_makes_of_the_same_wheels_in_a_virtual_environment(tmp_path: Path) -> None:
+    """The packages are put beside the environment's own files, which are made meanwhile."""
+    data = {
+        f"odd-1.0.data/scripts/{name}": text
+        for name, text in {
+            "of-python": "#!python\nprint('odd')\n",
+            "of-shell": "#!/bin/sh\necho odd\n",
+            "of-env": "#!/usr/bin/env python3\nprint('odd')\n",
+            "of-nobody": "echo odd\n",
+            "activate": "# a wheel may bring it\n",
+        }.items()
+    }
+    data |= {"odd-1.0.data/headers/odd.h": "//\n", "odd-1.0.data/data/lib64/odd.txt": "odd\n"}
+    making = Making(tmp_path / "it's here", own=(Release("odd", "1.0", scripts={"odd": "odd:main"}, files=data),))
+    making.write_artifacts()
+    prefix = making.hydrate()
+    theirs = tmp_path / "theirs"
+    python = MachinePythons().provide(making.lock).path
+    wheels = [
+        {"name": each.name, "version": each.version, "wheels": [{"path": str(making.file_of(each)), "hashes": hashes}]}
+        for each in making.lock.packages
+        if (hashes := {"sha256": each.sha256})
+    ]
+    pylock = tmp_path / "pylock.toml"
+    pylock.write_text(tomli_w.dumps({"lock-version": "1.0", "created-by": "a test", "packages": wheels}))
+    for command in (
+        ("venv", "--relocatable", "--python", str(python), str(theirs)),
+        ("pip", "sync", "--offline", "--no-index", "--python", str(theirs / "bin" / "python"), str(pylock)),
+    ):
+        assert run_uv(command).returncode == 0
+    assert run(prefix, "of-python") == "odd"
+    ours, same = content(prefix), content(theirs)
+    assert {path: ours[path] for path in same} == same
+    assert ours.keys() - same.keys() <= {RECEIPT, ".lock"}
 
 
 def test_a_lock_without_packages_is_an_interpreter_alone(tmp_path: Path) -> None:
@@ -276,8 +325,8 @@ def test_a_changed_wheel_is_named_and_nothing_is_left(making: Making, damage: st
     assert making.find() is None
 
 
-def test_a_change_that_uv_does_not_see_is_seen(making: Making) -> None:
-    """uv remembers what it unpacked by a file's path and times; those can be kept while the bytes change."""
+def test_a_change_that_keeps_the_time_of_the_file_is_seen(making: Making) -> None:
+    """uv takes what it unpacked before only while the kernel saw no change of the file, whatever time that has."""
     shutil.rmtree(making.hydrate())
     path = making.file_of(making.lock.packages[2])
     status = path.stat()
@@ -372,9 +421,10 @@ def test_an_interrupt_does_not_wait_for_files_that_are_being_hashed(making: Maki
             raise KeyboardInterrupt
 
     source = SimpleNamespace(fetch=lambda artifacts: {each.sha256: large for each in artifacts})
+    conda = replace(making.lock, packages=tuple(replace(each, kind="conda") for each in making.lock.packages))
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        hydrate(making.lock, source, tmp_path, installer=Interrupted())
+        hydrate(conda, source, tmp_path, pythons=MachinePythons(), installer=Interrupted())
     assert time.monotonic() - began < 5
     assert remains(making.environments) == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +13,9 @@ import pytest
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError
+from envlock.hydration import wheels
 from envlock.hydration.errors import MisdescribedWheel
-from envlock.hydration.wheels import check_metadata, differences
+from envlock.hydration.wheels import check_metadata
 from envlock.model.arch import LINUX_64, OSX_ARM64, host_arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
@@ -43,6 +44,10 @@ LOCK = Lock(
     (ALPHA, package("beta", "1.5"), package("gamma", "2.0+cpu"), package("spare", "1")),
 )
 AGREES = "Requires-Dist: Beta>=1\nRequires-Dist: gamma (==2.0)\n"
+
+
+def differences(lock: Lock, package: LockedPackage, text: str) -> Iterator[str]:
+    return wheels.differences(lock, package, text, wheels.versions_of(lock))
 
 
 @pytest.mark.parametrize(

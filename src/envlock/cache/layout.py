@@ -25,13 +25,13 @@ comes from locks, which come from other people: all of it is checked, and no pat
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from envlock.cache.errors import UnsafePath
 from envlock.errors import ConfigError
 from envlock.model.arch import ARCHS, Arch
 from envlock.named.alias import Alias, parse_alias
+from envlock.values import NamedTuple
 
 if TYPE_CHECKING:
     from envlock.model.lock import Lock
@@ -67,8 +67,7 @@ _LONGEST_USER = 120
 _PATHSPEC_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
 
 
-@dataclass(frozen=True)
-class EnvironmentPlace:
+class EnvironmentPlace(NamedTuple):
     """What the path of an environment in a cache says."""
 
     arch: Arch

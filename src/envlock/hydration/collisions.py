@@ -6,12 +6,12 @@ are read from the RECORD that uv wrote, which lists commands and data files too.
 
 from __future__ import annotations
 
-import shutil
+import os
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.hydration.errors import ReservedPath
-from envlock.hydration.installed import below, named_in, paths_of, records_of_uv
+from envlock.hydration.installed import below, named_in, paths_of
 from envlock.words import count, listed
 from metaflow_extensions.envlock.plugins.node.home import is_reserved
 
@@ -82,21 +82,25 @@ def sentences(found: Iterable[Collision]) -> tuple[str, ...]:
 
 
 def settle(
-    wheels: Sequence[LockedPackage], site_packages: Path, stage: Path, install: Callable[[LockedPackage], None]
+    wheels: Sequence[LockedPackage],
+    installed: Mapping[str, Path],
+    site_packages: Path,
+    stage: Path,
+    install: Callable[[LockedPackage], None],
 ) -> tuple[Collision, ...]:
     """Give each path that several of the installed wheels contain to the last of them in the lock's order.
 
-    `install` installs one wheel over what is there. Costs reading the RECORDs, and one installation for each wheel that
-    gets a path. Raises ReservedPath if a wheel contains a file that belongs to the environment.
+    `installed` has the RECORD of each wheel, by its name; `install` installs one wheel over what is there. Costs
+    reading the RECORDs, and one installation for each wheel that gets a path. Raises ReservedPath if a wheel contains a
+    file that belongs to the environment.
     """
-    records = records_of_uv(site_packages)
-    records = {wheel.name: records[wheel.name] for wheel in wheels if wheel.name in records}
+    records = {wheel.name: installed[wheel.name] for wheel in wheels if wheel.name in installed}
     named = {name: named_in(record) for name, record in records.items()}
     site = site_packages.relative_to(stage).as_posix()
     is_linked = (stage / "lib64").is_symlink()
     is_spelled_alike = True  # a module may be a wheel's data, too
     for name, paths in named.items():
-        outside = [path.strip('"') for path in paths if path.startswith((".", "/", '"'))]
+        outside = [os.fsdecode(path.strip(b'"')) for path in paths if path.startswith((b".", b"/", b'"'))]
         places = [below(site, path, is_linked=is_linked) for path in outside]
         refuse_reserved(name, places)
         is_spelled_alike &= not any(place.startswith(f"{site}/") for place in places)
@@ -104,6 +108,8 @@ def settle(
         return ()
     found = collisions({name: paths_of(record, stage) for name, record in records.items()})
     winners = {each.owners[-1] for each in found}
+    if winners:
+        import shutil
     for wheel in wheels:
         if wheel.name in winners:
             # uv would first remove the files of an installed wheel, even those that other wheels contain: hide it.

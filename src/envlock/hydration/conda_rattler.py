@@ -19,7 +19,7 @@ from envlock.hydration.errors import (
     is_full,
 )
 from envlock.hydration.finishing import compile_bytecode_below, run_link_scripts
-from envlock.hydration.installed import paths_of, records_of_uv
+from envlock.hydration.installed import paths_of
 from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
 from envlock.hydration.prefix import name_of
 from envlock.hydration.pypi_uv import WheelsByUv
@@ -65,14 +65,15 @@ class CondaInstaller:
         site_packages = stage / _site_packages(lock)
         if not (stage / "bin" / f"python{lock.python.series}").exists():
             raise LinkFailed(name_of(lock), (f"its packages contain no bin/python{lock.python.series}",))
+        records: Mapping[str, Path] = {}
         if lock.pypi_packages:
             wheels = WheelsByUv(lock, files, stage, self._reporter, self._options)
             if self._options.unpack_again:
                 wheels.unpack_again()
             wheels.add(lock.pypi_packages)
-            wheels.settle(site_packages)
-            move_scripts(site_packages, stage, place)
-        self._warn_of_clobbers(lock, stage, site_packages)
+            records = wheels.settle(site_packages)
+            move_scripts(records.values(), site_packages, stage, place)
+        self._warn_of_clobbers(lock, stage, records)
 
     def finish(self, lock: Lock, place: Path) -> None:
         """Compile modules if that is wanted, and run the link scripts that are allowed. Raises HydrateError."""
@@ -119,16 +120,15 @@ class CondaInstaller:
                     return BadCondaArchive(package.filename, package.conda.channel, reasons[1:])
         return LinkFailed(name_of(lock), reasons)
 
-    def _warn_of_clobbers(self, lock: Lock, stage: Path, site_packages: Path) -> None:
-        """Warn of paths that two packages contain, wheels included: one of the two may not work."""
+    def _warn_of_clobbers(self, lock: Lock, stage: Path, records: Mapping[str, Path]) -> None:
+        """Warn of paths that two packages contain, wheels, by their RECORDs, included: one of the two may not work."""
         from envlock.conda.install import clobbers, owners_of
 
         found = [
             f"{each.winner} and {each.loser} both contain {each.path}: the one of {each.winner} is used"
             for each in clobbers(stage)
         ]
-        if lock.pypi_packages:
-            records = records_of_uv(site_packages)
+        if records:
             wheels = {path: name for name, record in records.items() for path in paths_of(record, stage)}
             owners = owners_of(stage, wheels)
             found += [

@@ -6,13 +6,9 @@ can call it. What chooses the lock and the source is the caller's, such as `work
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from envlock.activation import RECEIPT
@@ -43,7 +39,8 @@ from envlock.stage import make_once
 from metaflow_extensions.envlock.plugins.node.home import write_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from envlock.hydration.port import ArtifactSource, Installer, Pythons
@@ -135,24 +132,29 @@ def check_machine(lock: Lock, home: Path, reporter: Reporter, *, force: bool) ->
         reporter.warned(f"{name_of(lock)} requires {package} {required}, and this machine has {here or 'none'}")
 
 
-@dataclass
 class _Hydration:
     """Makes one prefix that is not there, or not whole."""
 
-    lock: Lock
-    source: ArtifactSource
-    home: Path
-    pythons: Pythons
-    installer: Installer
-    reporter: Reporter
-    files: Mapping[str, Path] = field(default_factory=dict)
-    python: Interpreter | None = None
-    came: set[str] = field(default_factory=set)
-    """The records of packages that were seen in the prefix."""
-
-    @cached_property
-    def prefix(self) -> Path:
-        return prefix_of(self.lock, self.home)
+    def __init__(
+        self,
+        lock: Lock,
+        source: ArtifactSource,
+        home: Path,
+        pythons: Pythons,
+        installer: Installer,
+        reporter: Reporter,
+    ) -> None:
+        self.lock = lock
+        self.source = source
+        self.home = home
+        self.pythons = pythons
+        self.installer = installer
+        self.reporter = reporter
+        self.prefix = prefix_of(lock, home)
+        self.files: Mapping[str, Path] = {}
+        self.python: Interpreter | None = None
+        self.came: set[str] = set()
+        """The records of packages that were seen in the prefix."""
 
     def run(self) -> Path:
         self.reporter.began(self.phase, len(self.lock.packages), "packages")
@@ -237,39 +239,53 @@ class _Hydration:
 
 @contextmanager
 def verified(lock: Lock, files: Mapping[str, Path]) -> Iterator[None]:
-    """Hash every package of a lock in other threads while the body installs; at its end, compare.
+    """Make sure that the body installs what was locked: hash the conda packages meanwhile, and compare at its end.
 
-    Raises ChangedArtifact for the first package, in the order of the lock, whose file is not the one that was locked:
-    also in place of a HydrateError of the body, since it says more than what an installer makes of such a file.
+    uv compares a wheel with its hash itself when it unpacks it, and unpacks it again after the file was changed. Only
+    where the body raises HydrateError, all packages are hashed: which of them was changed says more than what an
+    installer makes of it. Raises ChangedArtifact for the first package, in the order of the lock, whose file is not the
+    one that was locked.
     """
+    with _hashing(lock.conda_packages, files) as hashes:
+        try:
+            yield
+        except HydrateError:
+            with _hashing(lock.pypi_packages, files) as others:
+                _compare(lock.packages, files, {**hashes, **others})
+            raise
+        _compare(lock.conda_packages, files, hashes)
+
+
+@contextmanager
+def _hashing(packages: Sequence[LockedPackage], files: Mapping[str, Path]) -> Iterator[dict[str, Future[str]]]:
+    """Hash the files of packages in other threads; their hashes, by the locked ones."""
+    if not packages:
+        yield {}
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
     # Half of the processors: the installer needs the others.
     threads = min(_MOST_HASHING_THREADS, max((os.cpu_count() or 1) // 2, 1))
-    largest_first = sorted(lock.packages, key=lambda package: -(package.size or 0))
+    largest_first = sorted(packages, key=lambda package: -(package.size or 0))
     stopped = threading.Event()
     with ThreadPoolExecutor(threads) as pool:
-        hashes = {package.sha256: pool.submit(_digest, files[package.sha256], stopped) for package in largest_first}
-
-        def compare() -> None:
-            for package in lock.packages:
-                found = hashes[package.sha256].result()
-                if found != f"sha256 {package.sha256}":
-                    path = files[package.sha256]
-                    raise ChangedArtifact(
-                        package.name, package.version, path, expected=package.sha256, found=found
-                    ) from None
-
         try:
-            try:
-                yield
-            except HydrateError:
-                compare()
-                raise
-            compare()
+            yield {package.sha256: pool.submit(_digest, files[package.sha256], stopped) for package in largest_first}
         finally:
             stopped.set()  # after Ctrl-C nobody waits for a large file
 
 
+def _compare(packages: Iterable[LockedPackage], files: Mapping[str, Path], hashes: Mapping[str, Future[str]]) -> None:
+    for package in packages:
+        found = hashes[package.sha256].result()
+        if found != f"sha256 {package.sha256}":
+            path = files[package.sha256]
+            raise ChangedArtifact(package.name, package.version, path, expected=package.sha256, found=found) from None
+
+
 def _digest(path: Path, stopped: threading.Event) -> str:
+    import hashlib
+
     digest = hashlib.sha256()
     try:
         with path.open("rb", buffering=0) as file:

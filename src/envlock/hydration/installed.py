@@ -6,6 +6,7 @@ import base64
 import csv
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ class Package(NamedTuple):
         return " ".join(word for word in words if word)
 
 
+_DIST_INFO = ".dist-info"
 UNREADABLE = "unreadable"
 """In place of a digest, if the record of the file is itself damaged."""
 
@@ -68,21 +70,27 @@ def installed(prefix: Path) -> Installed:
 
 
 def records_of_uv(site_packages: Path) -> dict[str, Path]:
-    """The RECORD of each wheel that uv installed, by the wheel's normalised name, in the order of locks."""
-    return {
-        _wheel_of(installer): installer.with_name("RECORD")
-        for installer in sorted(site_packages.glob("*.dist-info/INSTALLER"), key=_wheel_of)
-        if read_file(installer, MEMO_BYTES).strip() == b"uv"
-    }
+    """The RECORD of each wheel that uv installed, by the wheel's normalised name, in the order of locks.
+
+    Takes two milliseconds for 90 wheels.
+    """
+    site = str(site_packages)
+    found: dict[str, Path] = {}
+    with suppress(FileNotFoundError):
+        for folder in os.listdir(site):  # noqa: PTH208  only names
+            if folder.endswith(_DIST_INFO):
+                with suppress(FileNotFoundError, NotADirectoryError):  # it is of another installer
+                    if read_file(f"{site}/{folder}/INSTALLER", MEMO_BYTES).strip() == b"uv":
+                        found[_wheel_in(folder)] = Path(f"{site}/{folder}/RECORD")
+    return dict(sorted(found.items()))
 
 
-def named_in(record_file: Path) -> list[str]:
+def named_in(record_file: Path) -> list[bytes]:
     """The files in a RECORD that uv wrote, spelled as there: equal paths are spelled alike.
 
-    Those outside of site-packages begin with a dot, a slash or a quote. Takes a millisecond for 4,000 files.
+    Those outside of site-packages begin with a dot, a slash or a quote. Takes a millisecond for 7,000 files.
     """
-    text = read_file(record_file, RECORD_BYTES).decode("utf-8", "surrogateescape")
-    return [line.partition(",")[0] for line in text.splitlines()]
+    return [line.partition(b",")[0] for line in read_file(record_file, RECORD_BYTES).splitlines()]
 
 
 def paths_of(record_file: Path, prefix: Path) -> dict[str, str]:
@@ -130,7 +138,7 @@ def _add_conda(found: Installed, record: dict[str, Any], where: str) -> None:
 
 
 def _add_wheel(found: Installed, prefix: Path, record_file: Path) -> None:
-    version = record_file.parent.name.removesuffix(".dist-info").partition("-")[2]
+    version = record_file.parent.name.removesuffix(_DIST_INFO).partition("-")[2]
     package = Package(_wheel_of(record_file), version.replace("_", "+"), "", "wheel")
     where = record_file.relative_to(prefix).as_posix()
     found.packages["pypi", package.name] = package, where, ""
@@ -146,7 +154,11 @@ def _add_wheel(found: Installed, prefix: Path, record_file: Path) -> None:
 
 def _wheel_of(file: Path) -> str:
     """The normalised name of the wheel whose `.dist-info` holds this file."""
-    return normalized(file.parent.name.removesuffix(".dist-info").partition("-")[0])
+    return _wheel_in(file.parent.name)
+
+
+def _wheel_in(folder: str) -> str:
+    return normalized(folder.removesuffix(_DIST_INFO).partition("-")[0])
 
 
 def _paths(record_file: Path, prefix: Path) -> Iterator[tuple[str, str]]:

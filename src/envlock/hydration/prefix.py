@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +16,13 @@ from envlock.activation import RECEIPT
 from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.interpreters import Interpreter
 from envlock.places import trusted
+from envlock.values import NamedTuple
 
 if TYPE_CHECKING:
     from envlock.model.lock import Lock
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What a prefix was made from."""
 
     req_id: str
@@ -101,7 +100,7 @@ def read_receipt(prefix: Path) -> Receipt | None:
     """The receipt of a prefix; None if there is none, or it is not valid."""
     try:
         found = json_of(read_file(prefix / RECEIPT, MEMO_BYTES))
-        known = {field.name: found[field.name] for field in fields(Receipt)}
+        known = {name: found[name] for name in Receipt._fields}
         receipt = Receipt(**{**known, "python_file": tuple(found["python_file"])})
         texts = (value for name, value in known.items() if name != "python_file")
         is_valid = all(type(text) is str for text in texts) and all(type(part) is int for part in receipt.python_file)
@@ -112,4 +111,4 @@ def read_receipt(prefix: Path) -> Receipt | None:
 
 def write_receipt(prefix: Path, receipt: Receipt) -> None:
     """Declare the prefix whole. Raises OSError."""
-    write_atomically(prefix / RECEIPT, (json.dumps(asdict(receipt), indent=1) + "\n").encode())
+    write_atomically(prefix / RECEIPT, (json.dumps(receipt._asdict(), indent=1) + "\n").encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from contextlib import contextmanager
 from importlib import import_module
@@ -12,17 +13,19 @@ from typing import TYPE_CHECKING
 
 import tomli_w
 
+from envlock.errors import HydrateError
 from envlock.files import METADATA_BYTES, read_file
 from envlock.hydration.errors import FileAndFolder, InstallFailed, ReservedPath, UnfitForMachine, disk_full, is_full
 from envlock.hydration.machine_checks import system_here
 from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
 from envlock.hydration.prefix import name_of
+from envlock.hydration.shebangs import make_scripts_relocatable
 from envlock.model.arch import MARKER_VALUES
 from envlock.reporter import Reporter, watching
 from envlock.uv_command import run_uv, uv_cache, uv_environment, uv_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from envlock.model.lock import Lock, LockedPackage
 
@@ -42,16 +45,28 @@ class UvInstaller:
         self._options = options
 
     def install(self, lock: Lock, files: Mapping[str, Path], python: Path | None, stage: Path, place: Path) -> None:
-        """Make `stage` the environment. Two runs of uv: 20 ms, and the time to link the files. Raises HydrateError."""
+        """Make `stage` the environment: the time to link the files. Raises HydrateError.
+
+        uv makes the virtual environment beside the stage while it fills that, for `uv pip sync` would first run the
+        new environment's interpreter to learn what it knows of the one that this was made from.
+        """
         del place  # a relocatable environment does not contain its own path
-        wheels = WheelsByUv(lock, files, stage, self._reporter, self._options)
-        options = ("--relocatable", "--allow-existing", "--no-project", "--offline", "--python", str(python))
-        wheels.run("venv", *options, str(stage))
+        assert python is not None
+        wheels = WheelsByUv(lock, files, stage, self._reporter, self._options, python)
+        options = ("--relocatable", "--no-project", "--offline", "--python", str(python))
+        venv = stage.with_name(f"{stage.name}.venv")
+        with _meanwhile(lambda: wheels.run("venv", *options, str(venv))):
+            if lock.packages:
+                if sys.platform != "darwin":  # as in a virtual environment: a wheel's data may be below it
+                    (stage / "lib64").symlink_to("lib")
+                if self._options.unpack_again:
+                    wheels.unpack_again()
+                wheels.sync()
         if lock.packages:
-            if self._options.unpack_again:
-                wheels.unpack_again()
-            wheels.sync()
-            wheels.settle(_site_packages(lock, stage))
+            site_packages = _site_packages(lock, stage)
+            records = wheels.settle(site_packages)
+            make_scripts_relocatable(records.values(), site_packages, python)
+        _move_into(str(stage), str(venv))
 
     def finish(self, lock: Lock, place: Path) -> None:
         """Compile the wheels' modules, if that is wanted. Raises DiskFull."""
@@ -74,10 +89,14 @@ class WheelsByUv:
         stage: Path,
         reporter: Reporter,
         options: InstallOptions = DEFAULT_OPTIONS,
+        python: Path | None = None,
     ) -> None:
+        """`python` is an interpreter outside of `stage`; by default, that is an environment with its own."""
         self._lock = lock
         self._files = files
         self._stage = stage
+        own = ("--python", str(stage / "bin" / "python"))
+        self._place = own if python is None else ("--python", str(python), "--prefix", str(stage))
         self._reporter = reporter
         self._uv = options.uv
         self._cache = options.apart
@@ -103,8 +122,6 @@ class WheelsByUv:
 
     def sync(self) -> None:
         """Make these wheels the only packages of the environment."""
-        # What `settle` needs is imported while uv works: by then it takes no time.
-        threading.Thread(target=import_module, args=("envlock.hydration.wheels",), daemon=True).start()
         self._pip("sync", self._lock.pypi_packages)
 
     def add(self, wheels: Sequence[LockedPackage]) -> None:
@@ -112,23 +129,26 @@ class WheelsByUv:
         # An environment with conda's Python may call itself externally managed: envlock manages it.
         self._pip("install", wheels, "--no-deps", "--break-system-packages")
 
-    def settle(self, site_packages: Path) -> None:
+    def settle(self, site_packages: Path) -> Mapping[str, Path]:
         """Give each path that several wheels contain to the last of them in the lock, and warn of those.
 
-        Raises MisdescribedWheel for a wheel that is not what it was locked as, and ReservedPath.
+        Returns the RECORD of each wheel, by its name. Raises MisdescribedWheel for a wheel that is not what it was
+        locked as, and ReservedPath.
         """
         from envlock.hydration.collisions import sentences, settle
         from envlock.hydration.installed import records_of_uv
         from envlock.hydration.wheels import check_metadata
 
+        records = records_of_uv(site_packages)
+        wheels = self._lock.pypi_packages
         try:
-            found = settle(self._lock.pypi_packages, site_packages, self._stage, lambda wheel: self.add([wheel]))
+            found = settle(wheels, records, site_packages, self._stage, lambda wheel: self.add([wheel]))
         except ValueError as error:
             raise InstallFailed(name_of(self._lock), (str(error),)) from error
-        records = records_of_uv(site_packages)
         check_metadata(self._lock, {name: _text(record.with_name("METADATA")) for name, record in records.items()})
         for sentence in sentences(found):
             self._reporter.warned(f"{name_of(self._lock)}: {sentence}")
+        return records
 
     def run(self, *arguments: str) -> None:
         """Run uv."""
@@ -163,10 +183,11 @@ class WheelsByUv:
         pylock = self._stage / _PYLOCK
         pylock.write_text(self._pylock(wheels), encoding="utf-8")
         options = ("--preview-features", "pylock", "--offline", "--no-index", "--no-build", *options, *self._options)
-        python = ("--python", str(self._stage / "bin" / "python"))
         requirements = [str(pylock)] if command == "sync" else ["--requirements", str(pylock)]
+        # What `settle` needs is imported while uv works: by then it takes no time.
+        threading.Thread(target=import_module, args=("envlock.hydration.wheels",), daemon=True).start()
         with _unpacking(len(wheels), self._cache, self._reporter):
-            self.run("pip", command, *options, *python, *requirements)
+            self.run("pip", command, *options, *self._place, *requirements)
         pylock.unlink()
 
     def _pylock(self, wheels: Sequence[LockedPackage]) -> str:
@@ -186,6 +207,40 @@ class WheelsByUv:
                 ],
             }
         )
+
+
+@contextmanager
+def _meanwhile(work: Callable[[], None]) -> Iterator[None]:
+    """Do something in another thread while the body runs; wait for it. Raises its HydrateError before the body's."""
+    failed: list[HydrateError] = []
+
+    def worked() -> None:
+        try:
+            work()
+        except HydrateError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=worked)
+    thread.start()
+    try:
+        yield
+    except HydrateError as error:
+        thread.join()
+        raise (failed or [error])[0] from None
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def _move_into(folder: str, other: str) -> None:
+    """Move into a folder what is in another and not in this one."""
+    for entry in os.scandir(other):
+        place = f"{folder}/{entry.name}"
+        if not os.path.lexists(place):
+            os.rename(entry.path, place)  # noqa: PTH104  of strings: it is on the way of every environment
+        elif entry.is_dir(follow_symlinks=False):
+            _move_into(place, entry.path)
 
 
 def _text(file: Path) -> str:

@@ -7,9 +7,6 @@ its own, and needs nothing of this.
 
 from __future__ import annotations
 
-import gzip
-import tarfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +15,8 @@ from envlock.hydration.errors import BadPythonArchive, ChangedArtifact, storage_
 from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter, only_chosen, version_of
 from envlock.model.artifact import artifacts_of
 from envlock.model.python_range import python_allows
-from envlock.redaction import redact
 from envlock.stage import make_once
 from envlock.trust import Closed, make_folder
-from envlock.uv_command import run_uv, uv_reason
-from metaflow_extensions.envlock.plugins.node.pythons import extract
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +72,9 @@ class LockedPythons:
 
     def _downloaded(self, lock: Lock, missing: NoInterpreter) -> Interpreter:
         """The newest fitting build that uv knows, installed by uv."""
+        from envlock.redaction import redact
+        from envlock.uv_command import run_uv, uv_reason
+
         series, wanted = lock.python.series, lock.requirements.python
         mirror = self._mirror()
         request = ",".join(filter(None, (f"=={series}.*", wanted)))
@@ -141,6 +138,12 @@ def unpack(python: LockedPython, archive: Path, pythons: Path) -> Path:
     place = pythons / python.sha256
 
     def build(stage: Path) -> None:
+        import gzip
+        import tarfile
+        import zlib
+
+        from metaflow_extensions.envlock.plugins.node.pythons import extract
+
         found = sha256_of(archive)
         if found != python.sha256:
             raise ChangedArtifact("python", python.version, archive, expected=python.sha256, found=f"sha256 {found}")

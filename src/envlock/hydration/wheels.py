@@ -27,7 +27,7 @@ from envlock.model.artifact import artifacts_of
 from envlock.model.requirement import normalized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from packaging.markers import Marker
@@ -49,6 +49,7 @@ _NO_WHEEL = (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, Runti
 that is encrypted (RuntimeError); for one that is damaged or cut off (the last two)."""
 
 _FIELD = re.compile(r"(?m)^(Name|Version|Requires-Python|Requires-Dist):(.*)$")
+_END_OF_FIELDS = re.compile(r"\r?\n\r?\n")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXTRA = re.compile(r"\bextra\s*==")
 _LONGEST = 4096
@@ -144,17 +145,26 @@ def check_metadata(lock: Lock, texts: Mapping[str, str]) -> None:
     Takes less than a millisecond for a wheel. Raises MisdescribedWheel for the first, in the order of the lock, that
     disagrees.
     """
+    locked = versions_of(lock)
     for package in lock.pypi_packages:
         if texts.get(package.name):  # uv reports a wheel without METADATA
-            found = tuple(differences(lock, package, texts[package.name]))
+            found = tuple(differences(lock, package, texts[package.name], locked))
             if found:
                 raise MisdescribedWheel(package, found)
 
 
-def differences(lock: Lock, package: LockedPackage, text: str) -> Iterator[str]:
-    """How a wheel's METADATA differs from the lock, a sentence each. Ignores what cannot be parsed, as uv does."""
+def versions_of(lock: Lock) -> dict[str, str]:
+    """The version of each wheel in a lock, by its name."""
+    return {each.name: each.version for each in lock.pypi_packages}
+
+
+def differences(lock: Lock, package: LockedPackage, text: str, locked: Mapping[str, str]) -> Iterator[str]:
+    """How a wheel's METADATA differs from the lock, a sentence each. Ignores what cannot be parsed, as uv does.
+
+    `locked` has the version of each wheel in the lock, by its name.
+    """
     fields: dict[str, list[str]] = {}
-    for name, value in _FIELD.findall(text.replace("\r\n", "\n").partition("\n\n")[0]):
+    for name, value in _FIELD.findall(_END_OF_FIELDS.split(text, maxsplit=1)[0]):
         if len(value) <= _LONGEST:
             fields.setdefault(name, []).append(value.strip())
     named, version = fields.get("Name", [""])[0], fields.get("Version", [""])[0]
@@ -163,22 +173,22 @@ def differences(lock: Lock, package: LockedPackage, text: str) -> Iterator[str]:
     requires_python = fields.get("Requires-Python", [""])[0]
     if not _allows(requires_python, lock.python.version):
         yield f"the wheel is for Python {requires_python}, and Python {lock.python.version} is locked"
-    requirements = fields.get("Requires-Dist", [])
-    yield from _unmet(lock, package, requirements)
-    known = {normalized(match[0]) for each in requirements if (match := _NAME.match(each))}
+    needed = [(normalized(match[0]), each) for each in fields.get("Requires-Dist", []) if (match := _NAME.match(each))]
+    yield from _unmet(lock, locked, package, needed)
+    known = {name for name, _ in needed}
     for name in package.dependencies:
         if name not in known:
             yield f"it was locked with `{name}`, which the wheel does not need"
 
 
-def _unmet(lock: Lock, package: LockedPackage, requirements: list[str]) -> Iterator[str]:
-    """The dependencies of the wheel, without those of extras, that the lock lacks."""
-    locked = {each.name: each.version for each in lock.pypi_packages}
-    for text in requirements:
-        match = _NAME.match(text)
-        name = normalized(match[0]) if match else ""
+def _unmet(
+    lock: Lock, locked: Mapping[str, str], package: LockedPackage, requirements: Iterable[tuple[str, str]]
+) -> Iterator[str]:
+    """The dependencies of the wheel, each with its name, that the lock lacks; without those of extras."""
+    has_conda_packages = bool(lock.conda_packages)
+    for name, text in requirements:
         # Conda packages may provide it.
-        if not name or name == package.name or (name not in locked and lock.conda_packages):
+        if name == package.name or (name not in locked and has_conda_packages):
             continue
         if _EXTRA.search(text.partition(";")[2]) and " or " not in text:  # most are, and parsing takes time
             continue

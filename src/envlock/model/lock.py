@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
 from envlock.model.arch import Arch
-from envlock.model.identity import canonical, full_id, prefix_name
+from envlock.model.identity import canonical, full_id, prefix_name, sha256
 from envlock.model.requirements import Requirements
 from envlock.values import NamedTuple
 
@@ -68,7 +67,7 @@ class Source:
     @property
     def key(self) -> str:
         """64 hex digits that name it, on machines of every kind."""
-        return hashlib.sha256(canonical(["envlock-source", 1, *self.identity])).hexdigest()
+        return sha256(canonical(["envlock-source", 1, *self.identity]))
 
     @property
     def said(self) -> str:

@@ -6,27 +6,24 @@ hashes files that an index publishes without a SHA-256 with `FetchedHashes`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from envlock.cache.errors import CacheHashMismatch, CacheUnusable, NotInCache, together
 from envlock.cache.local import LocalPackages
-from envlock.cache.open import open_cache
 from envlock.cache.packages import Packages, path_of
 from envlock.cache.parallel import WORKERS, in_parallel
 from envlock.cache.port import tell_nobody
 from envlock.errors import EnvlockError, as_one
 from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.model.artifact import Artifact
+from envlock.model.identity import sha256
 from envlock.places import folder_in_home, home
 from envlock.stage import temporary_folder
 from envlock.trust import Closed
-from envlock.workflow.upstream import upstream_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,13 +42,28 @@ _HASHING = "fetching files without a SHA-256"
 
 
 def artifact_source(project: Project, reporter: Reporter, *, offline: bool = False) -> CacheThenUpstream:
-    """Where a project's artifacts come from; `offline` uses its cache alone. Opens nothing yet."""
+    """Where a project's artifacts come from; `offline` uses its cache alone. Opens nothing yet.
+
+    What is here already needs neither of the two: they are imported once something is not.
+    """
+
+    def cache() -> Store:
+        from envlock.cache.open import open_cache
+
+        return open_cache(project)
+
     return CacheThenUpstream(
-        partial(open_cache, project),
-        None if offline else lambda: upstream_of(project),
+        cache,
+        None if offline else lambda: _upstream_of(project),
         LocalPackages(home()),
         reporter,
     )
+
+
+def _upstream_of(project: Project) -> Upstream:
+    from envlock.workflow.upstream import upstream_of
+
+    return upstream_of(project)
 
 
 @dataclass(frozen=True)
@@ -191,7 +203,7 @@ def mirror(
     largest_first = sorted(artifacts, key=lambda artifact: -(artifact.size or 0))
     reporter.began(MOVING, sum(artifact.size or 0 for artifact in artifacts), "bytes")
     with (
-        upstream_of(project) as upstream,
+        _upstream_of(project) as upstream,
         temporary_folder("envlock-push-") as stage,  # not below ENVLOCK_HOME, which may be small
     ):
         mirroring = _Mirroring(store, LocalPackages(home()), upstream, stage, contents, reporter, place)
@@ -282,7 +294,7 @@ class FetchedHashes:
         self._began(package)
         packages = folder_in_home("packages")
         try:
-            with temporary_folder(".hashed-", packages) as folder, upstream_of(self._project) as upstream:
+            with temporary_folder(".hashed-", packages) as folder, _upstream_of(self._project) as upstream:
                 file = folder / "file"
                 progress = _FileProgress(self._reporter, _HASHING, artifact)
                 found = upstream.hash(artifact, file, published, on_bytes=progress.moved, on_size=progress.has_size)
@@ -315,7 +327,7 @@ class FetchedHashes:
 def _memo_of(url: str, published: Mapping[str, str]) -> Path:
     """The memo of a file's SHA-256. Its name has the published digests, as the index may change the file."""
     key = json.dumps([url, sorted(published.items())]).encode()
-    return home() / "hashed" / f"{hashlib.sha256(key).hexdigest()}.json"
+    return home() / "hashed" / f"{sha256(key)}.json"
 
 
 def _remembered(memo: Path) -> tuple[str, int] | None:

@@ -6,7 +6,6 @@ that is not mounted, or in a folder that cannot be read, still keeps its environ
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.errors import ConfigError
 from envlock.files import MEMO_BYTES, hold_lock, json_of, read_file, write_atomically
+from envlock.model.identity import sha256
 from envlock.places import folder_in_home, home
 from envlock.trust import Closed
 
@@ -116,7 +116,7 @@ def _all() -> Iterator[KnownProject]:
 
 
 def _note_of(locks: str) -> str:
-    return os.path.join(home(), FOLDER, hashlib.sha256(os.fsencode(locks)).hexdigest()[:16])
+    return os.path.join(home(), FOLDER, sha256(os.fsencode(locks))[:16])
 
 
 def _read(path: str) -> KnownProject | None:
