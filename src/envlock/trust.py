@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 VARIABLE = "ENVLOCK_HOME_GROUP"
 FOLDERS = (
     *("", "environments", "environments/.stages", "pythons", "packages", "conda", "conda/packages"),
-    *("conda/distributions", "conda/repodata", "memo", "named", "remembered", "bytecode", "hashed", "pip-tools", "uv"),
+    *(
+        "conda/distributions",
+        "conda/repodata",
+        "memo",
+        "named",
+        "remembered",
+        "bytecode",
+        "compiled",
+        "hashed",
+        "pip-tools",
+        "uv",
+    ),
     *("kept", "kernels", "licenses", "projects", "sizes"),
     *("builds", "builds/environments", "builds/work", "builds/wheels", "builds/logs"),
 )

@@ -7,6 +7,7 @@ import marshal
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -268,6 +269,68 @@ def test_compiling_starts_from_the_compiler_alone() -> None:
         [sys.executable, "-I", "-S", str(bytecode._COMPILER)], input="", capture_output=True, text=True, check=False
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@pytest.fixture
+def twice(tmp_path: Path) -> Callable[[], tuple[int, dict[str, bytes]]]:
+    """Compiles the modules of two packages, with a folder that lasts: how many were compiled, and the bytecode."""
+    (tmp_path / "kept").mkdir(mode=0o700)
+    written(tmp_path / "sources", {f"{name}.py": b"X = 1\n" for name in "abc"} | {"bad.py": b"1 +\n"})
+    packages = {"a": "one/a.py", "b": "one/b.py", "c": "two/c.py", "bad": "two/bad.py"}
+    modules = {f"lib/p/site/{path}": tmp_path / "sources" / f"{name}.py" for name, path in packages.items()}
+
+    def compiling() -> tuple[int, dict[str, bytes]]:
+        heard = Heard()
+        out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+        out.mkdir()
+        found = compile_modules(modules, out, here(), heard, tmp_path / "kept")
+        return int(heard.totals["compiling"]), {path: file.read_bytes() for path, file in found.items()}
+
+    return compiling
+
+
+def test_bytecode_that_is_kept_is_not_made_again(
+    twice: Callable[[], tuple[int, dict[str, bytes]]], tmp_path: Path
+) -> None:
+    count, first = twice()
+    assert (count, len(first)) == (4, 3)
+    assert twice() == (0, first)
+    (tmp_path / "sources" / "a.py").write_bytes(b"X = 2\n")
+    count, changed = twice()
+    assert count == 2, "the modules of its package, and of no other"
+    assert changed["lib/p/site/two/c.py"] == first["lib/p/site/two/c.py"]
+    assert changed["lib/p/site/one/a.py"] != first["lib/p/site/one/a.py"]
+
+
+def test_a_release_that_compiles_otherwise_uses_nothing_that_was_kept(
+    twice: Callable[[], tuple[int, dict[str, bytes]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice()
+    other = tmp_path / "compiler.py"
+    other.write_text(bytecode._COMPILER.read_text() + "\n")
+    monkeypatch.setattr(bytecode, "_COMPILER", other)
+    assert twice()[0] == 4
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda file: file.write_bytes(file.read_bytes()[:-1]),
+        lambda file: file.write_bytes(b""),
+        lambda file: file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:]),
+        lambda file: file.chmod(0o666),
+        lambda file: file.unlink(),
+    ],
+    ids=["cut off", "empty", "changed", "open to others", "gone"],
+)
+def test_bytecode_that_is_not_as_it_was_kept_is_made_again(
+    twice: Callable[[], tuple[int, dict[str, bytes]]], tmp_path: Path, harm: Callable[[Path], object]
+) -> None:
+    _, first = twice()
+    for file in (tmp_path / "kept").iterdir():
+        harm(file)
+    assert twice() == (4, first)
+    assert twice() == (0, first), "and is kept again"
 
 
 def test_one_folder_of_bytecode_serves_many_trees(tmp_path: Path) -> None:

@@ -22,10 +22,12 @@ from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.lockfile.folder import lock_files, read_lock
 from envlock.model.lock import Lock, LockedPython
+from envlock.pack.bytecode import PHASE as COMPILING
 from envlock.pack.errors import CannotPack
 from envlock.pack.parts import zstd
 from envlock.places import home
 from envlock.remote.kit import FOLDER
+from envlock.trust import distrust
 from envlock.workflow import packs
 from envlock.workflow.cache import collect_garbage, limits_of, verify_cache
 from envlock.workflow.packs import PACKING, tree_in
@@ -131,6 +133,18 @@ def written(result: PushResult) -> tuple[int, int, int]:
 
 
 class TestMaking:
+    def test_modules_that_were_packed_here_before_are_not_compiled_again(
+        self, project: Project, store: FolderStore, tmp_path: Path
+    ) -> None:
+        push(project, pack=True)
+        raw = pack_of(project, store).raw
+        shutil.rmtree(tmp_path / "cache")
+        recorder = Recorder()
+        push(project, pack=True, reporter=recorder)
+        assert recorder.totals[COMPILING] == 0
+        assert pack_of(project, store).raw == raw
+        assert distrust(str(home() / packs.COMPILED)) is None
+
     def test_a_pack_is_the_tree_of_its_lock(self, project: Project, store: FolderStore, tmp_path: Path) -> None:
         result = push(project, pack=True)
         assert written(result) == (1, 1, 1)

@@ -20,6 +20,7 @@ from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
 from envlock.pack import tree
+from envlock.pack.bytecode import Kept
 from envlock.pack.parts import zstd
 from envlock.places import home
 from envlock.remote.kit import FOLDER as KITS
@@ -121,6 +122,15 @@ def test_what_it_advises_replaces_it(project: Project, store: FolderStore, tmp_p
     assert push(project, pack=True).moved_nothing, "its parts are there"
     push(project, pack=True, verify=True)
     assert verified(project, download=True).is_right
+
+
+def test_what_this_machine_compiled_before_proves_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def used(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Kept, "restored", used)
+    assert verified(project).is_right
+    push(project, pack=True, verify=True)
 
 
 def test_a_pack_of_format_3_is_compared_with_one_in_which_tests_have_bytecode(

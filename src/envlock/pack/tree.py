@@ -108,13 +108,15 @@ def tree_of(
     interpreters: Pythons,
     compiler: str = "",
     bytecode: Path | None = None,
+    kept: Path | None = None,
     compiles_tests: bool = False,
 ) -> Iterator[Tree]:
     """The tree of a lock, whose files are there as long as the context lasts.
 
     `scratch` is a folder with room for the unpacked packages twice, `compiler` the release of CPython that compiles;
     by default the locked one if this machine has it, else the newest of the series here. `interpreters` brings one if
-    there is none. Trees that are made with one folder `bytecode` have each module compiled once for all of them.
+    there is none. Trees that are made with one folder `bytecode` have each module compiled once for all of them, and
+    those with a folder `kept` once for all times (see `bytecode.Kept`): not what is to prove a pack.
     `compiles_tests` is for packs of an older format (see `is_test`). Costs unpacking all packages, and compiling all
     modules, on all processors. Raises CannotPack, HydrateError, DamageError, and what `source` raises.
     """
@@ -124,7 +126,9 @@ def tree_of(
         try:
             with Closed():
                 python = compiler_of(lock, interpreters, compiler)
-                making = _Making(lock, source, work, reporter, python, bytecode or work / "bytecode", compiles_tests)
+                making = _Making(
+                    lock, source, work, reporter, python, bytecode or work / "bytecode", kept, compiles_tests
+                )
                 tree = making.tree()
         except OSError as error:
             raise storage_error(error, scratch) from error
@@ -140,6 +144,7 @@ class _Making:
         reporter: Reporter,
         python: Interpreter,
         bytecode: Path,
+        kept: Path | None,
         compiles_tests: bool,
     ) -> None:
         self._lock = lock
@@ -148,6 +153,7 @@ class _Making:
         self._reporter = reporter
         self._python = python
         self._bytecode = bytecode
+        self._kept = kept
         self._compiles_tests = compiles_tests
         self._files: dict[str, TreeFile] = {}
 
@@ -343,7 +349,7 @@ class _Making:
             if self._compiles_tests or not is_test(path)
         }
         self._bytecode.mkdir(exist_ok=True)
-        made = compile_modules(modules, self._bytecode, self._python, self._reporter)
+        made = compile_modules(modules, self._bytecode, self._python, self._reporter, self._kept)
         for path, target in made.items():
             folder, _, name = path.rpartition("/")
             place = f"{folder}/__pycache__/{name[: -len('.py')]}.{tag}.pyc"

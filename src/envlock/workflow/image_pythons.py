@@ -17,7 +17,7 @@ from envlock.model.artifact import Artifact
 from envlock.model.python_range import python_allows
 from envlock.pack.bytecode import compile_modules, compiler_of
 from envlock.remote.kit import Kits
-from envlock.workflow.packs import called
+from envlock.workflow.packs import called, kept_bytecode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,7 +115,7 @@ class ImagePythons:
             return layer
         python = compiler_of(lock, self._interpreters, self.compiler(lock))  # as for its packages
         self.bytecode.mkdir(exist_ok=True)
-        made = compile_modules(modules, self.bytecode, python, self._reporter)
+        made = compile_modules(modules, self.bytecode, python, self._reporter, kept_bytecode())
         tag = f"cpython-{series.replace('.', '')}"
         files = []
         for path, compiled in made.items():

@@ -42,7 +42,7 @@ from envlock.words import count
 from envlock.workflow.artifacts import artifact_source
 from envlock.workflow.export import licenses_of
 from envlock.workflow.image_pythons import KIT, ImagePythons
-from envlock.workflow.packs import called
+from envlock.workflow.packs import called, kept_bytecode
 from envlock.workflow.push import chosen_locks
 
 if TYPE_CHECKING:
@@ -293,6 +293,7 @@ class _Pushing:
                 interpreters=self.interpreters,
                 compiler=self.pythons.compiler(lock),
                 bytecode=self.pythons.bytecode,
+                kept=kept_bytecode(),
             ) as tree:
                 python = self.pythons.of(lock, tree, folder, image.base)
                 layers = package_layers(tree.files, folder, tree.placeholder, most=most)

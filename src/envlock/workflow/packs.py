@@ -25,7 +25,7 @@ from envlock.pack.tree import tree_of
 from envlock.places import folder_in_home, home
 from envlock.remote.kit import NoKit
 from envlock.stage import temporary_folder
-from envlock.trust import Closed
+from envlock.trust import VARIABLE, Closed
 from envlock.workflow.artifacts import artifact_source
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 FOLDER = "packed"
 """Below the home: what each raw part was compressed to, by its SHA-256."""
+COMPILED = "compiled"
+"""Below the home: bytecode, for the packs that are made later."""
 PACKING = "packing"
 PAYS_FROM = 50_000_000
 """Bytes of packages from which `auto` packs an environment.
@@ -82,6 +84,7 @@ def tree_in(
     reporter: Reporter,
     *,
     compiler: str = "",
+    kept: Path | None = None,
     compiles_tests: bool = False,
 ) -> Iterator[Tree]:
     """The tree of a lock, of packages from the project's cache or upstream.
@@ -106,21 +109,38 @@ def tree_in(
             interpreters=pythons,
             compiler=compiler,
             bytecode=bytecode,
+            kept=kept,
             compiles_tests=compiles_tests,
         ) as tree,
     ):
         yield tree
 
 
+def kept_bytecode() -> Path | None:
+    """The folder of the home with the bytecode of earlier packs and images; None if others may write there."""
+    if os.environ.get(VARIABLE):
+        return None
+    with suppress(OSError), Closed():
+        return folder_in_home(COMPILED)
+    return None
+
+
 def pack(
-    project: Project, lock: Lock, store: Store, is_there: Callable[[Part], bool], scratch: Path, reporter: Reporter
+    project: Project,
+    lock: Lock,
+    store: Store,
+    is_there: Callable[[Part], bool],
+    scratch: Path,
+    reporter: Reporter,
+    *,
+    kept: Path | None = None,
 ) -> Packed:
     """Make the pack of a lock, and put those of its parts into the store that are not there.
 
     `scratch` is a folder with room for the unpacked packages twice. Raises CannotPack, HydrateError, DamageError,
     CacheUnusable.
     """
-    with tree_in(project, lock, scratch, reporter) as tree:
+    with tree_in(project, lock, scratch, reporter, kept=kept) as tree:
         raw = raw_parts(tree.files)
         putting = _Putting(store, is_there, scratch / _name_of(lock), reporter)
         try:
@@ -330,7 +350,8 @@ class PacksPush:
     def make(self, lock: Lock, scratch: Path) -> None:
         """Make the pack of a lock; why it cannot be made is noted. Raises CacheUnusable."""
         try:
-            done = pack(self.project, lock, self.store, self.is_right, scratch, self.reporter)
+            kept = None if self.verify else kept_bytecode()
+            done = pack(self.project, lock, self.store, self.is_right, scratch, self.reporter, kept=kept)
         except CacheUnusable:
             raise
         except CannotPack as error:

@@ -33,7 +33,17 @@ if TYPE_CHECKING:
 _SHA256 = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _CONDA_ARCHIVE = re.compile(rb"([A-Za-z0-9_.+!-]+)\.(?:conda|tar\.bz2)(?![A-Za-z0-9])")
 _MEMOS = (
-    *("hashed", "licenses", "remembered", "bytecode", "conda/repodata", "conda/distributions", "pip-tools", "packed"),
+    *(
+        "hashed",
+        "licenses",
+        "remembered",
+        "bytecode",
+        "conda/repodata",
+        "conda/distributions",
+        "pip-tools",
+        "packed",
+        "compiled",
+    ),
     "builds/logs",
 )
 """Folders with files that save work, and can be missing."""
