@@ -334,6 +334,11 @@ class TestUse:
         assert (found["task"], found["identity"]) == ("DemoFlow/142/start", shown["identity"])
         made = envlock("create", "--pathspec", "DemoFlow/@{RUN}/start", cwd=another, env={"RUN": "142"}).stdout.strip()
         assert made.endswith(f"metaflow_{shown['req_id']}_{shown['full_id']}")
+        nowhere = tmp_path / "nowhere"
+        nowhere.mkdir()
+        anywhere = {"ENVLOCK_CACHE": str(tmp_path / "cache")}
+        found = envlock("path", "--pathspec", "DemoFlow/142/start", cwd=nowhere, env=anywhere).stdout.strip()
+        assert (found, list(nowhere.iterdir())) == (made, []), "no envlock.toml is needed"
         given = envlock("alias", "team/rerun:v1", "--pathspec", "DemoFlow/142/start/7", cwd=another, check=True)
         assert given.stdout.startswith("gave team/rerun:v1 to DemoFlow/142/start: ")
         into = envlock("get", "--pathspec", "DemoFlow/142/start", "--into", "locks", cwd=another)

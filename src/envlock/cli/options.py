@@ -54,10 +54,12 @@ ENTERING = (ONE_FLOW, ONE_STEP, ONE_ENV, LOCAL_NAME, PATHSPEC, OFFLINE, FORCE, K
 def open_project(line: CommandLine) -> Project:
     """The project of `--config`, or of the nearest envlock.toml in the working folder or above.
 
-    Raises ConfigError.
+    A task that ran needs none: with `--pathspec`, it may be missing. Raises ConfigError.
     """
-    from envlock.config.read import load_project
+    from envlock.config.read import load_project, load_project_if_any
 
+    if PATHSPEC in line.command.params and line.has(PATHSPEC):
+        return load_project_if_any(config_given(line))
     return load_project(config_path(config_given(line)))
 
 

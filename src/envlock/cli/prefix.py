@@ -13,7 +13,7 @@ from envlock.cli.one_environment import Wanted, named_link, origin_file
 from envlock.cli.options import config_path
 from envlock.cli.prefix_memo import remember
 from envlock.config.project import CONFIG_NAME
-from envlock.config.read import load_project
+from envlock.config.read import load_project, load_project_if_any
 from envlock.config.selection import choose_one, one_of
 from envlock.errors import printable
 from envlock.hydration.prefix import find_prefix, prefix_of, read_receipt
@@ -42,9 +42,9 @@ def find_or_hydrate(wanted: Wanted, into: Path | None = None) -> str:
     """
     if wanted.name:
         return _named(wanted)
-    project = load_project(config_path(wanted.config))
     if wanted.pathspec:
-        return str(_of_task(wanted, project, into))
+        return str(_of_task(wanted, load_project_if_any(wanted.config), into))
+    project = load_project(config_path(wanted.config))
     environment = chosen(wanted, project)
     if environment is None:
         from envlock.workflow.references import referred

@@ -52,6 +52,21 @@ def load_project(path: Path | str | None = None) -> Project:
     return project_of(path, _text_of(path))
 
 
+def load_project_if_any(written: str = "") -> Project:
+    """As `load_project`; where an envlock.toml is looked for in vain, a project of this folder that has nothing.
+
+    `written` names it, as `--config` does. That project has the settings of the machine and the user: enough to look up
+    what a cache has.
+    """
+    from envlock.config.errors import NoConfig
+
+    try:
+        path = find_config(Path.cwd()) if not written else Path(written)
+    except NoConfig:
+        return project_of(Path.cwd() / CONFIG_NAME, "")
+    return load_project(path)
+
+
 def load_layers(path: Path) -> Layers:
     """The settings of an envlock.toml, each with where it was written. Reads no flow, and no requirement file.
 

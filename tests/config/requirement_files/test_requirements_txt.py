@@ -182,7 +182,7 @@ def read(folder: Path, text: str, **files: str) -> Environment:
         ("--trusted-host index.example", "certificate"),
         ("rich --config-settings a=b", "settings of its project"),
         ("rich --global-option=x", "settings of its project"),
-        ("--no-binary rich,a/b", "not the name of a package"),
+        ("--no-binary rich,a/b", "takes names of packages"),
         ("--no-binary :all: --only-binary rich", "no meaning beside"),
         ("--only-final -x", "has no value"),
         ("-r https://files.example/base.txt", "change at any time"),

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from envlock.config.errors import BadChannel, BadIndexUrl, BadSource
-from envlock.config.local_sources import NotALinkFolder, link_folder
 from envlock.config.requirement_files.contents import FileContents, RequirementFile, joined
 from envlock.config.requirement_files.errors import BadRequirementsFile
 from envlock.config.requirement_files.pip_requirement import URL, Found, Line, NoName, logical_lines, pip_requirement
@@ -266,9 +265,8 @@ class _LineReader:
     def choice(self, option: str, value: str) -> FileContents:
         """What an option says that takes names of packages: it counts once all lines are read."""
         names = value.split(",")
-        if bad := [name for name in names if name not in {":all:", ":none:"} and not is_package_name(name)]:
-            said = f"`{shown(bad[0])}`" if self.file.is_quoted else "this"
-            raise self.fault(f"{said} is not the name of a package", f"write it as `{option} NAME`")
+        if not all(name in {":all:", ":none:"} or is_package_name(name) for name in names):
+            raise self.fault(f"`{option}` takes names of packages", f"write it as `{option} NAME`")
         self.reading.choose(option, value)
         if ":all:" in self.reading.chosen["--no-binary"] and option == "--only-binary" and set(names) != {":none:"}:
             reason = "`--only-binary` of single packages has no meaning beside `--no-binary :all:`"
@@ -276,6 +274,8 @@ class _LineReader:
         return FileContents()
 
     def links_of_folder(self, written: str) -> FileContents:
+        from envlock.config.local_sources import NotALinkFolder, link_folder
+
         try:
             url, local = link_folder(written, folder=self.file.path.parent, project=self.file.project)
         except NotALinkFolder as error:

@@ -58,7 +58,7 @@ def know(project: Project, lock: Lock | None = None) -> None:
         path = _note_of(str(project.lock_folder))
     except ConfigError:  # there is no home, or not one to be trusted: who needs it says so
         return
-    if _has(_read(path), lock):
+    if _has(_read(path), lock) or not os.path.lexists(project.path):  # as where a task is looked up from anywhere
         return
     try:
         with Closed(), _locked(folder_in_home(FOLDER)):  # a flow makes several environments at once
