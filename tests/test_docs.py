@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
@@ -63,6 +64,14 @@ def blocks() -> tuple[Block, ...]:
             content = "".join(line.removeprefix(match[1]) for line in match[4].splitlines(keepends=True))
             found.append(Block(page, text.count("\n", 0, match.start()) + 1, language, rest, content))
     return tuple(found)
+
+
+def test_no_folder_of_tests_is_left_out(pytestconfig: pytest.Config) -> None:
+    """pytest passes over folders of some names, and says nothing."""
+    folders = {path.parent for top in ("tests", "src/envlock") for path in (ROOT / top).rglob("*.py")}
+    names = {part for folder in folders for part in folder.relative_to(ROOT).parts}
+    left_out = [name for name in names for each in pytestconfig.getini("norecursedirs") if fnmatch(name, each)]
+    assert left_out == []
 
 
 def blocks_in(*languages: str) -> list[Any]:
