@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import re
@@ -18,7 +19,7 @@ import hypothesis
 import pytest
 
 from tests.channel import Channel, Credentials, Package, built_channels, copy_channels
-from tests.forked import wanted
+from tests.forked import never_sync, wanted
 from tests.index import Index
 from tests.preloaded import Parent, of_module, preloaded_popen
 from tests.servers.clouds import CLOUDS, Cloud, forget_sessions
@@ -28,7 +29,11 @@ from tests.support import ProjectFolder, Ran, isolation, run_envlock
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
-def pytest_configure() -> None:
+_PLACES = pytest.StashKey[list[str]]()
+"""What is collected, in the order in which tests run."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Let what tests start hear the signals that are ignored here, as below `nohup` or behind a shell's `&`.
 
     A handler that does nothing ignores as well, and is not inherited.
@@ -41,6 +46,39 @@ def pytest_configure() -> None:
     # Chosen by `--hypothesis-profile`, which is read after this.
     hypothesis.settings.register_profile("thorough", hypothesis.settings(), deadline=None, max_examples=500)
     hypothesis.settings.load_profile("envlock")
+    never_sync()
+    _begin_elsewhere(config)
+
+
+def _begin_elsewhere(config: pytest.Config) -> None:
+    """Let each worker collect another part first.
+
+    To compile a test is most of collecting it, and what one worker has compiled no other one does.
+    """
+    worker = getattr(config, "workerinput", None)
+    if worker is None:
+        return
+    places = config.stash[_PLACES] = list(itertools.chain.from_iterable(map(_parts_of, config.args)))
+    first = int(worker["workerid"].removeprefix("gw")) * len(places) // worker["workercount"]
+    config.args = places[first:] + places[:first]
+
+
+def _parts_of(place: str) -> list[str]:
+    """What is in the folder of all tests, in the order in which pytest looks at it; any other place is one part."""
+    if Path(place).resolve() != Path(__file__).parent:
+        return [place]
+    parts = [path for path in sorted(Path(place).iterdir()) if path.suffix == ".py" or any(path.glob("**/*.py"))]
+    return [str(path) for path in parts if path.name != "__init__.py"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Spare the garbage collector what is made here and lives as long as the tests: most of what it would look at."""
+    gc.disable()
+    yield
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 _ALWAYS_FAST = ("model", "config", "lockfile", "property")
@@ -57,7 +95,15 @@ _STARTERS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `fast` what needs no server and starts no process, as its fixtures and its module's names tell."""
+    """Put all workers' tests into one order, and mark as `fast` what needs no server and starts no process.
+
+    Its fixtures and its module's names tell. Flows come first: they take longest, and one worker gets them, with all
+    that is made once for them, while the others take what comes behind.
+    """
+    if items and (places := items[0].config.stash.get(_PLACES, [])):
+        order = {str(Path(place.partition("::")[0]).resolve()): number for number, place in enumerate(places)}
+        items.sort(key=lambda item: next(order[str(p)] for p in (item.path, *item.path.parents) if str(p) in order))
+    items.sort(key=lambda item: item.get_closest_marker("flows") is None)
     for item in items:
         values = getattr(item, "callspec", None)  # a parameter may be called as a fixture is
         names = set(getattr(item, "fixturenames", ())) - (values.params.keys() if values else set())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posix
 import signal
 import stat
 import subprocess
@@ -381,10 +382,11 @@ CHANGES |= {"chmod", "chown", "flock"}
 
 
 @pytest.mark.usefixtures("lacking")
-def test_a_create_that_is_killed_shows_nothing_or_all(root: Path) -> None:
+def test_a_create_that_is_killed_shows_nothing_or_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At every change that it makes: nobody ever sees a record that is empty, and none stays taken."""
     import ctypes  # noqa: F401  so that the child need not
 
+    monkeypatch.setattr(os, "fsync", posix.fsync)  # which is one of the moments
     FolderStore(root).put("packages/a", b"1")
     for number in range(1, 100):
         path = f"aliases/{number}"
