@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import hypothesis
 import pytest
 
+from envlock.conda import client as conda_client
 from tests.channel import Channel, Credentials, Package, built_channels, copy_channels
 from tests.forked import never_sync, wanted
 from tests.index import Index
@@ -179,6 +180,12 @@ def make_channel(new_folder: Callable[[str], Path]) -> Iterator[Callable[..., Ch
     yield make
     for served in made:
         served.close()
+
+
+@pytest.fixture
+def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """py-rattler pauses a second and more before it asks a channel again: where that is not the point, it does not."""
+    monkeypatch.setattr(conda_client, "RETRIES", 0)
 
 
 @pytest.fixture

@@ -31,11 +31,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.servers.clouds import read_models_once
+
 ROOT = Path(__file__).resolve().parent.parent
 MAY_FORK = sys.platform == "linux" and "ENVLOCK_TESTS_START" not in os.environ
 """Whether commands are forked at all: read before a test has an environment of its own."""
 
-_OF_CLOUDS = {"AWS_ACCESS_KEY_ID": "s3fs", "AZURE_STORAGE_ACCOUNT_NAME": "adlfs"}  # not for those who never need them
+_OF_CLOUDS = {
+    "AWS_ACCESS_KEY_ID": "s3fs",
+    "AZURE_STORAGE_ACCOUNT_NAME": "adlfs",
+    "NO_GCE_CHECK": "gcsfs",
+}  # not for those who never need them
 _LENGTH = struct.Struct("!I")
 _AT_START = ("PYTHON", "LANG", "LC_", "FSSPEC_", "LD_", "MALLOC_")
 
@@ -180,6 +186,8 @@ def serve(control: socket.socket) -> None:
                 asked, given = request
                 for module in {_OF_CLOUDS[name] for name in _OF_CLOUDS.keys() & asked[2].keys()} - sys.modules.keys():
                     importlib.import_module(module)
+                    if module == "s3fs":
+                        read_models_once()
                     gc.freeze()
                 pid = os.fork()
                 if pid == 0:

@@ -130,6 +130,7 @@ def test_an_old_archive_is_not_fetched_whole_for_its_list(make_channel: Callable
     assert served.requests == ()
 
 
+@pytest.mark.usefixtures("asked_once")
 @pytest.mark.parametrize("status", [404, 403, 500, DROP])
 def test_what_cannot_be_read_is_guessed_by_name(make_channel: Callable[..., Channel], status: int) -> None:
     served = make_channel(whole=True)

@@ -36,6 +36,7 @@ def test_what_is_not_there(channel: Channel) -> None:
     assert (caught.value.kind, caught.value.url) == ("missing", f"{base}/noarch/nothing-1-0.conda")
 
 
+@pytest.mark.usefixtures("asked_once")
 @pytest.mark.parametrize("status", [500, DROP])
 def test_a_host_with_trouble(make_channel: Callable[..., Channel], status: int) -> None:
     served = make_channel(data_package("tool", "1.0"))

@@ -319,6 +319,7 @@ def test_repodata_is_read_once_for_all(make_channel: Callable[..., Channel]) -> 
     assert len([path for path in read if "/noarch/" in path]) <= 2  # one of them asks whether there is a .zst
 
 
+@pytest.mark.usefixtures("asked_once")
 def test_offline_from_what_is_kept(make_channel: Callable[..., Channel]) -> None:
     served = make_channel(PYTHON, data_package("tool", "1.0"))
     url = served.url_of("main")

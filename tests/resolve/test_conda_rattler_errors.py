@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from envlock.addresses import UnsetVariable
-from envlock.conda import host_check
+from envlock.conda import client, host_check
 from envlock.conda.channels import channel_base
 from envlock.conda.errors import BadChannelMirror, ChannelFailure
 from envlock.errors import EnvlockError
@@ -39,6 +39,8 @@ from tests.channel import DROP, Channel, data_package
 from tests.resolve.conda_asking import ask
 
 PYTHON = data_package("python", "3.12.1")
+
+pytestmark = pytest.mark.usefixtures("asked_once")
 
 
 @pytest.fixture
@@ -401,7 +403,7 @@ def silent() -> Iterator[str]:
 
 
 def test_a_silent_channel(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_check, "PATIENCE", 0.5)
+    monkeypatch.setattr(host_check, "PATIENCE", 0.2)
     error = failure(ChannelUnreachable, "lower", channels=(silent,))
 
     assert silent in error.message
@@ -411,7 +413,7 @@ def test_a_silent_channel(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_slow_channel_is_waited_for(make_channel: Callable[..., Channel], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_check, "PATIENCE", 0.4)
     served = make_channel(PYTHON, data_package("tool", "1.0"))
-    served.slow("main/noarch/repodata.json.zst", seconds=1.0)
+    served.slow("main/noarch/repodata.json.zst", seconds=0.6)
 
     assert ask("tool", channels=(served.url_of("main"),)).packages
 
@@ -426,7 +428,10 @@ def test_a_channel_with_trouble_of_its_own(make_channel: Callable[..., Channel],
     assert str(status) in error.render() or status == DROP
 
 
-def test_trouble_that_passes_is_no_trouble(make_channel: Callable[..., Channel]) -> None:
+def test_trouble_that_passes_is_no_trouble(
+    make_channel: Callable[..., Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "RETRIES", 1)
     served = make_channel(PYTHON, data_package("tool", "1.0"))
     served.fail("main/noarch/repodata.json.zst", status=503, times=1)
 

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class Cloud:
 
 @contextmanager
 def moto(folder: Path) -> Iterator[Cloud]:
+    read_models_once()
     with running_module("tests.servers.moto_server", folder / "moto.log") as port:
         ask("PUT", f"http://127.0.0.1:{port}/{BUCKET}")
         options = CacheOptions(endpoint=f"http://127.0.0.1:{port}")
@@ -74,6 +76,7 @@ def seaweedfs(folder: Path, more: Sequence[str] = ()) -> Iterator[Cloud]:
         }
         for name, allowed in actions.items()
     ]
+    read_models_once()
     settings = folder / "s3.json"
     settings.write_text(json.dumps({"identities": identities}))
     data = folder / "weed"
@@ -170,6 +173,23 @@ CLOUDS: dict[str, Callable[[Path], AbstractContextManager[Cloud]]] = {
     "gcs": gcs,
     "azurite": azurite,
 }
+
+
+@cache
+def read_models_once() -> None:
+    """Let botocore keep what its files say: for each client it would parse two megabytes, and look for 400 services."""
+    from botocore.loaders import JSONFileLoader, Loader
+    from botocore.session import Session
+
+    read, services = (
+        cache(JSONFileLoader().load_file),
+        cache(Session().get_component("data_loader").list_available_services),
+    )
+    JSONFileLoader.load_file = lambda _, path: read(path)
+    Loader.list_available_services = lambda _, kind: services(kind)
+    Session().create_client(
+        "s3", region_name="us-east-1", aws_access_key_id="nobody", aws_secret_access_key="x"
+    ).close()
 
 
 def forget_sessions() -> None:

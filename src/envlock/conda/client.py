@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 600
 """Seconds for one file, even a large one over a slow line. `host_check.py` finds hosts that do not answer sooner."""
-_RETRIES = 2
+RETRIES = 2
+"""How often what fails for a moment is asked again; py-rattler pauses before each, and longer each time."""
 
 
 class Place(NamedTuple):
@@ -115,7 +116,7 @@ def client_of(known: Sequence[Place], places: Sequence[Place]) -> Client:
     buckets = {place.bucket for place in places if place.bucket}
     return Client(
         [
-            RetryMiddleware(_RETRIES),
+            RetryMiddleware(RETRIES),
             *([MirrorMiddleware(mirrors)] if mirrors else []),
             AuthenticationMiddleware(),
             # After it, for what was configured for the channel wins over what is kept for its host.
