@@ -137,6 +137,17 @@ def short_ids(identity: str) -> str:
     return ":".join(each[:12] for each in identity.split(":"))
 
 
+def short_hashes(text: str) -> str:
+    """A text with its ids and hashes as tables show them: their first twelve digits.
+
+    >>> short_hashes(f"packages/{'ab' * 32}/demo-1.0.whl, {'1' * 40}:{'2' * 40} on linux-64")
+    'packages/abababababab/demo-1.0.whl, 111111111111:222222222222 on linux-64'
+    """
+    import re
+
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b", r"\1", text)
+
+
 def did_you_mean(found: str, right: Sequence[str], cutoff: float = 0.6) -> str | None:
     """The hint that names the right word most like `found`; None where no word is like it.
 

@@ -15,6 +15,7 @@ from envlock.model.lock import LockedPython
 from envlock.named.give import GiveResult
 from envlock.named.move import Move
 from envlock.remote.kit import NoKit
+from envlock.words import short_hashes
 from envlock.workflow.push import PushResult
 from envlock.workflow.push_plans import PlansPushed
 from tests.cache.locks import locked_project
@@ -224,7 +225,9 @@ def test_verify_and_repair(locked: Project, envlock: Envlock, tmp_path: Path) ->
     wheel.write_bytes(data[:-1] + b"?")
     cached(tmp_path, LAM).unlink()
     ran = envlock("cache", "verify", check=3)
-    assert f"damaged-package: {wheel.relative_to(tmp_path / 'cache')}\n  its bytes hash to " in ran.stdout
+    path = short_hashes(str(wheel.relative_to(tmp_path / "cache")))
+    assert f"damaged-package: {path}\n  its bytes hash to " in ran.stdout
+    assert re.search(r"needed by \w+(, \w+)* \([0-9a-f]{12}:[0-9a-f]{12} on [a-z0-9-]+\)", ran.stdout)
     assert "missing-package: packages/" in ran.stdout
     assert ran.stdout.endswith("2 findings\nrepair: envlock cache verify --repair\n")
     answer = envlock("cache", "verify", "--json", check=3).json

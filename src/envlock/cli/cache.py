@@ -57,7 +57,7 @@ def verify(line: CommandLine) -> int:
     - `envlock cache verify`
     - `envlock cache verify --repair`
     """
-    from envlock.cli.cache_text import finding_text, verification_document, verification_summary
+    from envlock.cli.cache_text import finding_text, names_in, verification_document, verification_summary
     from envlock.cli.console import say, write, write_err, write_json
     from envlock.cli.progress import LiveReporter
     from envlock.workflow.cache import verify_cache
@@ -68,8 +68,9 @@ def verify(line: CommandLine) -> int:
     if line.has(JSON):
         write_json(verification_document(result, status))
         return status
+    names = names_in(result.verification.contents)
     for finding in result.verification.findings:
-        write(finding_text(finding, is_repaired=finding in result.repaired))
+        write(finding_text(finding, names, is_repaired=finding in result.repaired))
     say(verification_summary(result, repair=line.has(_REPAIR)))
     for environment in result.verification.unread:
         write_err(f"note: {environment} was pushed by a newer envlock, which this one cannot read")

@@ -18,9 +18,11 @@ from envlock.cache.verify import (
     MISSING_PART,
 )
 from envlock.errors import EnvlockError, one_line
-from envlock.words import byte_size, count, first_of, listed, short_ids
+from envlock.words import byte_size, count, first_of, listed, short_hashes, short_ids
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.table import Table
 
     from envlock.cache.contents import CachedEnvironment, Contents
@@ -139,11 +141,23 @@ def _environment_document(each: CachedEnvironment) -> dict[str, object]:
     }
 
 
-def finding_text(finding: CacheFinding, *, is_repaired: bool) -> str:
-    """One finding, as a paragraph."""
-    lines = [f"{finding.verdict}: {one_line(finding.path)}", f"  {one_line(finding.reason)}"]
+def names_in(contents: Contents) -> dict[str, str]:
+    """The steps and tables of each environment, by `identity on arch`, with the first digits of its ids."""
+    found = {}
+    for each in contents.environments:
+        place = f"{each.place.identity} on {each.place.arch}"
+        asked_by = () if isinstance(each.lock, EnvlockError) else each.lock.asked_by
+        found[place] = (
+            f"{first_of(asked_by, _NAMES_SHOWN)} ({short_hashes(place)})" if asked_by else short_hashes(place)
+        )
+    return found
+
+
+def finding_text(finding: CacheFinding, names: Mapping[str, str], *, is_repaired: bool) -> str:
+    """One finding, as a paragraph; `names` are those of `names_in`."""
+    lines = [f"{finding.verdict}: {one_line(short_hashes(finding.path))}", f"  {one_line(finding.reason)}"]
     if finding.needed_by:
-        lines.append(f"  needed by {_names(finding.needed_by)}")
+        lines.append(f"  needed by {_names([names.get(each, short_hashes(each)) for each in finding.needed_by])}")
     elif finding.verdict in {DAMAGED_PACKAGE, DAMAGED_KIT, DAMAGED_PART}:
         lines.append("  needed by no environment")
     if is_repaired:
@@ -204,7 +218,7 @@ def verification_document(result: VerifiedCache, status: int) -> dict[str, objec
     }
 
 
-def _names(names: tuple[str, ...]) -> str:
+def _names(names: Sequence[str]) -> str:
     return one_line(first_of(names, _NAMES_SHOWN))
 
 

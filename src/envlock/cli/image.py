@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from envlock.cli.command import Argument, CommandLine, Flag, Value, command
 from envlock.cli.options import ARCHS, CONFIG, DRY_RUN, ENVS, FLOWS, JSON, open_project
 from envlock.errors import one_line
-from envlock.words import byte_size, count, did, listed
+from envlock.words import byte_size, count, did, first_of, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,9 +117,21 @@ def as_lines(result: ImagePushed, *, dry_run: bool = False) -> Iterator[str]:
     if not sent:
         yield f"  no layer is new: the registry has all {there}"
     else:
-        largest = listed(list(dict.fromkeys(each.name for each in sorted(sent, key=lambda each: -each.size)))[:3])
+        largest = listed(
+            list(dict.fromkeys(_called(each.name) for each in sorted(sent, key=lambda each: -each.size)))[:3]
+        )
         yield f"  {layers} {'are' if len(sent) > 1 else 'is'} new, such as {largest}; the registry has {there}"
     yield f"  base  {result.base}"
+
+
+def _called(layer: str) -> str:
+    """A layer by its package, or as the small packages that it has together.
+
+    >>> _called("numpy-2.5.5"), _called("six-1.17, idna-3.11, tzdata-2026a")
+    ('numpy-2.5.5', '3 small packages (six-1.17, idna-3.11 and 1 more)')
+    """
+    names = layer.split(", ")
+    return layer if len(names) < 2 else f"{len(names)} small packages ({first_of(names, 2)})"
 
 
 def _notes(result: ImagePushed, base: object) -> Iterator[str]:

@@ -8,7 +8,7 @@ from envlock.cli.command import CommandLine, Flag, command
 from envlock.cli.errors import BadUsage
 from envlock.cli.options import ARCHS, CONFIG, DRY_RUN, ENVS, FLOWS, JSON, STEPS, open_project, selection
 from envlock.errors import one_line
-from envlock.words import byte_size, count, did, listed
+from envlock.words import byte_size, count, did, listed, short_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,7 +144,7 @@ def _notes(result: PushResult) -> Iterator[str]:
     damaged = (*result.damaged, *result.plans.damaged)
     if damaged:
         files = count(len(damaged), "file")
-        yield f"warning: damaged in the cache, and replaced: {files} ({', '.join(damaged)})"
+        yield f"warning: damaged in the cache, and replaced: {files} ({short_hashes(', '.join(damaged))})"
     if result.unread:
         were = "was" if result.unread == 1 else "were"
         yield (

@@ -9,7 +9,7 @@ from envlock.cli.command import CommandLine, Flag, command
 from envlock.cli.errors import BadUsage
 from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, open_project, selection
 from envlock.errors import DamageError, one_line
-from envlock.words import count
+from envlock.words import count, short_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,15 +108,15 @@ def pack_lines(pack: VerifiedPack) -> Iterator[str]:
     verdict = "damaged" if is_made else "not what its lock makes"
     yield f"{verdict}: the pack of {', '.join(pack.names)} on {pack.lock.arch}"
     for path, reason in pack.damaged:
-        yield f"  {path}: {reason}"
+        yield short_hashes(f"  {path}: {reason}")
     for name in pack.other[:_FILES_SHOWN]:
         yield f"  differs: {name}"
     hidden = len(pack.other) - _FILES_SHOWN
     if hidden > 0:
         yield f"  and {hidden} more"
     if not is_made:
-        yield f"  raw digest in the plan: {pack.pack.raw}"
-        yield f"  raw digest made again:  {pack.raw}"
+        yield f"  raw digest in the plan: {pack.pack.raw[:12]}"
+        yield f"  raw digest made again:  {pack.raw[:12]}"
     yield "  repair: envlock push --pack --verify"
     yield ""
 
