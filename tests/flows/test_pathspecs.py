@@ -4,53 +4,82 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from envlock.model.arch import host_arch
 from tests.flows.conftest import Flows
 from tests.notebooks import opened
-from tests.support import ENVLOCK, run_envlock
+from tests.support import ENVLOCK, isolation, run_envlock
 
 pytestmark = [pytest.mark.flows, pytest.mark.index]
 
 PRINT = "import alpha, sys; print(sys.prefix, alpha.__version__)"
 
 
-def test_a_run_is_found_by_its_pathspec(flows: Flows, tmp_path: Path) -> None:
-    config = flows.folder / "envlock.toml"
+@dataclass(frozen=True)
+class Past:
+    """A run that is over: it has kept its code, and the cache beside its folder knows of it."""
+
+    flows: Flows
+    pathspec: str
+    """Of its one locked step."""
+    task: dict[str, Any]
+
+    @property
+    def cache(self) -> Path:
+        return self.flows.folder.with_name("cache")
+
+
+@pytest.fixture(scope="module")
+def past(locked_flows: Flows, shared_uv_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Past:
+    folder = tmp_path_factory.mktemp("past") / "project"
+    shutil.copytree(locked_flows.folder, folder, ignore=shutil.ignore_patterns(".metaflow"))
+    config = folder / "envlock.toml"
     config.write_text(config.read_text().replace("[envlock]", '[envlock]\ncache = "../cache"', 1))
-    run_envlock("push", "--flow", "InnerFlow", cwd=flows.folder)
-    ended = flows.python("inner.py", "--environment=envlock", "run")
-    assert ended.status == 0, ended.text
+    flows = Flows(folder, locked_flows.home)
+    with isolation(flows.home, shared_uv_cache):
+        run_envlock("push", "--flow", "InnerFlow", cwd=folder)
+        ended = flows.python("inner.py", "--environment=envlock", "run", METAFLOW_FEAT_ALWAYS_UPLOAD_CODE_PACKAGE="1")
+        assert ended.status == 0, ended.text
+        (task,) = [each for each in flows.tasks(f"InnerFlow/{ended.run_id}") if each["step"] == "start"]
+    return Past(flows, f"InnerFlow/{ended.run_id}/start", task)
 
-    kept = list((tmp_path / "cache" / "pathspecs").rglob("*.json"))
-    assert [str(path.relative_to(tmp_path / "cache")) for path in kept] == [
-        f"pathspecs/InnerFlow/{ended.run_id}/start/{host_arch()}.json"
-    ], "the other step is disabled"
-    start = next(task for task in flows.tasks(f"InnerFlow/{ended.run_id}") if task["step"] == "start")
+
+@pytest.fixture
+def flows(past: Past, shared_uv_cache: Path) -> Iterator[Flows]:
+    """The folder of the run, on its machine."""
+    with isolation(past.flows.home, shared_uv_cache):
+        yield past.flows
+
+
+def test_a_run_is_found_by_its_pathspec(past: Past, flows: Flows, tmp_path: Path) -> None:
+    kept = list((past.cache / "pathspecs").rglob("*.json"))
+    assert [str(path.relative_to(past.cache)) for path in kept] == [f"pathspecs/{past.pathspec}/{host_arch()}.json"], (
+        "the other step is disabled"
+    )
     fields = json.loads(kept[0].read_text())
-    assert [fields["req_id"], fields["full_id"], fields["arch"]] == start["recorded"]
+    assert [fields["req_id"], fields["full_id"], fields["arch"]] == past.task["recorded"]
 
-    pathspec = f"InnerFlow/{ended.run_id}/start"
     elsewhere = {"METAFLOW_DATASTORE_SYSROOT_LOCAL": str(tmp_path / "other-metadata")}
-    (mine,) = run_envlock("show", "--pathspec", pathspec, "--json", cwd=flows.folder).json["environments"]
-    (theirs,) = run_envlock("show", "--pathspec", pathspec, "--json", cwd=flows.folder, env=elsewhere).json[
+    (mine,) = run_envlock("show", "--pathspec", past.pathspec, "--json", cwd=flows.folder).json["environments"]
+    (theirs,) = run_envlock("show", "--pathspec", past.pathspec, "--json", cwd=flows.folder, env=elsewhere).json[
         "environments"
     ]
-    assert mine["task"] == start["pathspec"]
-    assert (theirs["task"], theirs["identity"]) == (pathspec, mine["identity"])
+    assert mine["task"] == past.task["pathspec"]
+    assert (theirs["task"], theirs["identity"]) == (past.pathspec, mine["identity"])
 
 
 def test_what_ran_is_gone_on_with_in_its_environment_with_its_code_and_in_a_notebook(
-    flows: Flows, tmp_path: Path
+    past: Past, flows: Flows, tmp_path: Path
 ) -> None:
-    ended = flows.python("inner.py", "--environment=envlock", "run", METAFLOW_FEAT_ALWAYS_UPLOAD_CODE_PACKAGE="1")
-    assert ended.status == 0, ended.text
-    task = next(task for task in flows.tasks(f"InnerFlow/{ended.run_id}") if task["step"] == "start")
-    pathspec = f"InnerFlow/{ended.run_id}/start"
+    task, pathspec = past.task, past.pathspec
     # What is locked today, and the code as it is now, do not count.
     (flows.folder / "seen.py").write_text("raise ImportError('this is not the code of the run')\n")
     shown = run_envlock("run", "--pathspec", pathspec, "--", "python", "-c", PRINT, cwd=flows.folder).stdout
@@ -69,13 +98,13 @@ def test_what_ran_is_gone_on_with_in_its_environment_with_its_code_and_in_a_note
     ran = run_envlock("run", "--pathspec", pathspec, "--step", "start", "--", "true", cwd=flows.folder, check=2)
     assert "`--pathspec` and `--step` exclude each other" in ran.stderr
 
-    past = tmp_path / "past"
-    create = ("create", "--pathspec", pathspec, "--into-dir", str(past))
+    into = tmp_path / "past"
+    create = ("create", "--pathspec", pathspec, "--into-dir", str(into))
     made = run_envlock(*create, "--install-notebook", "--name", "past", cwd=flows.folder)
     assert made.stdout.strip() == task["seen"]["prefix"]
     code = "import inner, metaflow, seen; print(inner.__file__, seen.__file__, metaflow.__file__)"
-    said = subprocess.run([past / "python", "-c", code], cwd="/", capture_output=True, text=True, check=True).stdout
-    assert said == f"{past}/inner.py {past}/seen.py {past}/.mf_code/metaflow/__init__.py\n"
+    said = subprocess.run([into / "python", "-c", code], cwd="/", capture_output=True, text=True, check=True).stdout
+    assert said == f"{into}/inner.py {into}/seen.py {into}/.mf_code/metaflow/__init__.py\n"
     kernel_json = Path(os.environ["XDG_DATA_HOME"]) / "jupyter" / "kernels" / "past" / "kernel.json"
     with opened(json.loads(kernel_json.read_text())["argv"], tmp_path, {}) as notebook:
         assert notebook.run(code) == said
@@ -83,7 +112,7 @@ def test_what_ran_is_gone_on_with_in_its_environment_with_its_code_and_in_a_note
         assert notebook.run(f"{again}print(Task('{task['pathspec']}')['seen'].data['alpha'])") == "1.1\n"
     assert "error[cannot-unpack]" in run_envlock(*create, cwd=flows.folder, check=2).stderr
     # As of a run that kept none: Metaflow's own default, where no step leaves the machine.
-    run = flows.home / "metaflow" / ".metaflow" / "InnerFlow" / ended.run_id
+    run = flows.home / "metaflow" / ".metaflow" / "InnerFlow" / pathspec.split("/")[1]
     for path in run.rglob("*code-package*"):
         path.unlink()
     ran = run_envlock(*create[:-1], str(tmp_path / "none"), cwd=flows.folder, check=2)

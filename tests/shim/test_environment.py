@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,46 @@ from tests.support import wait_until
 _IDS = ["a" * 40, "b" * 40, "linux-64"]
 
 
+# Forks a process that has imported Metaflow for each line of stdin; answers with its status, and with what it said.
+_FORKS = """
+import json, os, sys, tempfile, traceback
+import metaflow
+for line in sys.stdin:
+    with tempfile.TemporaryFile() as said:
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+            status = 0
+            try:
+                exec(json.loads(line), {"__name__": "__main__"})
+            except BaseException:
+                status = traceback.print_exc() or 1
+            sys.stdout.flush()
+            os._exit(status)
+        status = os.waitpid(pid, 0)[1]
+        said.seek(0)
+        print(json.dumps([status, said.read().decode()]), flush=True)
+"""
+
+
 def metaflow(code: str) -> Any:
-    """What Python prints, as JSON; Metaflow is imported in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    """What Python prints, as JSON, in a process of its own that has imported Metaflow."""
+    parent = _forks()
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    parent.stdin.write(json.dumps(code) + "\n")
+    parent.stdin.flush()
+    status, said = json.loads(parent.stdout.readline())
+    assert status == 0, said
+    return json.loads(said.splitlines()[-1])
+
+
+@cache
+def _forks() -> subprocess.Popen[str]:
+    parent = subprocess.Popen([sys.executable, "-c", _FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(parent.communicate)
+    return parent
 
 
 def test_the_command_that_deploys_is_known() -> None:
@@ -89,10 +127,9 @@ print(json.dumps(_remote_steps(flow)))
 
 def test_what_starts_tasks_without_the_environment_is_refused_unless_it_is_the_default() -> None:
     def said(default: str) -> Any:
-        return metaflow(f"""
-import json, os
+        code = """
+import json
 from types import SimpleNamespace as Thing
-os.environ["METAFLOW_DEFAULT_ENVIRONMENT"] = "{default}"
 import metaflow
 from metaflow_extensions.envlock.plugins.envlock_environment import EnvlockException, _refuse_to_be_left_out
 said = []
@@ -102,7 +139,10 @@ for name in ("gha", "retry"):
     except EnvlockException as refused:
         said.append(str(refused))
 print(json.dumps(said))
-""")
+"""
+        variables = {**os.environ, "METAFLOW_DEFAULT_ENVIRONMENT": default}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=variables)
+        return json.loads(done.stdout)
 
     refused, accepted = said("local")
     assert "METAFLOW_DEFAULT_ENVIRONMENT=envlock" in refused
