@@ -103,7 +103,9 @@ class Folders:
         """The environment that the image gives."""
         path = f"{python.parent}:/usr/bin:/bin"
         if can_mount():
-            return {**IMAGE_VARIABLES, "PATH": path, "HOME": "/mnt/work"}
+            # The first pod of a node compiles Metaflow for all: it lies at the same place in each of them.
+            shared = {"PYTHONPYCACHEPREFIX": "/var/tmp/pycache"}
+            return {**IMAGE_VARIABLES, **shared, "PATH": path, "HOME": "/mnt/work"}
         return {
             **IMAGE_VARIABLES,
             "PATH": path,

@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import moto.core.config
@@ -105,10 +106,14 @@ class _Docker:
 def _mend_moto(docker: _Docker) -> None:
     """What moto does not do as AWS does, and Metaflow relies on."""
     import boto3
+    from moto.batch import models as batch_models
     from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_batch
     from moto.utilities.docker_utilities import DockerModel
 
     DockerModel.docker_client = property(lambda _: docker)
+    # It looks twice a second how far a job is, which has half a dozen states.
+    batch_models.sleep = lambda _: time.sleep(0.05)
+    batch_models.time = SimpleNamespace(sleep=batch_models.sleep, mktime=time.mktime)
     # A state machine spells the parameters of Batch as `JobName`, Batch itself as `jobName`.
     batch = state_task_service_batch.StateTaskServiceBatch
     model = boto3.client("batch", region_name=_REGION).meta.service_model

@@ -102,6 +102,7 @@ cache-options = {{ endpoint = "{backends.aws.endpoint}" }}
 extra-indices = ["{index.url}"]
 python-mirror = "{mirror.url}"
 """
+        built = '{ name = "team/built/id_@{METAFLOW_RUN_ID}_@{METAFLOW_INIT_MY_VAR}", fetch_at_exec = true }'
         (folder / "envlock.toml").write_text(
             f"""\
 {settings}
@@ -132,17 +133,20 @@ file = "short.py"
 [flow.ShortFlow.step.start]
 pypi = {{ python = "{other}", packages = {{ alpha = "1.1" }} }}
 
+[flow.ShortFlow.step.late]
+named_env = {{ name = "team/@{{METAFLOW_STEP_NAME}}:@{{METAFLOW_INIT_RELEASE_TAG}}", fetch_at_exec = true }}
+
 [flow.ShortFlow.step.end]
-named_env = {{ name = "team/late:@{{METAFLOW_INIT_RELEASE_TAG}}", fetch_at_exec = true }}
+named_env = {{ pathspec = "ShortFlow/@{{METAFLOW_RUN_ID}}/start", fetch_at_exec = true }}
 
 [flow.BuildFlow]
 file = "build.py"
 
-[flow.BuildFlow.step.start]
-disabled = true
-
-[flow.BuildFlow.step.end]
-named_env = {{ name = "team/built/id_@{{METAFLOW_RUN_ID}}_@{{METAFLOW_INIT_MY_VAR}}", fetch_at_exec = true }}
+[flow.BuildFlow.step]
+start = {{ disabled = true }}
+first = {{ named_env = {built} }}
+move = {{ disabled = true }}
+end = {{ named_env = {built} }}
 """
         )
         variables = {"ENVLOCK_CHANNEL_MIRRORS": channel.mirrors, "SETTINGS": settings, "SERIES": series}
@@ -241,13 +245,18 @@ def test_every_task_starts_in_the_environment_of_its_step(whole: Whole, backend:
         a_failed_run_is_resumed_in_pods(run)
 
 
-def test_a_step_makes_an_environment_that_the_next_one_looks_up_by_run_and_parameter(whole: Whole) -> None:
+def test_a_step_makes_environments_that_the_next_ones_look_up_by_run_and_parameter(whole: Whole) -> None:
     ended = whole.backends.run("build", "--my-var", "7", before=[ON])
-    tasks = {task["step"]: task for task in whole.backends.tasks(f"BuildFlow/{ended.run_id}")}
+    run = f"BuildFlow/{ended.run_id}"
+    tasks = {task["step"]: task for task in whole.backends.tasks(run)}
     assert tasks["start"]["recorded"] is None
-    assert tasks["end"]["seen"] == {"alpha": "1.1", "in_pod": True}
+    assert {step: tasks[step]["seen"] for step in ("first", "end")} == {
+        "first": {"alpha": "1.0", "in_pod": True},
+        "end": {"alpha": "1.1", "in_pod": True},
+    }
     (built,) = whole.ids(f"team/built/id_{ended.run_id}_7")
-    assert ":".join(tasks["end"]["recorded"][:2]) == built == whole.ran_in(f"BuildFlow/{ended.run_id}/end")
+    assert ":".join(tasks["end"]["recorded"][:2]) == built == whole.ran_in(f"{run}/end")
+    assert ":".join(tasks["first"]["recorded"][:2]) == whole.ran_in(f"{run}/first")
 
 
 @pytest.mark.parametrize("backend", [*SCHEDULERS, pytest.param("airflow", marks=pytest.mark.slow)])
@@ -265,10 +274,11 @@ def test_a_scheduled_run_starts_in_its_environments_and_is_found_again(whole: Wh
     else:
         run_id = backends.step_functions("short", ON, **tag)
     start, late = whole.ids("ShortFlow/start", "named")
-    for step, identity in (("start", start), ("end", late)):  # before this machine knows anything of the run
+    steps = {"start": start, "late": late, "end": start}
+    for step, identity in steps.items():  # before this machine knows anything of the run
         assert whole.ran_in(f"ShortFlow/{run_id}/{step}") == identity
     tasks = {task["step"]: task for task in backends.tasks(f"ShortFlow/{run_id}")}
-    for step, identity in (("start", start), ("end", late)):
+    for step, identity in steps.items():
         assert ":".join(tasks[step]["recorded"][:2]) == identity
         assert tasks[step]["seen"]["in_pod"]
         assert tasks[step]["seen"]["prefix"].endswith("metaflow_" + identity.replace(":", "_"))
