@@ -22,6 +22,8 @@ from envlock.trust import (
 
 NAMED = "named"
 """The folder of the home with the links that local names are."""
+KERNELS = "kernels"
+"""The folder of the home with the Jupyter kernels that envlock installed."""
 IN_PROJECT = Path(".envlock", "envs")
 """Where a project has its own, relative to the folder of envlock.toml."""
 

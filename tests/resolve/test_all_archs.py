@@ -141,6 +141,12 @@ def test_all_archs_are_solved_in_one_run(index: Index, runs: list[str]) -> None:
     assert {each.name: each.dependencies for each in found[LINUX_64].packages}["zeta"] == ("beta",)
 
 
+def test_newer_releases_are_looked_for_once_for_all_archs(index: Index, runs: list[str]) -> None:
+    found = resolved(UvResolver(), index, "alpha==1.0", "omicron")
+    assert runs == ["lock", "alone"]
+    assert [each.notes for each in found.values()] == [()] * 4
+
+
 @pytest.mark.parametrize(
     ("roots", "pins", "expected"),
     [

@@ -217,10 +217,15 @@ def _lock(line: CommandLine, project: Project) -> int:
 
 def _left_behind(project: Project, result: LockResult) -> tuple[str, ...]:
     """The names and kernels of this machine that `envlock sync` would update."""
-    from envlock.workflow.machine.sync import left_behind
+    from envlock.places import IN_PROJECT, KERNELS, NAMED, home
 
     changed = {name for each in result.locked if each.action != "kept" for name in each.environments}
-    return left_behind(project, changed) if changed else ()
+    folders = (project.folder / IN_PROJECT, home() / NAMED, home() / KERNELS)
+    if not changed or not any(each.is_dir() for each in folders):
+        return ()
+    from envlock.workflow.machine.sync import left_behind
+
+    return left_behind(project, changed)
 
 
 def _edited(new: NewTable | None) -> tuple[str, ...]:

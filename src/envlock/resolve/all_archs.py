@@ -14,7 +14,7 @@ import re
 import threading
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -54,6 +54,23 @@ class Told:
     """What one run says of all archs."""
 
     answer: Answer
+    archs: int = 1
+    """How many archs it is for."""
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+    _alone: dict[tuple[str, ...], Mapping[str, str]] = field(default_factory=dict)
+
+    def alone(self, asked: Iterable[str], compilation: Compilation, python: str) -> Mapping[str, str]:
+        """The newest version of each package by itself, on any arch if there are several: asked once for them all.
+
+        Without those of which one arch may have another version than the rest.
+        """
+        asked = tuple(asked)
+        with self._guard:
+            if asked not in self._alone:
+                self._alone[asked] = alone(
+                    compilation, asked, wheels_only=False, python=python, on_any_arch=self.archs > 1
+                )
+            return self._alone[asked]
 
     @cached_property
     def tables(self) -> list[dict[str, Any]]:
@@ -115,7 +132,7 @@ class SharedRuns:
         assert future is not None
         if mine:
             try:
-                future.set_result(Told(run()))
+                future.set_result(Told(run(), len(request.together) or 1))
             except BaseException as error:
                 future.set_exception(error)
                 raise
@@ -201,6 +218,8 @@ def known_of(told: Told, compilation: Compilation) -> Known | None:
     at_best = _at_best(told, compilation, versions, series)
     if at_best == versions:
         return Known(graph, found)
+    if told.archs > 1:  # what another arch could have says nothing of this one
+        return Known(graph)
     return Known(graph, None, {**at_best, **{name: versions[name] for name in series}})
 
 
@@ -237,9 +256,7 @@ def _at_best(
             asked[name] = [str(root) for root in request.requirements.roots() if root.name == name] or [name]
     if not asked:
         return versions
-    newest = alone(
-        compilation.beside("alone"), chain.from_iterable(asked.values()), wheels_only=False, python=releases[-1]
-    )
+    newest = told.alone(chain.from_iterable(asked.values()), compilation.beside("alone"), releases[-1])
     return {name: newest.get(name, "") if name in asked else version for name, version in versions.items()}
 
 

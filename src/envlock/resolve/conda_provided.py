@@ -12,7 +12,6 @@ pip considers. None of them is installed or locked.
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -132,6 +131,8 @@ def write_stub_wheels(folder: Path, provided: Iterable[Provided]) -> tuple[str, 
 
 
 def _write(folder: Path, provided: Provided) -> Path:
+    import zipfile  # which no lock without conda packages needs
+
     lines = ["Metadata-Version: 2.1", f"Name: {provided.name}", f"Version: {provided.version}"]
     if provided.extras is not None:
         lines += [f"Provides-Extra: {extra}" for extra in provided.extras.names]

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from html.parser import HTMLParser
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from envlock.addresses import address
@@ -228,6 +227,8 @@ def _in_json(body: bytes) -> dict[str, FileFacts]:
 
 
 def _in_html(body: bytes) -> dict[str, FileFacts]:
+    from html.parser import HTMLParser
+
     found: dict[str, FileFacts] = {}
 
     class Links(HTMLParser):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from envlock.conda.names import conda_name
 from envlock.lockfile.graph import edges_of, reachable
 from envlock.resolve.conda_provided import extras_in, pypi_version
 from envlock.resolve.errors import (
@@ -234,6 +233,8 @@ def _with_metaflow_of_pypi(
     request: Request, packages: Sequence[LockedPackage], error: ConflictWithConda
 ) -> Request | None:
     """The request with Metaflow's needs taken from PyPI if only they bring the conda packages of a conflict."""
+    from envlock.conda.names import conda_name
+
     asked = request.requirements
     edges = edges_of(packages)
     conflicting = {thing.removeprefix("conda:") for thing in error.packages if thing.startswith("conda:")}

@@ -23,7 +23,6 @@ from envlock.resolve.errors import (
     UnexpectedAnswer,
     UnknownPipFlag,
 )
-from envlock.resolve.failure_causes import cause_of
 from envlock.resolve.index_check import missing_index, refuse_missing_index
 from envlock.resolve.index_files import (
     hashed,
@@ -79,7 +78,6 @@ class UvResolver:
         _refuse_flags(request)
         target = target_of(request.requirements, request.arch, request.python)
         with temporary_folder() as folder, ThreadPoolExecutor(1) as beside:
-            beside.submit(importlib.import_module, "packaging.pylock")  # takes as long as a third of a warm solve
             compilation = Compilation(folder, request, target, self._processes)
             if not request.requirements.roots():
                 refuse_missing_index(request, ())
@@ -91,6 +89,7 @@ class UvResolver:
             if known is not None and known.packages is not None:
                 packages, graph = _checked(request, Selected(known.packages, (), ())).packages, known.graph
             else:
+                beside.submit(importlib.import_module, "packaging.pylock")  # takes as long as a third of a warm solve
                 packages, warnings, graph, older = self._for_all_releases(compilation, versions, beside, known)
             extras = _missing_extras(request, warnings)
             wheels_of_base = [each.name for each in request.provided if not each.package]
@@ -225,6 +224,8 @@ class UvResolver:
             )  # fmt: skip
             if answer.status != 0:
                 error = explain(request, answer.error, lambda: missing_index(request))
+                from envlock.resolve.failure_causes import cause_of
+
                 raise cause_of(compilation.beside("cause"), answer.error, error)
             try:
                 found = select(

@@ -133,7 +133,7 @@ class Compilation:
                 *(("--excludes", _EXCLUDES) if excludes else ()),
                 "--config-file", _BUILT if built else "uv.toml", "--directory", str(self.folder),
                 "--python", sys.executable, "--python-version", python or self.target.python,
-                "--python-platform", self.target.uv_platform,
+                *(() if "--universal" in arguments else ("--python-platform", self.target.uv_platform)),
                 *(("--only-binary", ":all:") if wheels_only else ()),
                 *(part for name, _ in built for part in ("--no-binary", name)),
                 "--no-header", "--no-progress", "--color", "never", *output, *arguments,

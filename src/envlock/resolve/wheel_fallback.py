@@ -10,6 +10,7 @@ Packages whose version was kept from an older lock are not looked at.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -254,13 +255,17 @@ def alone(
     wheels_only: bool = True,
     python: str = "",
     offline: bool = True,
+    on_any_arch: bool = False,
 ) -> Mapping[str, str]:
-    """The version of each package that uv would choose on its own."""
+    """The version of each package that uv would choose on its own; on any arch, of those with one for all archs."""
     network = ("--offline",) if offline else ()
+    universal = ("--universal", "--fork-strategy", "fewest") if on_any_arch else ()
     answer = compilation.run(
-        asked, "--no-deps", "--no-annotate", "--quiet", *network, wheels_only=wheels_only, python=python
+        asked, "--no-deps", "--no-annotate", "--quiet", *network, *universal, wheels_only=wheels_only, python=python
     )
-    return dict(_PINNED.findall(answer.output)) if answer.status == 0 else {}
+    pinned = set(_PINNED.findall(answer.output)) if answer.status == 0 else set()
+    several = {name for name, count in Counter(name for name, _ in pinned).items() if count > 1}
+    return {name: version for name, version in pinned if name not in several}
 
 
 def _would_serve(compilation: Compilation, name: str, version: str) -> bool:

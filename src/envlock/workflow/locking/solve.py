@@ -18,7 +18,7 @@ from envlock.config.project import Project
 from envlock.errors import EnvlockError, as_one
 from envlock.lockfile.folder import lock_path
 from envlock.model.arch import Arch
-from envlock.model.lock import Lock, LockedPython
+from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements
 from envlock.model.url import is_local
 from envlock.named.bases import Bases
@@ -268,7 +268,7 @@ class Solver:
             link_folders=environment.link_folders(self._project.folder),
             channel_urls=environment.channel_urls,
             channel_mirrors=self._project.settings.channel_mirrors,
-            file_hashes=self._hashes(),
+            file_hashes=self,
             builder=self._builds(job.requirements),
             may_build=self._project.settings.build,
             built_pins=built_preferences(before, job.requirements, self._upgrade),
@@ -297,13 +297,14 @@ class Solver:
             return Locked(job.names, before, path, job.arch, "kept", before, notes)
         return Locked(job.names, new, path, job.arch, "locked", self._previous.had(job, before), notes)
 
-    def _hashes(self) -> FileHashes:
+    def digests(self, package: LockedPackage, published: Mapping[str, str]) -> tuple[Mapping[str, str], int] | None:
+        """As FileHashes has it, with what finds hashes imported when the first one is looked for."""
         with self._guard:
             if self._file_hashes is None:
                 from envlock.workflow.artifacts import FetchedHashes
 
                 self._file_hashes = FetchedHashes(self._project, self._reporter, offline=self._offline)
-            return self._file_hashes
+        return self._file_hashes.digests(package, published)
 
     def _builds(self, requirements: Requirements) -> WheelBuilder | None:
         """What builds wheels, if anything may have to be built."""

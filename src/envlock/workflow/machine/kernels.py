@@ -32,7 +32,7 @@ from envlock.hydration.errors import storage_error
 from envlock.hydration.prefix import prefix_of, read_receipt
 from envlock.in_use import hold, used
 from envlock.lockfile.folder import write_lock
-from envlock.places import folder_in_home, home, trusted
+from envlock.places import KERNELS, folder_in_home, home, trusted
 from envlock.reporter import Reporter
 from envlock.workflow.hydrate import hydrate
 from envlock.workflow.machine import kernel_start
@@ -134,7 +134,7 @@ class Kernel:
 
 def kernels() -> tuple[Kernel, ...]:
     """The kernels that envlock installed from this home, sorted by name."""
-    folder = home() / FOLDER
+    folder = home() / KERNELS
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
     except OSError:
@@ -231,7 +231,7 @@ def _make(
     force: bool = False,
     dry_run: bool,
 ) -> Installed:
-    folder = home() / FOLDER / made_from.name
+    folder = home() / KERNELS / made_from.name
     lock = resolve(project, subject, folder / "lock", reporter, offline=offline)
     own = {(each.kind, each.name) for each in subject.lock.packages}
     added = tuple(f"{each.name} {each.version}" for each in lock.packages if (each.kind, each.name) not in own)
@@ -253,7 +253,7 @@ def place_of(subject: Subject, name: str | None, prefix: Path | None = None) -> 
     Raises BadKernelName, KernelTaken, JupyterFolderUnusable.
     """
     name = kernel_name(subject.name) if name is None else check_kernel_name(name)
-    folder = home() / FOLDER / name
+    folder = home() / KERNELS / name
     spec = jupyter_folder(os.environ, prefix) / FOLDER / name
     _refuse_taken(name, folder, spec, subject)
     refuse_unwritable(spec)
@@ -295,7 +295,7 @@ def _write(folder: Path, made_from: MadeFrom, lock: Lock, prefix: Path) -> None:
     once more.
     """
     try:
-        folder_in_home(FOLDER, folder.name)
+        folder_in_home(KERNELS, folder.name)
         path = write_lock(folder / "lock", lock)
         write_atomically(folder / _START, Path(kernel_start.__file__).read_bytes())
         lead(folder / kernel_start.PREFIX, prefix)
