@@ -366,32 +366,38 @@ def share_bytecode(envlock_home: Path, bytecode: Path) -> None:
 def isolation(home: Path, uv_cache: Path) -> Iterator[None]:
     """A machine without settings: HOME and every folder of tools are `home`, and no variable of a tool is set."""
     before = dict(os.environ)
-    pyenv = Path(before.get("PYENV_ROOT") or Path(before.get("HOME", "/")) / ".pyenv")
-    for name in before:
-        if name.upper().startswith(_LEAKY):
-            del os.environ[name]
-    os.environ |= {
-        "HOME": str(home),
-        "ENVLOCK_HOME": str(home / "envlock"),
-        "METAFLOW_HOME": str(home / "metaflowconfig"),
-        "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(home / "metaflow"),
+    pyenv = before.get("PYENV_ROOT") or f"{before.get('HOME', '')}/.pyenv"
+    here = {
+        "HOME": f"{home}",
+        "ENVLOCK_HOME": f"{home}/envlock",
+        "METAFLOW_HOME": f"{home}/metaflowconfig",
+        "METAFLOW_DATASTORE_SYSROOT_LOCAL": f"{home}/metaflow",
         "METAFLOW_USER": "tester",
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "XDG_CONFIG_HOME": str(home / "config"),
-        "XDG_DATA_HOME": str(home / "data"),
-        "XDG_STATE_HOME": str(home / "state"),
-        "UV_CACHE_DIR": str(uv_cache),
+        "XDG_CACHE_HOME": f"{home}/cache",
+        "XDG_CONFIG_HOME": f"{home}/config",
+        "XDG_DATA_HOME": f"{home}/data",
+        "XDG_STATE_HOME": f"{home}/state",
+        "UV_CACHE_DIR": f"{uv_cache}",
         "NO_COLOR": "1",
         "COLUMNS": "120",
     }
-    if pyenv.is_dir():  # interpreters lie below HOME there, and must be found still
-        os.environ["PYENV_ROOT"] = str(pyenv)
+    if os.path.isdir(pyenv):  # noqa: PTH112  interpreters lie below HOME there, and must be found still
+        here["PYENV_ROOT"] = pyenv
+    _become({**{name: value for name, value in before.items() if not name.upper().startswith(_LEAKY)}, **here})
     try:
         yield
     finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-        os.environ |= {name: value for name, value in before.items() if os.environ.get(name) != value}
+        _become(before)
+
+
+def _become(variables: Mapping[str, str]) -> None:
+    """Let these be all variables. Those that are the same already are left alone, since each test comes here twice."""
+    now = dict(os.environ)
+    for name in now.keys() - variables.keys():
+        del os.environ[name]
+    for name, value in variables.items():
+        if now.get(name) != value:
+            os.environ[name] = value
 
 
 @contextmanager

@@ -38,6 +38,9 @@ def through_shell(project: ProjectFolder, arguments: str, redirection: str, **va
     return done.returncode, done.stdout, done.stderr
 
 
+OF_PATH = "path --env demo --no-hydrate"
+
+
 @pytest.fixture(scope="module")
 def locked_once(tmp_path_factory: pytest.TempPathFactory, index: Index, shared_uv_cache: Path) -> ProjectFolder:
     home = tmp_path_factory.mktemp("locked")
@@ -59,8 +62,13 @@ def statuses() -> dict[str, int]:
     return {}
 
 
-@pytest.mark.parametrize("arguments", ["check", "lock", "push", "show", "--help", "path --env demo --no-hydrate"])
-@pytest.mark.parametrize("closed", ["0<&-", ">&-", "2>&-", "0<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("arguments", "closed"),
+    [
+        *((each, "0<&- >&- 2>&-") for each in ("check", "lock", "push", "show", "--help", OF_PATH)),
+        *((each, closed) for each in ("check", OF_PATH) for closed in ("0<&-", ">&-", "2>&-")),  # two ways to start
+    ],
+)
 def test_a_closed_stream_changes_no_status(
     locked: ProjectFolder, arguments: str, closed: str, statuses: dict[str, int]
 ) -> None:
