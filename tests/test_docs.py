@@ -256,9 +256,10 @@ def disarm(command: Any) -> None:
 
 
 def test_what_ci_and_pre_commit_run_is_there() -> None:
-    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yaml").read_text(encoding="utf-8"))
+    workflows = [yaml.safe_load(path.read_bytes()) for path in sorted((ROOT / ".github/workflows").iterdir())]
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
-    lines = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    jobs = [job for each in workflows for job in each["jobs"].values()]
+    lines = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
     entries = [hook["entry"] for repo in hooks["repos"] for hook in repo["hooks"]]
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert {words[1] for line in lines if (words := shlex.split(line))[0] == "make"} <= set(targets)

@@ -415,8 +415,9 @@ def test_no_script_has_an_expression_in_its_text() -> None:
     assert {*ACTION["outputs"]} == {"status", "changed", "comment-url"}
 
 
-def test_the_action_and_the_workflow_are_what_their_schemas_say() -> None:
-    for name, file in (("github-actions", "action.yml"), ("github-workflows", ".github/workflows/test.yaml")):
+def test_the_action_and_the_workflows_are_what_their_schemas_say() -> None:
+    workflows = [("github-workflows", f".github/workflows/{name}.yaml") for name in ("test", "weekly")]
+    for name, file in (("github-actions", "action.yml"), *workflows):
         schema = resources.files("check_jsonschema").joinpath(f"builtin_schemas/vendor/{name}.json").read_text()
         jsonschema.Draft7Validator(json.loads(schema)).validate(YAML(typ="safe").load(ROOT / file))
 
