@@ -8,6 +8,7 @@ fails.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
@@ -15,6 +16,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tarfile
 import tempfile
 import threading
 import time
@@ -230,31 +233,52 @@ def on_kubernetes(demo: Demo) -> None:
 
 def packs(demo: Demo) -> None:
     """Another user makes the packs again from the same locks, and compares."""
-    from envlock.interpreters import find_interpreter
-
     print("\n# Nobody has to trust who made a pack")
-    command = ("envlock", "verify", "--pack", "--json")
-    own = raw_digests(demo.does(*command))
+    verify = ("verify", "--pack", "--json")
+    own = raw_digests(demo.does("envlock", *verify))
     wants(bool(own), "the environments are packed")
     folder = demo.backends.folder
     other = folder.parent / "other"
     shutil.copytree(folder, other / "project", ignore=shutil.ignore_patterns(".metaflow"))
     variables = {"HOME": str(other), "ENVLOCK_HOME": str(other / "home"), "XDG_CACHE_HOME": str(other / "cache")}
-    python = find_interpreter(demo.series[-1], lambda _: True).path.resolve()
-    variables["ENVLOCK_PYTHONS"] = str(python.parent)
-    who = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    runs = [*who, str(python), "-c", ""]
-    if os.geteuid() != 0 or subprocess.run(runs, capture_output=True, check=False).returncode != 0:
-        print("# This is not root, or others may not run its Python: only another home and umask.")
-        who = []
-    if who:
+    command, said_of, why = ["envlock"], "somebody with another umask and home makes", "this is not root"
+    if os.geteuid() == 0:
+        python, pythons = pythons_of_everybody(other / "pythons", demo.series[-1])
+        packages = sysconfig.get_path("purelib")
+        variables |= {"ENVLOCK_PYTHONS": pythons, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{packages}"}
         for path in (folder.parent, other):  # the way to it, and itself
             path.chmod(0o755)
         subprocess.run(["chown", "--recursive", "65534:65534", str(other)], check=True)
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", python, "-m", "envlock"]
+        environ = {**os.environ, **variables}
+        tried = subprocess.run([*command, "--version"], env=environ, capture_output=True, text=True, check=False)
+        if tried.returncode == 0:
+            said_of = "another user, with another umask and home, makes"
+        else:
+            command, why = ["envlock"], tried.stderr.strip().rpartition("\n")[2]
+            del variables["PYTHONPATH"]
+    if command == ["envlock"]:
+        print(f"# No other user can run envlock here ({why}): only another home and umask.")
     there = Demo(demo.backends.at(other / "project", **variables), demo.series)
-    said = there.does("sh", "-c", f"umask 077; exec {shlex.join([*who, *command])}")
-    name = "another user, with another umask and home," if who else "somebody with another umask and home"
-    wants(raw_digests(said) == own, f"{name} makes the same bytes")
+    said = there.does("sh", "-c", f"umask 077; exec {shlex.join([*command, *verify])}")
+    wants(raw_digests(said) == own, f"{said_of} the same bytes")
+
+
+def pythons_of_everybody(folder: Path, series: str) -> tuple[str, str]:
+    """This Python and that of a series where every user may run them, and a path with both: root's home is closed."""
+    from tests.channel.interpreters import find
+    from tests.channel.places import INTERPRETER_FOLDERS
+    from tests.remote.kits import build_of
+
+    own, folders = sys.executable, []
+    for each in find(INTERPRETER_FOLDERS):
+        is_own = each.version == "{}.{}.{}".format(*sys.version_info[:3])
+        if is_own or each.series == series:
+            with tarfile.open(fileobj=io.BytesIO(build_of(each))) as archive:
+                archive.extractall(folder / each.version, filter="tar")
+            folders.append(folder / each.version / "python" / "bin")
+            own = str(folders[-1] / f"python{each.series}") if is_own else own
+    return own, os.pathsep.join(map(str, folders))
 
 
 def raw_digests(said: str) -> dict[str, str]:
@@ -267,29 +291,63 @@ def raw_digests(said: str) -> dict[str, str]:
 
 
 def images(demo: Demo) -> None:
-    """Push an image with the environments of two steps, and push it again."""
+    """Push an image with the environments of two steps, and push it again; then start these steps in it."""
+    from tests.pods import Containers
+    from tests.pods.docker import client
+    from tests.pods.pod import image_of
+    from tests.servers.registry import is_set_up, registry
+
+    if not is_set_up():
+        print("\n# No image: docker-registry is not here. Run `make setup` on Debian.")
+        return
+    print("\n# An image, without docker")
+    series, in_containers = demo.series[-1], isinstance(demo.backends.pods, Containers)
+    folder = demo.backends.folder.parent / "registry"
+    folder.mkdir()
+    with registry(folder) as server, ExitStack() as stack:
+        base = f"{server.host}/team/python"
+        if in_containers:
+            client().images.get(image_of(series)).tag(base, series)
+            stack.callback(client().images.remove, f"{base}:{series}", force=True)
+            wants("error" not in client().images.push(base, series), "docker has pushed a base")
+        else:
+            push_small_base(f"{base}:{series}", folder)
+        command = ("envlock", "image", f"{server.host}/team/remote:1", "start", "sign", "--base", f"{base}:{series}")
+        found = [re.findall(r"^pushed (\S+@sha256:\w+)", demo.does(*command), re.MULTILINE) for _ in range(2)]
+        wants(len(found[0]) == 1 and found[0] == found[1], "the same locks and base make the same image")
+        if not in_containers:
+            print('# No step starts in it: images need docker. Run `make setup-pods` as root for image = "auto".')
+            return
+        ((image,),) = {tuple(each) for each in found}
+        image = f"{server.host}/team/remote@{image.rpartition('@')[2]}"
+        stack.callback(client().images.remove, image, force=True)
+        print('\n# image = "auto": the steps of which there is an image start in it, the others from packs')
+        config = demo.backends.folder / "envlock.toml"
+        text = config.read_text(encoding="utf-8")
+        stack.callback(config.write_text, text, encoding="utf-8")
+        config.write_text(
+            text.replace("\n[flow.RemoteFlow]", 'image = "auto"\n\n[flow.RemoteFlow]', 1), encoding="utf-8"
+        )
+        there = demo.on(series)
+        said = there.does("python", "flow.py", ON, "run", "--with", "kubernetes")
+        there.shows(run_id_of(said))
+        for step in ("start", "sign"):
+            pod = there.backends.pods_of(step)[-1]
+            spec = json.loads((there.backends.pods.home / pod.name / "spec.json").read_text(encoding="utf-8"))
+            wants(spec["image"] == image, f"`{step}` started in {image}")
+            wants("reading the plan" not in pod.said, f"`{step}` made no environment")
+
+
+def push_small_base(name: str, folder: Path) -> None:
+    """Push an image of some bytes: a base of which no container is made."""
     from envlock.image.docker_login import DockerLogin
     from envlock.image.references import ImageReference
     from envlock.image.registry import Registry
     from envlock.model.arch import host_arch
     from tests.image.images import push_base
-    from tests.servers.registry import is_set_up, registry
 
-    if not is_set_up():
-        print("\n# No image: docker-registry is not here. Run `make setup` as root.")
-        return
-    print("\n# An image, without docker")
-    folder = demo.backends.folder.parent / "registry"
-    folder.mkdir()
-    with registry(folder) as server:
-        base = f"{server.host}/team/python:3.12"
-        with Registry(ImageReference.parse(base), DockerLogin({"HOME": str(folder)})) as opened:
-            push_base(opened, archs=[host_arch()])
-        command = ("envlock", "image", f"{server.host}/team/remote:1", "start", "sign", "--base", base)
-        pushed = [demo.does(*command, "--json") for _ in range(2)]
-        found = [json.loads(said[said.index("{") : said.rindex("}") + 1]) for said in pushed]
-        wants(found[0]["digest"] == found[1]["digest"], "the same locks and base make the same image")
-        print(f"  {found[0]['digest']}")
+    with Registry(ImageReference.parse(name), DockerLogin({"HOME": str(folder)})) as opened:
+        push_base(opened, archs=[host_arch()])
 
 
 STORIES: dict[str, Any] = {
