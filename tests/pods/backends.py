@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,13 +169,19 @@ class Backends:
         return found
 
 
+def _run_workflow(pods: Pods, workflow: dict[str, Any], template: dict[str, Any]) -> None:
+    """Run to its end what `argo-workflows trigger` has submitted."""
+    given = {each["name"]: json.loads(each["value"]) for each in workflow["spec"]["arguments"]["parameters"]}
+    Workflow(template, pods, workflow["metadata"]["name"], given).run()
+
+
 @contextmanager
 def backends(pods: Pods, folder: Path, series: str) -> Iterator[Backends]:
     """All of them, with pods of one kind whose image has a series of Python."""
     with ExitStack() as stack:
         stack.callback(pods.close)
         region = stack.enter_context(aws(pods, folder))
-        kubernetes = KubernetesApi(pods)
+        kubernetes = KubernetesApi(pods, partial(_run_workflow, pods))
         stack.callback(kubernetes.close)
         variables = {
             **region.variables,

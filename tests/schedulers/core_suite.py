@@ -111,8 +111,9 @@ def main() -> int:
 
 
 def _run(asked: argparse.Namespace, place: Path) -> int:
-    suite = place / "core"
-    shutil.copytree((asked.checkout or _checkout()) / "test" / "core", suite)
+    suite, source = place / "core", asked.checkout or _checkout()
+    shutil.copytree(source / "test" / "core", suite)
+    extensions = [str(each.resolve()) for each in sorted(source.glob("test/extensions/packages/*"))]
     (suite / "prepare.py").write_text(_PREPARE)
     contexts = {each["name"]: each for each in json.loads((suite / "contexts.json").read_text())["contexts"]}
     uv_cache = Path(os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache" / "uv")
@@ -127,7 +128,7 @@ def _run(asked: argparse.Namespace, place: Path) -> int:
             "USER": "tester",
             "TMPDIR": str(temporary),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(suite),
+            "PYTHONPATH": os.pathsep.join([str(suite), *extensions]),
         }
         each = [sys.executable, str(_EACH)]
         listed = subprocess.run([*each, "list"], cwd=suite, env=environ, stdout=subprocess.PIPE, check=True)
@@ -181,8 +182,11 @@ def _why_not(on: str, one: Mapping[str, Any], contexts: Mapping[str, Any]) -> st
         return "the suite wants `trigger` to fail, which does not wait for the run"
     if one["parallel"]:
         return "the suite's own contexts of schedulers leave out @parallel"
-    if one["switch"] and on == "step-functions":
-        return "Metaflow deploys no switch to Step Functions"
+    if one["switch"]:
+        return {
+            "step-functions": "Metaflow deploys no switch to Step Functions",
+            "argo-workflows": "the Argo of the tests knows no conditions",
+        }[on]
     return None
 
 
@@ -272,6 +276,9 @@ _CHECKS = {
 def _services(on: str, place: Path) -> Iterator[Mapping[str, str]]:
     """What a scheduler needs, and the variables by which Metaflow finds it."""
     if on == "local":
+        del os.environ[
+            "METAFLOW_DATASTORE_SYSROOT_LOCAL"
+        ]  # each flow has a folder of its own; cards are looked for there
         yield {}
         return
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""As much of the Kubernetes API as `run --with kubernetes` asks for: jobs of the `batch` group, and their pods."""
+"""As much of the Kubernetes API as Metaflow asks for: jobs of the `batch` group and their pods; objects of Argo."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tests.servers.loopback import LoopbackServer
 
 _JOBS = re.compile(r"/apis/batch/v1/namespaces/[^/]+/jobs(?:/([^/]+))?")
 _PODS = re.compile(r"/api/v1/namespaces/[^/]+/pods")
+_ARGO = re.compile(r"/apis/argoproj.io/v1alpha1/namespaces/[^/]+/(\w+)(?:/([^/]+))?")
 
 _KUBECONFIG = """\
 apiVersion: v1
@@ -82,10 +84,34 @@ class _Job:
 class KubernetesApi(LoopbackServer):
     """A cluster of one node. Stop its pods before closing it."""
 
-    def __init__(self, pods: Pods) -> None:
+    def __init__(self, pods: Pods, run_workflow: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
         self.pods = pods
         self.jobs: dict[str, _Job] = {}
+        self.of_argo: dict[tuple[str, str], dict[str, Any]] = {}
+        """By the plural of its kind, and its name."""
+        self._run_workflow = run_workflow
         super().__init__(_Handler)
+
+    def create_of_argo(self, kind: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Keep an object of Argo; begin to run it, if it is a workflow."""
+        metadata = asked["metadata"]
+        metadata["name"] = metadata.get("name") or f"{metadata['generateName']}{uuid.uuid4().hex[:5]}"
+        metadata["resourceVersion"] = uuid.uuid4().hex
+        self.of_argo[kind, metadata["name"]] = asked
+        if kind == "workflows":
+            asked["status"] = {"phase": "Running", "startedAt": _now(), "finishedAt": None}
+            threading.Thread(target=self._run_to_its_end, args=(asked,), daemon=True).start()
+        return asked
+
+    def _run_to_its_end(self, workflow: dict[str, Any]) -> None:
+        phase = "Failed"
+        try:
+            self._run_workflow(
+                workflow, self.of_argo["workflowtemplates", workflow["spec"]["workflowTemplateRef"]["name"]]
+            )
+            phase = "Succeeded"
+        finally:
+            workflow["status"].update(phase=phase, finishedAt=_now())
 
     def write_kubeconfig(self, folder: Path) -> Path:
         """The file whose path is KUBECONFIG."""
@@ -107,17 +133,32 @@ class _Handler(BaseHTTPRequestHandler):
             selector = parse_qs(url.query).get("labelSelector", [""])[0]
             items = [job.as_pod() for job in self.server.jobs.values() if job.is_selected(selector)]
             self._answer(200, {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
+        elif (of_argo := _ARGO.fullmatch(url.path)) and of_argo.groups() in self.server.of_argo:
+            self._answer(200, self.server.of_argo[of_argo[1], of_argo[2]])
         else:
             self._answer(404)
 
     def do_POST(self) -> None:
         found = _JOBS.fullmatch(urlsplit(self.path).path)
         asked = self._asked()
+        if of_argo := _ARGO.fullmatch(urlsplit(self.path).path):
+            return self._answer(201, self.server.create_of_argo(of_argo[1], asked))
         if not found or found[1]:
             return self._answer(404)
         job = _Job(asked, self.server.pods)
         self.server.jobs[job.name] = job
         return self._answer(201, job.job())
+
+    def do_PUT(self) -> None:
+        found, asked = _ARGO.fullmatch(urlsplit(self.path).path), self._asked()
+        if not found or found.groups() not in self.server.of_argo:
+            return self._answer(404)
+        return self._answer(200, self.server.create_of_argo(found[1], asked))
+
+    def do_DELETE(self) -> None:
+        found = _ARGO.fullmatch(urlsplit(self.path).path)
+        gone = self.server.of_argo.pop((found[1], found[2]), None) if found else None
+        self._answer(404 if gone is None else 200, gone)
 
     def do_PATCH(self) -> None:
         found = _JOBS.fullmatch(urlsplit(self.path).path)
