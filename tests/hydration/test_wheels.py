@@ -18,6 +18,7 @@ from envlock.hydration.errors import MisdescribedWheel
 from envlock.hydration.wheels import check_metadata
 from envlock.model.arch import LINUX_64, OSX_ARM64, host_arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
+from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 from envlock.workflow.hydrate import find_lock, hydrate
 from envlock.workflow.lock import lock
@@ -128,6 +129,14 @@ def test_what_conda_packages_may_provide_is_not_missed() -> None:
     conda = replace(package("more", "1"), kind="conda")
     mixed = replace(LOCK, packages=(conda, *LOCK.packages))
     assert list(differences(mixed, ALPHA, HEAD + AGREES + "Requires-Dist: more\nRequires-Dist: other\n")) == []
+
+
+def test_an_override_stands_in_place_of_what_a_wheel_needs() -> None:
+    text = HEAD + AGREES + "Requires-Dist: more<1\nRequires-Dist: left-out\n"
+    assert len(list(differences(LOCK, ALPHA, text))) == 2
+    overrides = tuple(map(parse_requirement, ("more>=1", "left-out ; python_version < '0'")))
+    overridden = replace(LOCK, requirements=LOCK.requirements._replace(overrides=overrides))
+    assert list(differences(overridden, ALPHA, text)) == []
 
 
 def test_a_wheel_that_says_nothing_is_for_others_to_judge() -> None:

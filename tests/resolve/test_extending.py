@@ -269,6 +269,17 @@ def test_constraints_and_hashes_hold_for_what_the_base_has(resolver: ByType, ind
         assert caught.value.packages == (key, "named_env")
 
 
+def test_a_base_with_overrides_is_extended_with_the_same_overrides(resolver: ByType, index: Index) -> None:
+    asked = required(index, pypi=("theta>=2",), source="machine", python="==3.12.*")
+    overrides = (parse_requirement("alpha>=2"),)
+    base = base_of(resolver, index, asked._replace(overrides=overrides))
+    more = required(index, pypi=("lam",), source="machine")
+    assert new(base, extend(resolver, index, base, more._replace(overrides=overrides))) == {"lam 1.0"}
+    with pytest.raises(ConflictWithBase) as caught:
+        extend(resolver, index, base, more)
+    assert caught.value.packages == ("named_env",)
+
+
 def test_other_resolvers_leave_the_base_as_it_is(index: Index) -> None:
     """conda-lock cannot be told what must stay, so py-rattler solves; pip-tools is told of wheels that are there."""
     pytest.importorskip("conda_lock")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 from envlock.config.read import load_project
 from envlock.errors import EnvlockError
 from envlock.lockfile.folder import read_lock
+from envlock.model.artifact import Artifact
 from envlock.model.lock import Lock
+from envlock.places import home
+from envlock.workflow.artifacts import artifact_source
 from envlock.workflow.check import check
 from envlock.workflow.check_online import check_online
 from envlock.workflow.lock import lock
@@ -85,6 +89,13 @@ def test_the_wheels_of_a_folder_are_searched_and_locked_by_their_content(project
     assert alpha.sha256 == sha256((project.folder / alpha.source.path).read_bytes()).hexdigest()
     assert str(project.folder) not in project.locks[0].read_text()
     assert findings(project) == []
+    shutil.rmtree(home() / "packages")  # as on another machine
+    (fetched,) = (
+        artifact_source(load_project(project.config), Recorder(), offline=True)
+        .fetch([Artifact(alpha.filename, alpha.sha256, "", alpha.size)])
+        .values()
+    )
+    assert sha256(fetched.read_bytes()).hexdigest() == alpha.sha256
     again = locked(project, {"r.txt": "--find-links=./wheels/\nalpha\n"})
     assert again.identity == found.identity
     table = locked(project, {"r.txt": ""}, more='pypi = { packages = { alpha = "" }, find_links = ["wheels"] }\n')

@@ -186,9 +186,10 @@ def _unmet(
 ) -> Iterator[str]:
     """The dependencies of the wheel, each with its name, that the lock lacks; without those of extras."""
     has_conda_packages = bool(lock.conda_packages)
+    overridden = {each.name for each in lock.requirements.overrides}
     for name, text in requirements:
-        # Conda packages may provide it.
-        if name == package.name or (name not in locked and has_conda_packages):
+        # Conda packages may provide it, and an override stands in the place of what a wheel needs.
+        if name == package.name or name in overridden or (name not in locked and has_conda_packages):
             continue
         if _EXTRA.search(text.partition(";")[2]) and " or " not in text:  # most are, and parsing takes time
             continue

@@ -35,6 +35,7 @@ def additions(request: Request, base: LockedBase) -> Request:
     """
     asked = request.requirements
     _refuse_python(request, base)
+    _refuse_overrides(request, base)
     _refuse_limits(request, base)
     if base.lock.python.source != "conda" and asked.conda_of(request.arch):
         raise _without_conda(request, base)
@@ -50,6 +51,22 @@ def additions(request: Request, base: LockedBase) -> Request:
         python=base.lock.python.version,
         fixed=base.lock.conda_packages,
     )
+
+
+def _refuse_overrides(request: Request, base: LockedBase) -> None:
+    """Refuse a base with overrides that what extends it does not have: its wheels would need what is not there.
+
+    Raises ConflictWithBase.
+    """
+    missing = [each for each in base.lock.requirements.overrides if each not in request.requirements.overrides]
+    if missing:
+        raise ConflictWithBase(
+            request.name,
+            request.arch,
+            f"`{base.name}` was locked with the override {missing[0].said}, which is missing here",
+            hint=f"add `{missing[0].name}` to `overrides` of `pypi`, as the base has it",
+            packages=("named_env",),
+        )
 
 
 def _refuse_limits(request: Request, base: LockedBase) -> None:

@@ -7,6 +7,7 @@ hashes files that an index publishes without a SHA-256 with `FetchedHashes`.
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -17,8 +18,8 @@ from envlock.cache.local import LocalPackages
 from envlock.cache.packages import Packages, path_of
 from envlock.cache.parallel import WORKERS, in_parallel
 from envlock.cache.port import tell_nobody
-from envlock.errors import EnvlockError, as_one
-from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
+from envlock.errors import DamageError, EnvlockError, as_one
+from envlock.files import MEMO_BYTES, json_of, read_file, sha256_of, write_atomically
 from envlock.model.artifact import Artifact
 from envlock.model.identity import sha256
 from envlock.places import folder_in_home, home
@@ -55,9 +56,39 @@ def artifact_source(project: Project, reporter: Reporter, *, offline: bool = Fal
     return CacheThenUpstream(
         cache,
         None if offline else lambda: _upstream_of(project),
-        LocalPackages(home()),
+        ProjectPackages(project),
         reporter,
     )
+
+
+class ProjectPackages(LocalPackages):
+    """This machine's packages, and the wheels of a project's own folders, which are copied there when one is needed."""
+
+    def __init__(self, project: Project) -> None:
+        super().__init__(home())
+        self._project = project
+
+    def find(self, artifact: Artifact) -> Path | None:
+        """The artifact's file, if it is there, or is a wheel of the project. Raises UnsafePath; OSError."""
+        found = super().find(artifact)
+        if found is not None or artifact.url:
+            return found
+        url = f"file+sha256:{artifact.sha256}/{artifact.filename}"
+        own = (path for each in self._project.environments() for known, path in each.local if known == url)
+        path = next(own, None)
+        if path is None:
+            return None
+        with suppress(DamageError):  # it changed a moment ago
+            return LocalPackages(home()).place(
+                artifact, lambda stage: _copy(self._project.folder / path, artifact, stage)
+            )
+        return None
+
+
+def _copy(file: Path, artifact: Artifact, stage: Path) -> None:
+    shutil.copyfile(file, stage)
+    if sha256_of(stage) != artifact.sha256:
+        raise DamageError(f"{file} changed while it was read")
 
 
 def _upstream_of(project: Project) -> Upstream:
@@ -206,7 +237,7 @@ def mirror(
         _upstream_of(project) as upstream,
         temporary_folder("envlock-push-") as stage,  # not below ENVLOCK_HOME, which may be small
     ):
-        mirroring = _Mirroring(store, LocalPackages(home()), upstream, stage, contents, reporter, place)
+        mirroring = _Mirroring(store, ProjectPackages(project), upstream, stage, contents, reporter, place)
         for artifact, result in in_parallel(mirroring.copy, largest_first, workers=workers):
             if isinstance(result, CacheUnusable):
                 raise result

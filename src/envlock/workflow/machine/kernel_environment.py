@@ -109,6 +109,7 @@ def _with_ipykernel(project: Project, subject: Subject) -> Environment:
         pip_flags=locked.pip_flags,
         find_links=tuple(url for url in locked.find_links if not is_links_of_folder(url)),
         exclude_newer=locked.exclude_newer,
+        overrides=locked.overrides,
     )
     if locked.type == "conda":
         packages = (CondaRequirement(IPYKERNEL), *map(parse_conda_requirement, subject.more))
