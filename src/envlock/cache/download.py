@@ -20,7 +20,7 @@ from envlock.cache.errors import (
     UpstreamUnreachable,
 )
 from envlock.cache.port import tell_nobody
-from envlock.credentials import Credentials
+from envlock.credentials import Credentials, trusted
 from envlock.files import PACKAGE_BYTES
 from envlock.model.url import host, is_local
 from envlock.redaction import redact
@@ -292,6 +292,7 @@ class Upstream:
                 self._opened = httpx.Client(
                     timeout=httpx.Timeout(30.0, connect=10.0, pool=None),
                     limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
+                    verify=trusted(),
                 )
             return self._opened
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
+from envlock.credentials import trusted
 from envlock.image.authorization import Token, basic, challenges, token_of, token_request, without_secrets
 from envlock.image.errors import InsecureRegistry, RegistryDenied, RegistryRefused, RegistryUnreachable
 from envlock.image.manifests import MANIFEST_BYTES
@@ -333,7 +334,7 @@ class Connection:
             if self._opened is None:
                 # A registry that sets a cookie takes who sends it back for a browser, and wants proof that it is none.
                 cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-                self._opened = httpx.Client(limits=httpx.Limits(max_connections=16), cookies=cookies)
+                self._opened = httpx.Client(limits=httpx.Limits(max_connections=16), cookies=cookies, verify=trusted())
             return self._opened
 
     def _authorization(self, request: Request) -> str:

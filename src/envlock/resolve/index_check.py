@@ -13,7 +13,7 @@ from contextlib import suppress
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from envlock.addresses import address
-from envlock.credentials import credentials_for
+from envlock.credentials import credentials_for, trusted
 from envlock.files import json_of
 from envlock.lockfile.canonical_text import filename_of
 from envlock.model.lock import LockedPackage
@@ -118,7 +118,9 @@ def _missing(urls: Iterable[str]) -> Iterator[tuple[str, str]]:
             # Only the status is read: the root page of a large index is tens of megabytes.
             with (
                 asking("GET", root) as told,
-                httpx.stream("GET", root, auth=credentials_for(url), follow_redirects=True, timeout=10) as answer,
+                httpx.stream(
+                    "GET", root, auth=credentials_for(url), follow_redirects=True, timeout=10, verify=trusted()
+                ) as answer,
             ):
                 status = answer.status_code
                 told.ended(status)
@@ -173,6 +175,7 @@ def _page(written: str, name: str, environment: str, arch: str, *, is_page: bool
                 follow_redirects=True,
                 timeout=10,
                 headers={"Accept": f"{_JSON}, text/html;q=0.2"},
+                verify=trusted(),
             ) as answer,
         ):
             status, kind, url = answer.status_code, answer.headers.get("Content-Type", ""), str(answer.url)

@@ -124,14 +124,16 @@ def _answer(kind: str, written: str, asked: str, url: str) -> Finding:
     import httpx
 
     from envlock.addresses import written_as_asked
-    from envlock.credentials import Credentials
+    from envlock.credentials import Credentials, trusted
 
     place = asked.rstrip("/") + ("/" if kind == "index" else "/noarch/repodata.json")
     header = Credentials([written_as_asked(written)]).authorization(url)
     headers = {"Authorization": header} if header else {}
     try:
         # Only the status is read: the root page of a large index is tens of megabytes.
-        with httpx.stream("GET", place, headers=headers, follow_redirects=True, timeout=_SECONDS) as answer:
+        with httpx.stream(
+            "GET", place, headers=headers, follow_redirects=True, timeout=_SECONDS, verify=trusted()
+        ) as answer:
             status = answer.status_code
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return _silent(kind, written, f"it does not answer ({type(error).__name__})")
