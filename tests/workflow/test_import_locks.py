@@ -274,6 +274,17 @@ def test_an_imported_uv_lock_is_what_envlock_itself_would_lock(project: ProjectF
     }
 
 
+def test_the_overrides_of_a_uv_lock_are_imported_with_it(project: ProjectFolder, index: Index, tmp_path: Path) -> None:
+    settings = 'override-dependencies = ["alpha>=2", "beta<2"]\nexclude-dependencies = ["lam"]\n'
+    path = uv_lock_of(tmp_path / "uv", index, "theta>=2", settings=settings)
+    project.write("", archs=["linux-64"])
+    (found, _), *_ = imported(project, path, python="3.12").locks
+    assert {each.name: each.version for each in found.packages} == {"theta": "2.0", "alpha": "2.0", "beta": "1.5"}
+    assert list(map(str, found.requirements.overrides)) == ["alpha>=2", "beta<2", "lam ; python_version < '0'"]
+    assert is_fresh(project)
+    assert not lock(load_project(project.config)).changed
+
+
 def test_a_new_project_gets_the_index_of_the_lock_as_its_default(project: ProjectFolder, uv_lock: Path) -> None:
     result = imported(project, uv_lock, python="3.12")
     assert result.project.settings.index_url == project.index_url

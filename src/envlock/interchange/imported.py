@@ -75,6 +75,8 @@ class Imported(NamedTuple):
     """Whether `roots` are what the lock itself states; else they are found from who needs whom."""
     roots: tuple[PypiRequirement, ...] = ()
     conda_roots: tuple[CondaRequirement, ...] = ()
+    overrides: tuple[PypiRequirement, ...] = ()
+    """What stands in place of what anybody requires of these packages."""
     channels: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
     """Extra package indexes, in order, without credentials."""

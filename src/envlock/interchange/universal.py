@@ -77,6 +77,8 @@ class Universal(NamedTuple):
     """Markers, one of which holds where the lock can be used; none if it can be used everywhere."""
     roots: tuple[PypiRequirement, ...] | None = None
     """The requirements that the lock states; None if it does not."""
+    overrides: tuple[PypiRequirement, ...] = ()
+    """As in Imported."""
     notes: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
     """Indexes, if the lock names them beside its packages."""
@@ -129,6 +131,7 @@ def _imported(lock: Universal, shown: str, choice: Choice) -> Imported:
         python=_both(choice.python, lock.requires_python),
         states_requirements=lock.roots is not None,
         roots=lock.roots or (),
+        overrides=lock.overrides,
         indexes=tuple(dict.fromkeys([*lock.indexes, *of_packages])),
         hashes=lock.hashes,
         system=tuple(system),

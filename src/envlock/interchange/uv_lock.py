@@ -70,6 +70,7 @@ def _universal(document: Mapping[str, Any], shown: str, choice: Choice) -> Unive
         candidates=candidates,
         environments=tuple(document.get("supported-markers", ())),
         roots=tuple(dict.fromkeys(map(_requirement, active.requirements))),
+        overrides=_overrides(document.get("manifest", {})),
         notes=active.notes,
         itself=active.name,
     )
@@ -229,6 +230,13 @@ def _instant(uploaded: str) -> str:
     from datetime import datetime, timezone
 
     return format_upload_time(datetime.fromisoformat(uploaded.replace("Z", "+00:00")).astimezone(timezone.utc))
+
+
+def _overrides(manifest: Mapping[str, Any]) -> tuple[PypiRequirement, ...]:
+    """What the lock was solved with in place of requirements; what is excluded has a marker that is never true."""
+    left_out = [each["name"] if isinstance(each, dict) else each for each in manifest.get("excludes", ())]
+    found = [_requirement(each) for each in manifest.get("overrides", ())]
+    return (*found, *(parse_requirement(f"{name} ; python_version < '0'") for name in left_out))
 
 
 def _requirement(table: Mapping[str, Any]) -> PypiRequirement:

@@ -196,6 +196,7 @@ def _with_table(before: Project | None, config: Path, imported: Imported, wanted
         python_from=next(iter(imported.pythons.values())).source,
         pypi=imported.roots,
         conda=imported.conda_roots,
+        overrides=tuple(sorted(imported.overrides, key=str)),
         channels=imported.channels,
         indexes=imported.indexes,
         system=imported.system,
