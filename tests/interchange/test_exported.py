@@ -185,6 +185,10 @@ def test_an_exact_build_of_python_is_told_where_the_format_has_no_place_for_it()
     notes = exported("requirements", EXACT).notes
     assert any(EXACT.python.version in note for note in notes)
     assert not exported("requirements", WHEELS).notes
+    overridden = WHEELS._replace(requirements={**WHEELS.requirements, "overrides": ["alpha>=2"]})
+    (note,) = exported("requirements", overridden).notes
+    assert "alpha>=2" in note
+    assert "--no-deps" in note
 
 
 def test_explicit_lists_a_package_after_what_it_needs() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envlock.interchange.exported import Export, Given, build_notes, channels_of, python_notes, scalar
+from envlock.interchange.exported import Export, Given, build_notes, channels_of, override_notes, python_notes, scalar
 
 
 def write(given: Given) -> Export:
@@ -16,6 +16,7 @@ def write(given: Given) -> Export:
         + ("`--format conda-lock` and `--format explicit` have" if conda else "`--format requirements` has"),
         *python_notes(given),
         *build_notes(given),
+        *override_notes(given),
     ]
     lines = [f"name: {given.name}"]
     if channels:

@@ -248,6 +248,15 @@ def build_notes(given: Given) -> tuple[str, ...]:
     return (f"built again when the file is installed: {', '.join(sorted(built))}",)
 
 
+def override_notes(given: Given) -> tuple[str, ...]:
+    """That pip would refuse the packages, where overrides stand in place of what some of them require."""
+    found = sorted({text for lock in given.locks for text in lock.requirements.get("overrides", ())})
+    if not found:
+        return ()
+    reason = f"pip finds that packages contradict each other, because of overrides ({', '.join(found)})"
+    return (f"{reason}: install with `pip install --no-deps`, or `uv pip sync`",)
+
+
 def channels_of(given: Given) -> dict[str, str]:
     """The channels that the packages are from, by URL and in the order of the requirements, as envlock.toml names each.
 

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from itertools import count
 
 from envlock.interchange.errors import BrokenImport
-from envlock.interchange.exported import Export, Given, build_notes, python_notes, requirement
+from envlock.interchange.exported import Export, Given, build_notes, override_notes, python_notes, requirement
 from envlock.model.url import strip_credentials
 from envlock.values import NamedTuple
 
@@ -35,7 +35,7 @@ def write(given: Given) -> Export:
 
     What conda packages contain is in the constraints too: it is what pip would find in that environment.
     """
-    notes = (*python_notes(given), *build_notes(given))
+    notes = (*python_notes(given), *build_notes(given), *override_notes(given))
     if given.format == "constraints":
         merged: dict[tuple[str, str], list[Arch]] = {}  # whatever file an arch has of a version
         for package, archs in given.across_archs():
