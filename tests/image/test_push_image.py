@@ -33,9 +33,10 @@ from envlock.image.registry import Registry
 from envlock.lockfile.document import parse
 from envlock.model.arch import LINUX_64, LINUX_AARCH64, host_arch
 from envlock.model.lock import Lock
-from envlock.workflow import images
+from envlock.workflow import image_memo, images
+from envlock.workflow.image_memo import ImagePushed
 from envlock.workflow.image_pythons import BASE, KIT
-from envlock.workflow.images import LOCK_TYPE, SBOM_TYPE, ImageOptions, ImagePushed, push_image
+from envlock.workflow.images import LOCK_TYPE, SBOM_TYPE, ImageOptions, push_image
 from metaflow_extensions.envlock.plugins.node import manifest as manifests
 from metaflow_extensions.envlock.plugins.node import prepare as node
 from tests.hydration.making import SERIES
@@ -249,6 +250,44 @@ def test_the_same_lock_and_base_give_the_same_digest_and_nothing_is_sent_again(
     assert (again.sent, again.copied, again.recorded) == ((), 0, 0)
     elsewhere = pushed(project, references("other:2"), base)
     assert elsewhere.reference.digest == first.reference.digest
+
+
+class TreeMade(Exception):
+    """A tree was made."""
+
+
+def test_an_image_that_has_not_changed_is_not_made_again(
+    project: ProjectFolder,
+    base: ImageReference,
+    references: Callable[[str], ImageReference],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise TreeMade
+
+    first = pushed(project, references("image:1"), base)
+    monkeypatch.setattr(images, "tree_of", refuse)
+    again = pushed(project, references("image:1"), base)
+    assert (again.reference, again.base, again.manifests) == (first.reference, first.base, first.manifests)
+    assert again.layers == tuple(each._replace(is_new=False) for each in first.layers)
+    for owner, name, value in ((Registry, "has_blob", False), (image_memo, "_own_code", "another release")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, lambda *_, value=value: value)
+            with pytest.raises(TreeMade):
+                pushed(project, references("image:1"), base)
+    for other in (references("image:2"), references("image:1")):
+        with pytest.raises(TreeMade):
+            pushed(project, other, base, "second")
+
+
+def test_a_tag_that_names_another_image_by_now_is_pushed_again(
+    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference], open_registry: Any
+) -> None:
+    first = pushed(project, references("image:1"), base)
+    pushed(project, references("image:1"), base, "second")
+    again = pushed(project, references("image:1"), base)
+    assert again.reference.digest == first.reference.digest
+    assert open_registry(str(references("image:1"))).digest_of("1") == first.reference.digest
 
 
 def test_a_dry_run_tells_the_digest_and_sends_nothing(

@@ -12,7 +12,7 @@ from envlock.words import byte_size, count, did, first_of, listed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from envlock.workflow.images import ImagePushed
+    from envlock.workflow.image_memo import ImagePushed
 
 _TARGET = Argument("target", "REGISTRY/NAME[:TAG]", "The image to push. Default tag: latest.")
 _STEPS = Argument("steps", "[STEP]...", "The steps whose environments are in it. Default: all.", complete="steps")

@@ -124,6 +124,19 @@ class ImagePythons:
             files.append(LayerFile(target, compiled, size=compiled.stat().st_size))
         return layer._replace(files=(*layer.files, *files))
 
+    def key(self, lock: Lock) -> list[str]:
+        """What decides the interpreter of a lock, and its bytecode. Raises HydrateError, PlanDamaged, CacheUnusable."""
+        compiler = compiler_of(lock, self._interpreters, self.compiler(lock)).version
+        if lock.python.source == "conda" or (lock.python.source == "machine" and self._chosen != KIT):
+            return [compiler, self._chosen]
+        plan = None if lock.python.source == "uv" else self._plan(lock)
+        if plan is not None and plan.python.build is not None:
+            return [compiler, plan.python.build.file.sha256]
+        if lock.python.source == "uv":
+            return [compiler, lock.python.sha256]
+        kit = self._kits.of(lock)
+        return [compiler, kit.python.artifact.sha256 if kit.python is not None else ""]
+
     def compiler(self, lock: Lock) -> str:
         """The release that compiled the pack of a lock, if this machine has it, so that both have the same bytecode."""
         plan = self._plan(lock)

@@ -41,6 +41,7 @@ from envlock.stage import temporary_folder
 from envlock.words import count
 from envlock.workflow.artifacts import artifact_source
 from envlock.workflow.export import licenses_of
+from envlock.workflow.image_memo import ImageMemo, ImagePushed, LayerPushed
 from envlock.workflow.image_pythons import KIT, ImagePythons
 from envlock.workflow.packs import called, kept_bytecode
 from envlock.workflow.push import chosen_locks
@@ -69,46 +70,6 @@ class ImageOptions(NamedTuple):
     compression: str = GZIP
     is_insecure: bool = False
     """Whether registries of other machines may be spoken to by plain HTTP."""
-
-
-class LayerPushed(NamedTuple):
-    """A layer of an environment, and whether the registry had it."""
-
-    arch: Arch
-    name: str
-    digest: str
-    size: int
-    raw_size: int
-    is_new: bool
-
-
-@dataclass(frozen=True)
-class ImagePushed:
-    """What `push_image` did, or would do."""
-
-    reference: ImageReference
-    """With the digest of the index."""
-    base: ImageReference
-    """With its digest."""
-    before: str = ""
-    """The digest that the base had when this tag was pushed last on the same base; empty if it is the same."""
-    manifests: Mapping[Arch, str] = field(default_factory=dict)
-    """The digest of the image for each arch."""
-    environments: tuple[str, ...] = ()
-    """What is in it: `Train/start on linux-64`."""
-    layers: tuple[LayerPushed, ...] = ()
-    base_layers: int = 0
-    copied: int = 0
-    """Bytes of layers of the base that were copied from another registry."""
-    recorded: int = 0
-    """Records that were written into the cache."""
-    fetched: int = 0
-    """Environments that are looked up when their step starts, and are in no image."""
-
-    @property
-    def sent(self) -> tuple[LayerPushed, ...]:
-        """The layers that the registry lacked, each once."""
-        return tuple({each.digest: each for each in self.layers if each.is_new}.values())
 
 
 def push_image(
@@ -229,6 +190,12 @@ class _Pushing:
         for image in images.values():
             _refuse_crowd(image, shown)
         before = self.moved_from(named)
+        memo = ImageMemo(self.registry, self.key(locks, named))
+        known = memo.found()
+        if known is not None:
+            target = self.registry.reference.with_digest(known.reference.digest)
+            recorded = self.record(locks, target, pinned)
+            return replace(known, base=pinned, before=before, environments=tuple(map(called, locks)), recorded=recorded)
         made: list[tuple[documents.Base, Manifest]] = []
         for image in images.values():
             self.pack(image)
@@ -240,7 +207,7 @@ class _Pushing:
         target = self.registry.reference.with_digest(index.descriptor.digest)
         if not self.is_dry:
             self.registry.push_manifest(index, self.registry.reference.tag)
-        return ImagePushed(
+        pushed = ImagePushed(
             target,
             pinned,
             before,
@@ -262,6 +229,14 @@ class _Pushing:
             self.copied,
             self.record(locks, target, pinned),
         )
+        if not self.is_dry:
+            memo.note(pushed)
+        return pushed
+
+    def key(self, locks: Sequence[Lock], named: Mapping[str, str]) -> list[object]:
+        """All that decides the bytes of the image, in this release of envlock."""
+        options = self.options.python, self.options.compression
+        return [named, options, [[_anonymous(lock), *self.pythons.key(lock)] for lock in locks]]
 
     def base_for(self, top: Manifest, arch: Arch, shown: str) -> documents.Base:
         """The base for an arch. Raises BaseUnfit."""
@@ -347,7 +322,7 @@ class _Pushing:
 
     def about(self, lock: Lock) -> Iterator[tuple[str, str, str]]:
         """The media type, the text and the name of what is attached to an image with an environment."""
-        text = render(replace(lock, asked_by=(), resolved_by="", resolved_at="", exclude_newer=""))
+        text = _anonymous(lock)
         given = Given("cyclonedx", name_of(lock), (rows_in(text.encode()),))
         bom = export(given._replace(licenses=licenses_of(self.project, given, None))).text
         yield LOCK_TYPE, text, f"pylock.{lock.full_id}.toml"
@@ -359,6 +334,11 @@ class _Pushing:
             return 0
         record = ImageRecord(target.name, target.tag, target.digest, str(base))
         return sum(Images(self.store).write(environment_place(lock), record) for lock in locks)
+
+
+def _anonymous(lock: Lock) -> str:
+    """The text of a lock, without who locked it and when."""
+    return render(replace(lock, asked_by=(), resolved_by="", resolved_at="", exclude_newer=""))
 
 
 def _opened(file: Path) -> BinaryIO:
