@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from benchmarks.projects import ROOTS
 from benchmarks.task_start import CACHE, Start
 from benchmarks.timing import Command, Row, costs
 from envlock.cache.open import open_store
@@ -26,20 +27,27 @@ IMPORTED = "pandas, sklearn.ensemble, matplotlib.pyplot, pyarrow.parquet, boto3"
 
 def rows(folder: Path) -> list[Row]:
     """The claims about starting tasks from packs."""
+    return started(folder)
+
+
+def started(folder: Path, *more: str, rounds: int = ROUNDS) -> list[Row]:
+    """The claims, for an environment that has `more` packages."""
     folder.mkdir(parents=True)
     with seaweedfs(folder) as cloud:
         os.environ.update(cloud.environment)
-        return PackedStart(folder, cloud, "pack = true").rows()
+        return PackedStart(folder, cloud, "pack = true", (*ROOTS, "pyarrow", *more), rounds).rows()
 
 
 @dataclass(frozen=True)
 class PackedStart(Start):
     """A deployed flow whose environment is packed."""
 
+    rounds: int = ROUNDS
+
     def rows(self) -> list[Row]:
         """What the claims come to."""
-        ours, tools = costs([self.first(), self.by_tools()], ROUNDS)
-        packed, installed = costs([self.importing(), self.without_pack.importing()], ROUNDS)
+        ours, tools = costs([self.first(), self.by_tools()], self.rounds)
+        packed, installed = costs([self.importing(), self.without_pack.importing()], self.rounds)
         what = f"first task of {len(self.pack.parts)} parts, {self.pack.size / 1e6:.0f} MB"
         then = "until the first import of five packages, against packages"
         found = [

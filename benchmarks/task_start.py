@@ -78,6 +78,7 @@ class Start:
     cloud: Cloud
     settings: str = ""
     """More of `[envlock]`."""
+    roots: tuple[str, ...] = (*ROOTS, "pyarrow")
 
     # What is measured.
 
@@ -271,8 +272,7 @@ class Start:
         project = self.folder / "project"
         project.mkdir()
         (project / "flow.py").write_text(_FLOW)
-        roots = [*ROOTS, "pyarrow"]
-        wanted = ", ".join('"{}" = "{}"'.format(*(root.partition("==")[::2])) for root in roots)
+        wanted = ", ".join('"{}" = "{}"'.format(*(root.partition("==")[::2])) for root in self.roots)
         (project / "envlock.toml").write_text(
             f"""\
 [envlock]
