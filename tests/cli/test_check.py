@@ -5,14 +5,17 @@ Which verdict each drift gets is in tests/workflow/test_check.py.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Envlock
-from tests.support import ProjectFolder
+from tests.index import Index
+from tests.support import ProjectFolder, isolation, run_envlock
 
 HEAVY = (
     "typer",
@@ -30,8 +33,15 @@ HEAVY = (
 
 
 @pytest.fixture
-def flow(project: ProjectFolder, envlock: Envlock) -> ProjectFolder:
+def flow(project: ProjectFolder, locked_flow: Path) -> ProjectFolder:
     """A locked flow of three steps, of which one asks for more and one for nothing."""
+    shutil.copytree(locked_flow, project.folder, dirs_exist_ok=True)
+    return project
+
+
+@pytest.fixture(scope="module")
+def locked_flow(new_folder: Callable[[str], Path], index: Index, shared_uv_cache: Path) -> Path:
+    project = ProjectFolder.make(new_folder("locked") / "project", index.url)
     project.write_flow()
     project.write(
         "\n".join(
@@ -50,8 +60,9 @@ def flow(project: ProjectFolder, envlock: Envlock) -> ProjectFolder:
         ),
         archs=["linux-64", "osx-arm64"],
     )
-    envlock("lock")
-    return project
+    with isolation(new_folder("home"), shared_uv_cache):
+        run_envlock("lock", cwd=project.folder)
+    return project.folder
 
 
 def change(project: ProjectFolder, old: str, new: str) -> int:

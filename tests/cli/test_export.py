@@ -15,15 +15,23 @@ from envlock.interchange.exported import FORMATS
 from envlock.places import home
 from tests.conftest import Envlock, ProjectFolder
 from tests.index import Index, Release
-from tests.support import TWO_ARCHS, Ran, own_project, run_envlock
+from tests.support import TWO_ARCHS, Ran, isolation, own_project, run_envlock
 
 
 @pytest.fixture
-def locked(project: ProjectFolder, envlock: Envlock) -> ProjectFolder:
+def locked(project: ProjectFolder, locked_once: Path) -> ProjectFolder:
     """A project with one environment, locked for two archs."""
-    project.write_env("alpha==1.1", name="base")
-    envlock("lock")
+    shutil.copytree(locked_once, project.folder, dirs_exist_ok=True)
     return project
+
+
+@pytest.fixture(scope="module")
+def locked_once(new_folder: Callable[[str], Path], index: Index, shared_uv_cache: Path) -> Path:
+    project = ProjectFolder.make(new_folder("locked") / "project", index.url)
+    project.write_env("alpha==1.1", name="base")
+    with isolation(new_folder("home"), shared_uv_cache):
+        run_envlock("lock", cwd=project.folder)
+    return project.folder
 
 
 def test_an_export_goes_to_stdout_or_into_a_file_and_says_which_lock_it_is(locked: ProjectFolder) -> None:

@@ -198,17 +198,15 @@ def test_a_kernel_whose_environment_was_removed_says_which_command_makes_it_agai
     assert start(kernel_json, tmp_path)[0]["prefix"] == made["prefix"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": 1, "command": "x", "variables": {}, "envlock": 2}'])
-def test_a_damaged_kernel_says_so_and_is_installed_again(
-    demo: ProjectFolder, envlock: Envlock, tmp_path: Path, text: str
-) -> None:
+def test_a_damaged_kernel_says_so_and_is_installed_again(demo: ProjectFolder, envlock: Envlock, tmp_path: Path) -> None:
     made = envlock("kernel", "install", "base", "--json").json
     kernel_json = listed("base")
-    (home() / "kernels" / "base" / "made-from.json").write_text(text)
-    assert "is incomplete. Install it again" in start(kernel_json, tmp_path)[1]
-    (kernel,) = envlock("kernel", "ls", "--json").json["kernels"]
-    assert (kernel["name"], kernel["state"]) == ("base", "damaged")
-    envlock("kernel", "install", "base")
+    for text in ("", "[]", "{}", '{"name": 1, "command": "x", "variables": {}, "envlock": 2}'):
+        (home() / "kernels" / "base" / "made-from.json").write_text(text)
+        assert "is incomplete. Install it again" in start(kernel_json, tmp_path)[1], text
+        (kernel,) = envlock("kernel", "ls", "--json").json["kernels"]
+        assert (kernel["name"], kernel["state"]) == ("base", "damaged"), text
+        envlock("kernel", "install", "base")
     assert start(kernel_json, tmp_path)[0]["prefix"] == made["prefix"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from functools import cache
 from pathlib import Path
 
 from envlock.config.project import Project
@@ -35,10 +37,16 @@ def two_environments(tmp_path: Path, index: Index) -> Project:
 
 def pushed_project(tmp_path: Path, index: Index) -> Project:
     """Somebody's project: two environments, both pushed; the first has an alias."""
-    made = locked_project(tmp_path / "project", index, {"one": [ALPHA, BETA], "two": [ALPHA, LAM]}, archs=TWO)
+    shutil.copytree(_pushed_once(tmp_path.parent / "pushed", index), tmp_path, dirs_exist_ok=True)
+    return load_project(tmp_path / "project" / "envlock.toml")
+
+
+@cache
+def _pushed_once(folder: Path, index: Index) -> Path:
+    made = locked_project(folder / "project", index, {"one": [ALPHA, BETA], "two": [ALPHA, LAM]}, archs=TWO)
     push(made)
     give(Lookup(made), V1, environment_of(made, "one"))
-    return made
+    return folder
 
 
 def without_locks(project: Project) -> Lookup:
