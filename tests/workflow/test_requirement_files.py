@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -103,6 +104,10 @@ def test_the_wheels_of_a_folder_are_searched_and_locked_by_their_content(project
     write(project, {"r.txt": "-f wheels\nalpha\n"})
     write_wheel(project.folder / "wheels", "alpha", "9.1")
     assert findings(project) == [("stale", "r.txt", 1)]
+    (finding,) = check(load_project(project.config)).findings
+    assert re.fullmatch(
+        r"find-links `wheels` as it is now, locked with wheels\+sha256:[0-9a-f]{12}", finding.reasons[0]
+    )
     assert versions(locked(project, {}))["alpha"] == "9.0", "what is locked stays as long as it is there"
     (project.folder / "wheels/alpha-9.0-py3-none-any.whl").unlink()
     found = locked(project, {"r.txt": "-f wheels\n--no-index\nalpha\n"})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from envlock.cli.console import aligned
 from envlock.errors import one_line
-from envlock.words import byte_size, first_of
+from envlock.words import byte_size, first_of, short_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +78,7 @@ def _facts(shown: Description) -> list[tuple[str, str]]:
         ),
         ("Channels", _channels(requirements)),
         ("Not newer than", lock.exclude_newer),
-        ("Links", ", ".join(requirements.find_links)),
+        ("Links", short_hashes(", ".join(requirements.find_links))),
         ("Extra flags", ", ".join(requirements.pip_flags)),
         ("Constraints", ", ".join(map(str, requirements.constraints))),
         ("Overrides", ", ".join(map(str, requirements.overrides))),

@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Se
 from functools import lru_cache
 
 from envlock.model.arch import Arch
+from envlock.model.url import is_links_of_folder
 from envlock.values import NamedTuple
 from envlock.words import limits_in_order
 
@@ -367,7 +368,8 @@ def _by_thing(document: Mapping[str, Any], paths: Mapping[str, str]) -> dict[tup
     for key, name in _SETTINGS.items():
         value = document.get(key)
         if value:
-            add(name, "", value if isinstance(value, str) else ", ".join(value))
+            values = [value] if isinstance(value, str) else value
+            add(name, "", ", ".join(_limits(each, paths) if is_links_of_folder(each) else each for each in values))
     for text, index in document.get("package-indexes", ()):
         add(f"index of {text}", "", index)
     for name, sha256 in document.get("hashes", ()):

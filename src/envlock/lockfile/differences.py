@@ -19,7 +19,7 @@ from envlock.model.lock import Lock, LockedPackage
 from envlock.model.python_range import releases_of
 from envlock.model.requirement import PypiRequirement
 from envlock.model.requirements import Requirements
-from envlock.words import limits_in_order
+from envlock.words import limits_in_order, short_hashes
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _differences(lock: Lock, required: Requirements) -> Iterator[Difference]:
         ("exclude-newer", before.exclude_newer, required.exclude_newer, False),
     ):
         if old != new:
-            yield Difference(thing, f"{thing} {_words(new)}, locked with {_words(old)}", is_served)
+            yield Difference(thing, f"{thing} {_words(new)}, locked with {short_hashes(_words(old))}", is_served)
     if before.base != required.base:
         yield Difference("named_env", _base_sentence(before.base, required.base), is_satisfied=False)
     if before.has_conda == required.has_conda:  # else `python-from` says it, and the rest follows from that
