@@ -212,7 +212,9 @@ def _refuse_links(packages: Sequence[LockedPackage], stage: Path, place: Path) -
     links: dict[str, LockedPackage] = {}
     for package in packages:
         record = stage / _META / f"{package.name}-{package.version}-{package.build}.json"
-        links |= {json.loads(path): package for path in _LINK.findall(record.read_bytes())}
+        document = record.read_bytes()
+        if b'"softlink"' in document:  # few packages have any, and the pattern takes its time
+            links |= {json.loads(path): package for path in _LINK.findall(document)}
     top = os.path.realpath(stage)
     for name, package in links.items():
         try:

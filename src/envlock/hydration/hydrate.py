@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 _INSTALLING = "installing packages"
 _FINISHING = "compiling bytecode and running link scripts"
 _MOST_HASHING_THREADS = 8
-_BLOCK = 1 << 18
+_BLOCK = 1 << 20
+"""Bytes that are hashed at once. Between two blocks a thread may have to wait for those that import modules."""
 
 
 def hydrate(
@@ -287,10 +288,11 @@ def _digest(path: Path, stopped: threading.Event) -> str:
     import hashlib
 
     digest = hashlib.sha256()
+    block = memoryview(bytearray(_BLOCK))
     try:
         with path.open("rb", buffering=0) as file:
-            while not stopped.is_set() and (block := file.read(_BLOCK)):
-                digest.update(block)
+            while not stopped.is_set() and (size := file.readinto(block)):
+                digest.update(block[:size])
     except OSError as error:
         return f"nothing that can be read ({error.strerror})"
     return f"sha256 {digest.hexdigest()}"

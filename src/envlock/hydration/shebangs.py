@@ -6,7 +6,6 @@ uv knows only the folder that it fills and the interpreter that it is given: its
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import re
 import sys
@@ -14,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from envlock.files import RECORD_BYTES, read_file
+from envlock.model.identity import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -104,7 +104,7 @@ def _changed_row(
             data += file.read()
         data = beginning + data[match.end() :]
         _replace(path, data)
-        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=")
+        digest = base64.urlsafe_b64encode(bytes.fromhex(sha256(data))).rstrip(b"=")
         changed[path] = b"sha256=%s,%d" % (digest, len(data))
     return b"%s,%s%s" % (row[0].split(b",")[0], changed[path], row[4])
 

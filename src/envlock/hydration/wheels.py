@@ -48,8 +48,7 @@ _NO_WHEEL = (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, Runti
 """Raised for a file that cannot be read or is not a wheel; for one with a compression that Python does not know or
 that is encrypted (RuntimeError); for one that is damaged or cut off (the last two)."""
 
-_FIELD = re.compile(r"(?m)^(Name|Version|Requires-Python|Requires-Dist):(.*)$")
-_END_OF_FIELDS = re.compile(r"\r?\n\r?\n")
+_FIELDS = frozenset(("Name", "Version", "Requires-Python", "Requires-Dist"))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXTRA = re.compile(r"\bextra\s*==")
 _LONGEST = 4096
@@ -75,8 +74,8 @@ def metadata_in(wheel: Path) -> str:
 def requires_in(wheel: Path) -> list[tuple[str, str]]:
     """What a wheel needs, by its METADATA: normalized names, and markers, which may be empty."""
     found: list[tuple[str, str]] = []
-    for field, value in _FIELD.findall(metadata_in(wheel).replace("\r\n", "\n").partition("\n\n")[0]):
-        if field == "Requires-Dist" and len(value) <= _LONGEST:
+    for field, value in _fields_in(metadata_in(wheel)):
+        if field == "Requires-Dist":
             with suppress(InvalidRequirement):
                 requirement = Requirement(value.strip())
                 found.append((normalized(requirement.name), str(requirement.marker or "")))
@@ -164,9 +163,8 @@ def differences(lock: Lock, package: LockedPackage, text: str, locked: Mapping[s
     `locked` has the version of each wheel in the lock, by its name.
     """
     fields: dict[str, list[str]] = {}
-    for name, value in _FIELD.findall(_END_OF_FIELDS.split(text, maxsplit=1)[0]):
-        if len(value) <= _LONGEST:
-            fields.setdefault(name, []).append(value.strip())
+    for name, value in _fields_in(text):
+        fields.setdefault(name, []).append(value.strip())
     named, version = fields.get("Name", [""])[0], fields.get("Version", [""])[0]
     if named and (normalized(named) != package.name or not is_same_version(package.version, version)):
         yield f"the wheel is of `{named}` {version}"
@@ -179,6 +177,19 @@ def differences(lock: Lock, package: LockedPackage, text: str, locked: Mapping[s
     for name in package.dependencies:
         if name not in known:
             yield f"it was locked with `{name}`, which the wheel does not need"
+
+
+def _fields_in(metadata: str) -> Iterator[tuple[str, str]]:
+    r"""The fields of a METADATA that count here, each with its value.
+
+    >>> list(_fields_in("Name: a\nSummary: b\nRequires-Dist: c\n\nVersion: no field\n"))
+    [('Name', ' a'), ('Requires-Dist', ' c')]
+    """
+    text = metadata.replace("\r\n", "\n") if "\r\n" in metadata else metadata
+    for line in text.partition("\n\n")[0].split("\n"):
+        name, colon, value = line.partition(":")
+        if colon and name in _FIELDS and len(value) <= _LONGEST:
+            yield name, value
 
 
 def _unmet(
