@@ -140,7 +140,9 @@ def _places(downloads: Path | None) -> Iterator[tuple[str, bool]]:
         ("/usr/local/opt", "python@3."),
         ("/opt/homebrew/opt", "python@3."),
     ):
-        yield from ((os.path.join(root, name, "bin"), False) for name in _names(root) if name.startswith(prefix))
+        yield from (
+            (os.path.join(root, name, "bin"), False) for name in sorted(_names(root)) if name.startswith(prefix)
+        )
     yield from ((folder, False) for folder in ("/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"))
 
 
@@ -162,7 +164,8 @@ def _candidates(downloads: Path | None = None) -> list[_Candidate]:
 
 
 def _interpreters_in(folder: str) -> list[str]:
-    names = [name for name in _names(folder) if name == "python3" or _series(name)]
+    # A folder of programs has thousands of other names.
+    names = [name for name in _names(folder) if name.startswith("python3") and (name == "python3" or _series(name))]
     # `python3` may lead to another series one day, so it comes last.
     return [os.path.join(folder, name) for name in sorted(names, reverse=True)]
 
@@ -257,7 +260,7 @@ def _write_known(known: dict[str, str]) -> None:
 
 def _names(folder: str) -> list[str]:
     try:
-        return sorted(os.listdir(folder))
+        return os.listdir(folder)
     except OSError:
         return []
 

@@ -20,12 +20,9 @@ from envlock.hydration.prefix import find_prefix, prefix_of, read_receipt
 from envlock.interpreters import version_of
 from envlock.lockfile.folder import lock_path
 from envlock.model.arch import host_arch
-from envlock.named.alias import has_variables
 from envlock.places import home, trusted
 from envlock.workflow.hydrate import find_lock, hydrate, where_to_hydrate
-from envlock.workflow.machine.errors import NoSuchName
 from envlock.workflow.machine.known_projects import know
-from envlock.workflow.machine.local_names import local_names, read_origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,8 +74,12 @@ def chosen(wanted: Wanted, project: Project) -> Environment | None:
 def _is_decided_by_few_files(environment: Environment) -> bool:
     """Whether its lock stays the right one while the files of `_deciding` do: no variable, folder or cache decides."""
     base = environment.base
-    is_pinned = base is None or (not base.fetch_at_exec and not has_variables(base.written))
-    return is_pinned and not any(url.startswith("folder") for url, _ in environment.local)
+    if base is not None:
+        from envlock.named.alias import has_variables
+
+        if base.fetch_at_exec or has_variables(base.written):
+            return False
+    return not any(url.startswith("folder") for url, _ in environment.local)
 
 
 def _of_task(wanted: Wanted, project: Project, into: Path | None) -> Path:
@@ -141,6 +142,9 @@ def _of_prefix(prefix: Path) -> Iterator[str]:
 
 
 def _named(wanted: Wanted) -> str:
+    from envlock.workflow.machine.errors import NoSuchName
+    from envlock.workflow.machine.local_names import local_names, read_origin
+
     link = Path(named_link(wanted.name))
     if not link.is_symlink():
         raise NoSuchName(wanted.name, [each.name for each in local_names()])

@@ -251,7 +251,10 @@ def _followed(name: str, target: str, links: Collection[str]) -> tuple[bool, boo
 
 def _paths_by_package(stage: Path) -> Iterator[tuple[bytes, set[bytes]]]:
     for document in _documents(stage):
-        yield document, set(_PATH.findall(document))
+        if b"\\" in document:
+            yield document, set(_PATH.findall(document))
+        else:  # a quarter of the time
+            yield document, {rest[: rest.find(b'"', 1) + 1] for rest in document.split(b'"_path": ')[1:]}
 
 
 def _say_where_it_is_from(record: Path, local: str, upstream: str) -> None:
