@@ -21,11 +21,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-from typing import NamedTuple
 
 from envlock.errors import ConfigError, Location
 from envlock.files import REVISIONS, NotPlain, is_of, read_file
 from envlock.revisions import DEEPEST_FOLDER, digest_of, exists, is_file, link_at, listed, mode_and_size, mode_of, real
+from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
