@@ -235,6 +235,56 @@ def test_what_envlock_reads_pip_reads_alike(text: str, at: int, letter: str) -> 
         assert found == by_pip(path)
 
 
+FORMS = (
+    "rich==1 --hash=sha256:{0} --hash=sha256:{1}",
+    "rich==1 \\\n --hash sha256:{0} \\\n  --hash=sha384:{0}{1}",
+    "rich   ;   python_version < '3.12' and ( os_name == 'posix' )",
+    "rich;python_version in '3.10 3.11'",
+    "rich@ https://files.example/rich-1.0-py3-none-any.whl",
+    "rich @https://files.example/rich-1.0-py3-none-any.whl ; os_name == 'nt'",
+    "rich[a]@https://files.example/rich-1.0-py3-none-any.whl",
+    "# comment \\\nrich",
+    "rich # comment \\\nattrs",
+    "rich \\\n# comment \\\nattrs",
+    "rich [a , b]>=1",
+    "rich\t>=1\t# a tab",
+    "rich===1.0",
+    "rich==1+local",
+    "-rdeep/more.txt",
+    "-e git+https://code.example/t@main#egg=t",
+    "--only-binary=:all: --no-binary=rich",
+)
+REFUSED = (
+    "-i https://a.example -i https://b.example",
+    "-e ./x ; os_name == 'posix'",
+    "-c https://files.example/c.txt",
+    "rich --config-settings a=b",
+    "rich @ file:///srv/rich-1.0-py3-none-any.whl",
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_rarer_form_means_what_it_means_to_pip(form: str, tmp_path: Path) -> None:
+    deep = tmp_path / "deep" / "deeper"
+    deep.mkdir(parents=True)
+    (deep.parent / "more.txt").write_text("attrs\n-r deeper/last.txt\n")
+    (deep / "last.txt").write_text("-c ../limits.txt\nsix\n")
+    (deep.parent / "limits.txt").write_text("six<2\n")
+    path = tmp_path / "requirements.txt"
+    path.write_text(form.format("ab" * 32, "cd" * 32))
+    assert by_envlock(path) == by_pip(path)
+
+
+@pytest.mark.parametrize("form", REFUSED)
+def test_what_pip_reads_and_no_lock_can_hold_is_refused_with_what_to_write(form: str, tmp_path: Path) -> None:
+    path = tmp_path / "requirements.txt"
+    path.write_text(form)
+    with pytest.raises(EnvlockError) as caught:
+        by_envlock(path)
+    assert caught.value.hint
+    assert caught.value.locations[0][:2] == ("requirements.txt", 1)
+
+
 @pytest.mark.parametrize("text", ["rich==", "--nope", "-r", "rich --hash=md5:00", "'", "-r gone.txt"])
 def test_what_pip_refuses_envlock_refuses(text: str, tmp_path: Path) -> None:
     path = tmp_path / "requirements.txt"

@@ -222,10 +222,10 @@ class _LineReader:
     def long_name(self, name: str, word: str) -> str:
         if name in _LONG:
             return _LONG[name]
-        known = _VALUES | _FLAGS
-        alike = {_SAME.get(each, each) for each in known if len(name) > 2 and each.startswith(name)}
+        alike = {_SAME.get(each, each) for each in _VALUES | _FLAGS if len(name) > 2 and each.startswith(name)}
         if not word.startswith("-"):
-            raise self.fault("more than options follow the first option", "give each a line of its own")
+            own = "without `-e`: `NAME @ PATH ; MARKER`" if word.startswith(";") else "in a line of its own"
+            raise self.fault("pip reads nothing that follows an option but more of them", f"write it {own}")
         if len(alike) != 1 or not name.startswith("--"):
             raise self.unknown(name)
         return alike.pop()
