@@ -73,13 +73,14 @@ class Forks:
 
         With `code`, that is run in the command's place, as `python -c` would.
         """
-        mask = os.umask(0)
-        os.umask(mask)
-        asked = json.dumps([list(arguments), str(cwd), dict(variables), mask, code]).encode("utf-8", "surrogateescape")
+        told = [list(arguments), str(cwd), dict(variables)]
         (out, out_end), (error, error_end), (status, status_end) = (os.pipe() for _ in range(3))
         given = [os.open(os.devnull, os.O_RDONLY), out_end, error_end, status_end]
         try:
             with self._guard:
+                mask = os.umask(0)
+                os.umask(mask)
+                asked = json.dumps([*told, mask, code]).encode("utf-8", "surrogateescape")
                 socket.send_fds(self._control, [_LENGTH.pack(len(asked))], given)
                 self._control.sendall(asked)
         finally:

@@ -106,7 +106,7 @@ def test_those_who_wait_say_so(making: Making, start: Start) -> None:
 
 @pytest.mark.parametrize("whom", ["group", "one", "interrupt"], ids=["both killed", "uv goes on alone", "Ctrl-C"])
 def test_an_end_at_any_moment_leaves_nothing_that_looks_whole(making: Making, whom: str) -> None:
-    command = [sys.executable, "-m", "tests.hydration.killing", making.place, "pypi", making.count, 16, whom]
+    command = [sys.executable, "-m", "tests.hydration.killing", making.place, "pypi", making.count, 8, whom]
     done = subprocess.run(
         [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
     )
@@ -114,7 +114,7 @@ def test_an_end_at_any_moment_leaves_nothing_that_looks_whole(making: Making, wh
     result = json.loads(done.stdout)
     assert result["broken"] == []
     assert result["left"] == []
-    assert result["unfinished"] >= 5, "the ends came too late to prove anything"
+    assert result["unfinished"] >= 3, "the ends came too late to prove anything"
     assert making.hydrate() == making.prefix
     assert missing_files(making.prefix) == []
     if whom != "one":
@@ -126,14 +126,14 @@ def test_a_conda_environment_that_is_ended_at_any_moment_is_not_there_or_whole(
     tmp_path: Path, channel: Channel, whom: str
 ) -> None:
     channel.need("click")
-    command = [sys.executable, "-m", "tests.hydration.killing", tmp_path, "conda", 3, 8, whom]
+    command = [sys.executable, "-m", "tests.hydration.killing", tmp_path, "conda", 3, 5, whom]
     done = subprocess.run(
         [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["broken"] == []
-    assert result["unfinished"] >= 3, "the ends came too late to prove anything"
+    assert result["unfinished"] >= 2, "the ends came too late to prove anything"
     making = CondaMaking(tmp_path, ("click", "vintage", "clobber-one"), wheels=wheels(3))
     assert wrong_files(making.hydrate()) == []
     assert remains(making.environments) == []

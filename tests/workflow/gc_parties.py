@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import sys
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +30,15 @@ from envlock.named.alias import parse_alias
 from envlock.named.give import give
 from envlock.named.lookup import Lookup
 from envlock.reporter import Reporter
+from tests.forked import run_python
 from tests.workflow.made_up import made_up_plan, write_plan
+
+_RUN = f"import runpy; runpy.run_module({__name__!r}, run_name='__main__', alter_sys=True)"
+
+
+def party(pool: Executor, *arguments: object) -> Future[tuple[int, str, str]]:
+    """Let one take part in a process of its own: its exit status, and what it prints."""
+    return pool.submit(run_python, _RUN, *map(str, arguments))
 
 
 def write(project_folder: str, number: str, rounds: str, *, is_careless: bool = False) -> int:

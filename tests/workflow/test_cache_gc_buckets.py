@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from envlock.lockfile.folder import lock_files, read_lock
 from envlock.workflow.cache import collect_garbage, limits_of, verify_cache
 from envlock.workflow.push import push
 from tests.servers.clouds import CLOUDS, Cloud
-from tests.servers.processes import ROOT
+from tests.workflow.gc_parties import party
 from tests.workflow.made_up import kits_in, made_up_project, packages_in, paths, store_of, write_plan
 
 # What the SDKs do inside of their own threads and loops.
@@ -67,17 +66,13 @@ def test_writers_and_a_sweeper(make: Callable[..., Project], tmp_path: Path) -> 
     environments = {f"e{number}": [f"p{(number + step) % 6}" for step in (0, 1, 3)] for number in range(6)}
     project = make("seaweedfs", "project", environments)
 
-    def party(*arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.workflow.gc_parties", *map(str, arguments)]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-    sweeper = party("sweeper", project.folder, tmp_path / "stop")
-    writers = [party("writer", project.folder, number, 3) for number in range(2)]
-    try:
-        said = [writer.communicate(timeout=100)[0] for writer in writers]
-    finally:
-        (tmp_path / "stop").touch()
-        counted = sweeper.communicate(timeout=60)[0].split()
-    assert ([writer.returncode for writer in writers], said) == ([0, 0], ["", ""])
-    assert int(counted[0]) > 1
+    with ThreadPoolExecutor() as pool:
+        sweeper = party(pool, "sweeper", project.folder, tmp_path / "stop")
+        writers = [party(pool, "writer", project.folder, number, 3) for number in range(2)]
+        try:
+            ended = [writer.result() for writer in writers]
+        finally:
+            (tmp_path / "stop").touch()
+    assert ended == [(0, "", "")] * 2
+    assert int(sweeper.result()[1].split()[0]) > 1
     assert paths(store_of(project), "pushes", "sweeps") == set()

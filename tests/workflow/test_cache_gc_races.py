@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 
 import pytest
 
 from envlock.config.project import Project
 from envlock.workflow.cache import verify_cache
-from tests.servers.processes import ROOT
 from tests.support import wait_until
+from tests.workflow.gc_parties import party
 from tests.workflow.made_up import kits_in, made_up_project, packages_in, paths, store_of
 
 WRITERS = 3
@@ -26,22 +25,19 @@ def project(tmp_path: Path) -> Project:
     return made_up_project(tmp_path / "project", environments)
 
 
-def party(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.workflow.gc_parties", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
-
-
 def race(project: Project, stop: Path, role: str, rounds: int = ROUNDS) -> tuple[list[str], list[int], int, int]:
     """What the writers said, how they ended, how many sweeps there were, and how many files went."""
-    sweeper = party("sweeper", project.folder, stop)
-    writers = [party(role, project.folder, number, rounds) for number in range(WRITERS)]
-    try:
-        said = [writer.communicate(timeout=100)[0] for writer in writers]
-    finally:
-        stop.touch()
-        counted = sweeper.communicate(timeout=60)[0].split()
-    assert sweeper.returncode == 0
-    return said, [writer.returncode for writer in writers], *map(int, counted)
+    with ThreadPoolExecutor() as pool:
+        sweeper = party(pool, "sweeper", project.folder, stop)
+        writers = [party(pool, role, project.folder, number, rounds) for number in range(WRITERS)]
+        try:
+            ended = [writer.result() for writer in writers]
+        finally:
+            stop.touch()
+    status, counted, error = sweeper.result()
+    assert status == 0, error
+    sweeps, gone = map(int, counted.split())
+    return [said for _, said, _ in ended], [status for status, *_ in ended], sweeps, gone
 
 
 def test_nothing_that_is_named_is_ever_missing(project: Project, tmp_path: Path) -> None:
@@ -66,11 +62,12 @@ def test_a_push_waits_for_a_sweep_that_is_under_way(project: Project, tmp_path: 
     from envlock.cache.gc_lock import GcFlag
 
     store = store_of(project)
-    with GcFlag(store):
-        writer = party("writer", project.folder, 0, 1)
-        wait_until(lambda: bool(paths(store, "pushes")))
-        with pytest.raises(subprocess.TimeoutExpired):
-            writer.communicate(timeout=1.0)
-        assert paths(store, "packages", "envs", "aliases") == set(), "it has said what it needs, and no more"
-    said, _ = writer.communicate(timeout=60)
-    assert (writer.returncode, said) == (0, "")
+    with ThreadPoolExecutor() as pool:
+        with GcFlag(store):
+            writer = party(pool, "writer", project.folder, 0, 1)
+            wait_until(lambda: bool(paths(store, "pushes")))
+            with pytest.raises(FutureTimeout):
+                writer.result(timeout=1.0)
+            assert paths(store, "packages", "envs", "aliases") == set(), "it has said what it needs, and no more"
+        status, said, _ = writer.result()
+    assert (status, said) == (0, "")
