@@ -69,6 +69,7 @@ class Adapter:
         pins: dict[str, str] | None = None,
         provided: tuple[Provided, ...] = (),
         constraints: tuple[str, ...] = (),
+        overrides: tuple[str, ...] = (),
         links: tuple[str, ...] = (),
         hashes: tuple[tuple[str, str], ...] = (),
     ) -> Resolution:
@@ -82,6 +83,7 @@ class Adapter:
             conda=tuple(CondaRequirement(each.name) for each in provided),
             python_from="conda" if provided else "machine",
             constraints=tuple(map(parse_requirement, constraints)),
+            overrides=tuple(map(parse_requirement, overrides)),
             find_links=tuple(map(strip_credentials, links)),
             hashes=hashes,
         )
@@ -125,6 +127,19 @@ def package(resolution: Resolution, name: str) -> LockedPackage:
 def test_a_constraint_limits_what_is_needed_and_requires_nothing(adapter: Adapter, index: Index) -> None:
     found = adapter.ask(index, "alpha>=2", constraints=("beta<2", "lam==1.0"))
     assert versions(found) == {"alpha": "2.0", "beta": "1.5"}
+
+
+def test_an_override_stands_in_place_of_what_is_required(adapter: Adapter, index: Index) -> None:
+    overrides = ("alpha>=2", "beta<2")
+    if not adapter.any_target:  # pip does not know them
+        with pytest.raises(ResolverCannot, match="overrides"):
+            adapter.ask(index, "theta>=2", overrides=overrides)
+        return
+    found = adapter.ask(index, "theta>=2", overrides=overrides)
+    assert versions(found) == {"theta": "2.0", "alpha": "2.0", "beta": "1.5"}
+    with pytest.raises(ConflictWithConda) as caught:
+        adapter.ask(index, "theta>=2", overrides=("beta>=2",), provided=(Provided("beta", "1.5", "beta 1.5"),))
+    assert "an override is beta>=2, but conda provides beta 1.5" in caught.value.message
 
 
 def test_without_an_index_packages_come_from_the_pages_of_links(

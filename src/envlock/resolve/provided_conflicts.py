@@ -98,9 +98,11 @@ def extras_unknown(request: Request, wanted: Iterable[tuple[str, str]]) -> Extra
 def _wanted(request: Request, text: str, provided: Provided) -> str:
     """Who wants another version than the provided one, and which, as far as uv's text says."""
     # The constraints first: uv's text has them as what those require who need the package.
+    limits = [("a constraint", each) for each in request.requirements.constraints]
+    limits += [("an override", each) for each in request.requirements.overrides]
     asked = [
-        (f"a constraint is {limit.name}{limit.specifier}", limit.specifier)
-        for limit in request.requirements.constraints
+        (f"{kind} is {limit.name}{limit.specifier}", limit.specifier)
+        for kind, limit in limits
         if limit.name == provided.name
     ]
     asked += [
