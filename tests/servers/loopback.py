@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +20,8 @@ class LoopbackServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), handler)
         self._open: set[socket.socket] = set()
         self._guard = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._end, self._ended = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     @property
@@ -29,9 +31,18 @@ class LoopbackServer(ThreadingHTTPServer):
 
     def close(self) -> None:
         """Stop answering and free the port. Closing twice is harmless."""
-        self.shutdown()
-        self.server_close()
+        self._end.close()
         self._thread.join()
+        self._ended.close()
+        self.server_close()
+
+    def _serve(self) -> None:
+        """Serve until `close`, which is heard at once: `serve_forever` looks now and then whether it is to end."""
+        with selectors.DefaultSelector() as ready:
+            ready.register(self, selectors.EVENT_READ)
+            ready.register(self._ended, selectors.EVENT_READ)
+            while all(key.fileobj is self for key, _ in ready.select()):
+                self._handle_request_noblock()  # type: ignore[attr-defined]
 
     def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
         with self._guard:
