@@ -15,7 +15,7 @@ from envlock.model.arch import ARCHS, LINUX_64, OSX_ARM64, Arch
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
 from envlock.resolve import pypi_uv
-from envlock.resolve.errors import IndexUnreachable, ResolveError
+from envlock.resolve.errors import IndexUnreachable, ReleasesDiffer, ResolveError
 from envlock.resolve.port import Request, Resolution
 from envlock.resolve.processes import Processes
 from envlock.resolve.pypi_uv import UvResolver
@@ -49,7 +49,7 @@ def releases(chance: random.Random) -> Iterator[Release]:
                     f"p{each}{limit}{chance.choice(MARKERS)}" for each, limit in zip(needs, limits, strict=True)
                 ),
                 extras={"more": (f"p{number + 1}",)} if chance.random() < 0.2 else {},
-                requires_python=chance.choice(("", *[">=3.8"] * 10, ">=3.11.4", ">=3.12")),
+                requires_python=chance.choice(("", *[">=3.8"] * 10, ">=3.8,<3.11", ">=3.11.4", ">=3.12")),
                 tags=tags,
                 sdist=not tags,
                 yanked="bad" if chance.random() < 0.05 else None,
@@ -61,10 +61,9 @@ def asked(chance: random.Random, served: Index) -> tuple[str, ...]:
     """A few requirements, as people write them."""
     names = [f"p{number}" for number in chance.sample(range(44), chance.choice((1, 1, 2, 3)))]
     some = {name: chance.choice(served.filenames(name)).split("-")[1].removesuffix(".tar.gz") for name in names}
-    return tuple(
-        name + chance.choice(("", "", "", f">={some[name]}", f"<={some[name]}", f"=={some[name]}", "<3", "[more]"))
-        for name in names
-    )
+    limits = ("", "", "", ">={}", "<={}", "=={}", "<3", "[more]")
+    markers = (*[""] * 8, " ; sys_platform == 'darwin'", " ; python_full_version >= '3.11.4'")
+    return tuple(name + chance.choice(limits).format(some[name]) + chance.choice(markers) for name in names)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +85,12 @@ def outcome(request: Request) -> Resolution | tuple[str, str, tuple[str, ...]]:
         return error.code, str(error), tuple(error.details)
 
 
-def with_more(request: Request, found: object, roots: tuple[str, ...]) -> Request:
-    """The request once more, with other requirements, and with the versions to keep that were found."""
-    more = request.requirements._replace(pypi=(*request.requirements.pypi, *map(parse_requirement, roots)))
+def with_more(request: Request, found: object, roots: tuple[str, ...], limits: tuple[str, ...]) -> Request:
+    """The request once more, with more requirements and constraints, and with the versions to keep that were found."""
+    more = request.requirements._replace(
+        pypi=(*request.requirements.pypi, *map(parse_requirement, roots)),
+        constraints=tuple(map(parse_requirement, (each.replace("[more]", "") for each in limits))),
+    )
     kept = {each.name: each.version for each in found.packages} if isinstance(found, Resolution) else {}
     return replace(request, requirements=more, pins=kept)
 
@@ -98,7 +100,7 @@ def test_the_answer_is_that_of_a_solve_for_each_arch(served: Index, monkeypatch:
     chance = random.Random(seed)
     request = request_of(served, *asked(chance, served), arch=chance.choice((LINUX_64, OSX_ARM64)), together=ARCHS)
     found = outcome(request)
-    again = with_more(request, found, asked(chance, served))
+    again = with_more(request, found, asked(chance, served), limits=asked(chance, served))
     found_again = outcome(again)
     monkeypatch.setattr(pypi_uv, "is_for_one_run", lambda _: False)
     assert outcome(request) == found
@@ -176,6 +178,15 @@ def test_an_arch_without_a_wheel_of_the_newest_release_is_solved_by_itself(index
     assert versions(resolver.resolve(asked[1])) == {"kappa": "2.0"}
     assert runs == ["lock"]
     assert versions(resolver.resolve(asked[0])) == {"kappa": "1.0"}
+
+
+def test_what_newer_releases_alone_need_has_to_be_for_the_oldest_too(make_index: Callable[..., Index]) -> None:
+    index = make_index(
+        Release("late", "1.0", requires=("modern ; python_full_version >= '3.11.4'",)),
+        Release("modern", "1.0", requires_python=">=3.11.4"),
+    )
+    with pytest.raises(ReleasesDiffer):
+        UvResolver().resolve(request_of(index, "late"))
 
 
 def test_each_arch_has_its_own_notes(index: Index) -> None:

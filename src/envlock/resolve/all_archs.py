@@ -107,7 +107,7 @@ class Known(NamedTuple):
     packages: tuple[LockedPackage, ...] | None = None
     """What a solve for the arch would choose; None if only that solve can say it."""
     at_best: Mapping[str, str] | None = None
-    """The newest version of each package that the request allows by itself; None if that was not asked."""
+    """The newest version of each package that the request allows by itself, on any arch; None if that is unknown."""
 
 
 class SharedRuns:
@@ -207,8 +207,9 @@ def known_of(told: Told, compilation: Compilation) -> Known | None:
     packages = [_package(table, target) for table in of_indexes.values()]
     found = tuple(sorted((each for each in packages if each is not None), key=lambda each: each.name))
     versions = dict(of_indexes.keys())
-    # When a pre-release counts depends on more than its version.
-    if len(found) < len(packages) or not all(map(_FINAL.match, versions.values())):
+    # When a pre-release counts depends on more than its version; and what only newer releases of Python need may be for
+    # these alone, although it is installed on all.
+    if len(found) < len(packages) or not all(map(_FINAL.match, versions.values())) or graph.not_of_oldest:
         return Known(graph)
     series = {
         each.name: version
@@ -218,7 +219,7 @@ def known_of(told: Told, compilation: Compilation) -> Known | None:
     at_best = _at_best(told, compilation, versions, series)
     if at_best == versions:
         return Known(graph, found)
-    if told.archs > 1:  # what another arch could have says nothing of this one
+    if not all(at_best.values()):
         return Known(graph)
     return Known(graph, None, {**at_best, **{name: versions[name] for name in series}})
 

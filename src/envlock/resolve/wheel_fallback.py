@@ -69,7 +69,8 @@ def fallbacks(
 ) -> Fallbacks:
     """What is older than the newest release, for want of a wheel or a newer Python. Raises OlderMajorVersion.
 
-    `at_best` has the newest versions that the request allows each package by itself, if they are known.
+    `at_best` has the newest versions that the request allows each package by itself, if they are known: for any arch,
+    so that none is newer on this one.
     """
     request = compilation.request
     locked = {p.name: p.version for p in packages if request.pins.get(p.name) != p.version}
@@ -79,6 +80,7 @@ def fallbacks(
         return Fallbacks()
     exact = _of_exact_versions(compilation, locked)
     releases = allowed_releases(request)
+    is_of_arch = at_best is None
     if at_best is None:
         at_best = alone(compilation, chain.from_iterable(asked.values()), wheels_only=False, python=releases[-1])
     newer = {name: texts for name, texts in asked.items() if (at_best.get(name) or locked[name]) != locked[name]}
@@ -87,7 +89,7 @@ def fallbacks(
     wheels = alone(compilation, chain.from_iterable(newer.values()))
     sources = at_best
     stuck = [text for name, texts in newer.items() if wheels.get(name, locked[name]) == locked[name] for text in texts]
-    if stuck and len(releases) > 1:
+    if stuck and (len(releases) > 1 or not is_of_arch):
         sources = alone(compilation, stuck, wheels_only=False)
     older: list[_Older] = []
     notes: list[str] = []
