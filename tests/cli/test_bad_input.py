@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -288,21 +289,26 @@ WRONG = [
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
-def test_a_wrong_configuration_is_explained(project: ProjectFolder, envlock: Envlock, wrong: Wrong) -> None:
+def test_a_wrong_configuration_is_explained(
+    project: ProjectFolder, wrong: Wrong, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     project.write_flow()
     project.write(wrong.tables, settings=wrong.settings, archs=None if "archs" in wrong.settings else ["linux-64"])
     before = project.snapshot()
     lines = project.config.read_text().splitlines()
     cited = [at + 1 for text in dict.fromkeys(wrong.at) for at, line in enumerate(lines) if line == text]
     assert len(cited) == len(wrong.at)
-    said = envlock("lock" if wrong.lock_only else "check", check=wrong.status)
-    assert said.stdout == ""
-    assert said.stderr.count(f"error[{wrong.code}]: ") == 1
+    monkeypatch.chdir(project.folder)
+    assert main(["lock" if wrong.lock_only else "check"]) == wrong.status
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count(f"error[{wrong.code}]: ") == 1
     for words in (*wrong.says, wrong.hint):
-        assert words in said.stderr
-    at = [line.strip() for line in said.stderr.splitlines() if line.startswith("  at ")]
+        assert words in said.err
+    at = [line.strip() for line in said.err.splitlines() if line.startswith("  at ")]
     assert [place.split(" ")[1] for place in at] == [f"envlock.toml:{line}" for line in cited]
-    machine = envlock("lock", "--json", check=wrong.status).json["error"]
+    assert main(["lock", "--json"]) == wrong.status
+    machine = json.loads(capsys.readouterr().out)["error"]
     assert machine["code"] == wrong.code
     assert [place["line"] for place in machine["locations"]] == cited
     assert project.snapshot() == before

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from envlock.__main__ import main
 from envlock.config.settings import Resolvers, Settings
 from envlock.model.arch import host_arch
 from envlock.resolve.choose_resolver import conda_resolver, pypi_resolver, resolver_for
@@ -17,7 +18,6 @@ from envlock.resolve.mixed import ByType
 from envlock.resolve.pypi_piptools import PipToolsResolver
 from envlock.resolve.pypi_uv import UvResolver
 from tests.channel import Channel
-from tests.conftest import Envlock
 from tests.support import ProjectFolder
 
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -50,8 +50,13 @@ def test_a_missing_package_is_reported_before_anything_is_resolved(
         resolver_for(settings)
 
 
-def test_a_lock_does_not_tell_which_resolver_made_it(conda_project: ProjectFolder, envlock: Envlock) -> None:
+@pytest.mark.usefixtures("preloaded_resolvers")
+def test_a_lock_does_not_tell_which_resolver_made_it(
+    conda_project: ProjectFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nor do its ids: the same packages are the same environment."""
+    monkeypatch.chdir(conda_project.folder)
+    monkeypatch.setenv("ENVLOCK_CONDA_EXE", "")
     made: dict[str, tuple[Path, ...]] = {}
     for resolver in ("rattler", "conda-lock"):
         conda_project.write_conda_env(
@@ -59,18 +64,23 @@ def test_a_lock_does_not_tell_which_resolver_made_it(conda_project: ProjectFolde
         )
         for lock in conda_project.locks:
             lock.unlink()
-        envlock("lock", env={"ENVLOCK_CONDA_EXE": ""})
+        assert main(["lock"]) == 0
         made[resolver] = conda_project.locks
-        envlock("check")
+        assert main(["check"]) == 0
     assert len(made["rattler"]) == 2
     assert made["conda-lock"] == made["rattler"]
 
 
-def test_a_mixed_environment_by_the_other_two(conda_project: ProjectFolder, channel: Channel, envlock: Envlock) -> None:
+@pytest.mark.usefixtures("preloaded_resolvers")
+def test_a_mixed_environment_by_the_other_two(
+    conda_project: ProjectFolder, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if RUNNING not in channel.series:
         pytest.skip(f"pip-tools solves for the Python that runs it, and the channel has no {RUNNING}")
     both = 'resolver = { conda = "conda-lock", pypi = "pip-tools" }'
     conda_project.write_conda_env("alpha", pypi=("zeta[fast]",), python=RUNNING, settings=both, archs=(host_arch(),))
-    envlock("lock", env={"ENVLOCK_CONDA_EXE": ""})
+    monkeypatch.chdir(conda_project.folder)
+    monkeypatch.setenv("ENVLOCK_CONDA_EXE", "")
+    assert main(["lock"]) == 0
     assert conda_project.pins(host_arch()) == {"zeta": "1.0"}  # beta, which it wants, comes with conda's alpha
-    envlock("check")
+    assert main(["check"]) == 0
