@@ -44,6 +44,15 @@ class Location(NamedTuple):
         return place if self.key is None else f"{place} ({self.key})"
 
 
+def place_document(place: Location | None) -> dict[str, object]:
+    """The file and the line of a place, for `--json`; None where there is none.
+
+    >>> place_document(Location("main:envlock.toml", 3)), place_document(None)
+    ({'path': 'main:envlock.toml', 'line': 3}, {'path': None, 'line': None})
+    """
+    return {"path": place.path if place else None, "line": place.line if place else None}
+
+
 def printable(text: str) -> str:
     r"""The text, of some lines, without what would steer who shows it: names and values come from files of others.
 

@@ -117,17 +117,6 @@ def limits_in_order(requirement: str) -> str:
     return f"{head}{','.join(ordered)}{semicolon}{marker}"
 
 
-def place_document(place: str) -> dict[str, object]:
-    """A `FILE:LINE` for `--json`: None where there is no file, or no line of it.
-
-    >>> place_document("main:envlock.toml:3"), place_document("")
-    ({'path': 'main:envlock.toml', 'line': 3}, {'path': None, 'line': None})
-    """
-    path, _, number = place.rpartition(":")
-    has_line = bool(path) and number.isdigit()
-    return {"path": (path if has_line else place) or None, "line": int(number) if has_line else None}
-
-
 def short_ids(identity: str) -> str:
     """A req_id, a full_id, or both, as tables show them; commands take them like that.
 

@@ -17,6 +17,7 @@ from envlock.__main__ import main
 from envlock.cli import completion
 from envlock.cli.diff import LONGEST, MARKER, as_markdown
 from envlock.config.read import load_project
+from envlock.errors import Location
 from envlock.lockfile.changes import ArchChanges, PackageChange, RequirementChange
 from envlock.model.arch import LINUX_64
 from envlock.workflow.diff import Asked, Diff, EnvironmentDiff, diff
@@ -218,7 +219,7 @@ class TestMarkdown:
         """A Markdown reader with tables and HTML finds no markup but our own."""
         name, package, old, new, limit, file, revision = texts
         change = PackageChange("pypi", package, "upgraded", old, new, direct=True)
-        asked = Asked(RequirementChange(package, limit, new, package), file)
+        asked = Asked(RequirementChange(package, limit, new, package), (Location(file),))
         referred = Referred("one", name, [LockFile(LINUX_64, "", "1", "", bytes)])
         other = Referred("one", name, [LockFile(LINUX_64, "", "2", "", bytes)])
         each = EnvironmentDiff(name, referred, other, (ArchChanges(LINUX_64, (change,), 1),), (asked,))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from envlock.cli.command import Argument, CommandLine, Flag, Value, command
 from envlock.cli.console import CHANGE_STYLES
 from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, archs, open_project
-from envlock.errors import one_line
+from envlock.errors import one_line, place_document
 from envlock.lockfile.changes import ANY
-from envlock.words import count, count_between, listed, place_document
+from envlock.words import count, count_between, listed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -346,7 +346,7 @@ def _asked_document(asked: Asked) -> dict[str, object]:
         "name": asked.change.name,
         "before": asked.change.before or None,
         "after": asked.change.after or None,
-        **place_document(asked.at),
+        **place_document(next(iter(asked.places), None)),
     }
 
 

@@ -6,8 +6,8 @@ import sys
 
 from envlock.cli.command import Argument, CommandLine, Value, command
 from envlock.cli.options import ARCHS, CONFIG, JSON, archs, open_project
-from envlock.errors import one_line
-from envlock.words import count, first_of, listed, place_document
+from envlock.errors import one_line, place_document
+from envlock.words import count, first_of, listed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

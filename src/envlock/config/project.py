@@ -283,9 +283,9 @@ class Project(NamedTuple):
         found = self.layers.locate(key) if self.layers is not None else None
         return found or location(self.text, self.path.name, key)
 
-    def place_of(self, key: KeyPath) -> str:
-        """As `locate`, as `FILE:LINE` alone."""
-        return str(self.locate(key)._replace(key=None))
+    def place_of(self, key: KeyPath) -> Location:
+        """As `locate`, without the key: the file and the line."""
+        return self.locate(key)._replace(key=None)
 
     @property
     def table(self) -> Mapping[str, Any]:

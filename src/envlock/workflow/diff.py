@@ -11,6 +11,7 @@ from envlock.config.errors import NoSuchSelection
 from envlock.config.past import project_of_tree, tree_at
 from envlock.config.project import Project
 from envlock.config.selection import Selection
+from envlock.errors import Location
 from envlock.lockfile.changes import (
     ArchChanges,
     FoldedChange,
@@ -42,8 +43,13 @@ class Asked(NamedTuple):
     """A requirement that differs, and where it is written."""
 
     change: RequirementChange
-    at: str
-    """`FILE:LINE`, of what is required now or, if that is gone, was; empty if no file has it."""
+    places: tuple[Location, ...] = ()
+    """Of what is required now or, if that is gone, was: one for each environment that differs so; none in no file."""
+
+    @property
+    def at(self) -> str:
+        """The places for a person: `envlock.toml:5`."""
+        return first_of(list(map(str, self.places)), _PLACES_SHOWN)
 
 
 class EnvironmentDiff(NamedTuple):
@@ -140,8 +146,8 @@ class Diff(NamedTuple):
 def _merged(group: Sequence[EnvironmentDiff]) -> EnvironmentDiff:
     asked = []
     for same in zip(*(each.asked for each in group), strict=True):
-        places = list(dict.fromkeys(each.at for each in same if each.at))
-        asked.append(Asked(same[0].change, first_of(places, _PLACES_SHOWN)))
+        places = dict.fromkeys(place for each in same for place in each.places)
+        asked.append(Asked(same[0].change, tuple(places)))
     return group[0]._replace(asked=tuple(asked), others=tuple(group[1:]))
 
 
@@ -334,7 +340,7 @@ def _asked(before: Referred | None, after: Referred | None) -> tuple[Asked, ...]
     changes = [each for each in found if each.name != "named_env" or not any(pins)]
     if pins[0] != pins[1]:
         changes.insert(0, RequirementChange("named_env", pins[0], pins[1], "named_env"))
-    return tuple(Asked(each, _place(each, after if each.after else before)) for each in changes)
+    return tuple(Asked(each, _places(each, after if each.after else before)) for each in changes)
 
 
 def _document(referred: Referred | None) -> Mapping[str, Any]:
@@ -360,16 +366,16 @@ def _pin(referred: Referred | None) -> str:
     return f"{base.reference or base.written}{move}"
 
 
-def _place(change: RequirementChange, referred: Referred | None) -> str:
-    """`FILE:LINE` of a requirement; empty if no file has it."""
+def _places(change: RequirementChange, referred: Referred | None) -> tuple[Location, ...]:
+    """The place of a requirement; none if no file has it."""
     if referred is None or referred.environment is None or referred.project is None:
-        return ""
+        return ()
     environment, project = referred.environment, referred.project
     is_base = change.thing == "named_env" and environment.base is not None
     key = environment.base.key if is_base and environment.base else environment.origin(change.thing)
     if key is None and not change.thing and change.name in project.settings.written:
         key = ("envlock", change.name)
     if key is None:
-        return ""
+        return ()
     place = project.place_of(key)
-    return f"{referred.revision}:{place}" if referred.revision else place
+    return (place._replace(path=f"{referred.revision}:{place.path}") if referred.revision else place,)

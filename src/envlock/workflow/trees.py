@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from envlock.conda.names import conda_name
-from envlock.errors import ConfigError
+from envlock.errors import ConfigError, Location
 from envlock.lockfile.graph import BUILDS, FOR_METAFLOW, REQUIRED, UNNEEDED, Graph, Node, Root, by_kind, graph_of
 from envlock.model.requirement import normalized
 from envlock.model.requirements import requirements_from
@@ -31,29 +31,33 @@ class Began(NamedTuple):
     why: str
     """As in Root."""
     requirement: str = ""
-    at: str = ""
-    """`FILE:LINE` of envlock.toml or of a requirement file; empty if it stands in neither."""
+    at: Location | None = None
+    """The line of envlock.toml or of a requirement file; None if it stands in neither."""
 
     @property
     def words(self) -> str:
         """What began it, for a person.
 
-        >>> Began(("pypi", "pandas"), REQUIRED, "pandas>=2", "envlock.toml:7").words
+        >>> Began(("pypi", "pandas"), REQUIRED, "pandas>=2", Location("envlock.toml", 7)).words
         'pandas>=2, envlock.toml:7'
         """
-        return ", ".join(filter(None, (self.requirement, *self._why, self.at)))
+        return ", ".join(filter(None, (self.requirement, *self._why, self._place)))
 
     @property
     def words_beside_name(self) -> str:
         """The same, where the name of the package stands already.
 
-        >>> Began(("pypi", "pandas"), REQUIRED, "pandas>=2", "envlock.toml:7").words_beside_name
+        >>> Began(("pypi", "pandas"), REQUIRED, "pandas>=2", Location("envlock.toml", 7)).words_beside_name
         '>=2, envlock.toml:7'
         >>> Began(("conda", "numpy"), REQUIRED, "numpy").words_beside_name
         'required'
         """
         limits = self.requirement.removeprefix(self.node[1]).strip()
-        return ", ".join(filter(None, (limits, *self._why, self.at))) or self.why
+        return ", ".join(filter(None, (limits, *self._why, self._place))) or self.why
+
+    @property
+    def _place(self) -> str:
+        return str(self.at) if self.at else ""
 
     @property
     def _why(self) -> tuple[str, ...]:
@@ -154,7 +158,7 @@ def _began(referred: Referred, roots: Iterable[Root], known: dict[Root, Began]) 
     for root in roots:
         if root not in known:
             key = _key(project, environment, origins, root) if project and environment else None
-            at = project.place_of(key) if project and key is not None else ""
+            at = project.place_of(key) if project and key is not None else None
             said = _requirement(root, environment.local if environment else ())
             known[root] = Began(root.node, root.why, said, at)
         yield known[root]
