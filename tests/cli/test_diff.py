@@ -18,7 +18,8 @@ from envlock.cli import completion
 from envlock.cli.diff import LONGEST, MARKER, as_markdown
 from envlock.config.read import load_project
 from envlock.errors import Location
-from envlock.lockfile.changes import ArchChanges, PackageChange, RequirementChange
+from envlock.lockfile.changes import ArchChanges, PackageChange
+from envlock.lockfile.required_changes import RequirementChange
 from envlock.model.arch import LINUX_64
 from envlock.workflow.diff import Asked, Diff, EnvironmentDiff, diff
 from envlock.workflow.references import LockFile, Referred

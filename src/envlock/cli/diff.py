@@ -6,7 +6,7 @@ from envlock.cli.command import Argument, CommandLine, Flag, Value, command
 from envlock.cli.console import CHANGE_STYLES
 from envlock.cli.options import ARCHS, CONFIG, ENVS, FLOWS, JSON, STEPS, archs, open_project
 from envlock.errors import one_line, place_document
-from envlock.lockfile.changes import ANY
+from envlock.lockfile.required_changes import ANY
 from envlock.words import count, count_between, listed
 
 TYPE_CHECKING = False

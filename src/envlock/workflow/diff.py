@@ -15,14 +15,13 @@ from envlock.errors import Location
 from envlock.lockfile.changes import (
     ArchChanges,
     FoldedChange,
-    RequirementChange,
     asked_in,
     compare,
     compare_files,
     fold,
     removed,
-    requirement_changes,
 )
+from envlock.lockfile.required_changes import RequirementChange, requirement_changes
 from envlock.model.arch import Arch
 from envlock.revisions import read_ahead
 from envlock.values import NamedTuple
