@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import itertools
 import os
@@ -21,6 +22,7 @@ import pytest
 from envlock.conda import client as conda_client
 from tests.channel import Channel, Credentials, Package, built_channels, copy_channels
 from tests.forked import never_sync, wanted
+from tests.hydration.builds import archive_of_this_python
 from tests.index import Index
 from tests.preloaded import Parent, of_module, preloaded_popen
 from tests.servers.clouds import CLOUDS, Cloud, forget_sessions
@@ -196,10 +198,27 @@ def private_channel(make_channel: Callable[..., Channel]) -> Channel:
 
 
 @pytest.fixture(scope="session")
-def shared_uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """uv's cache, shared by all tests of a session. A test that needs a cold one sets UV_CACHE_DIR itself."""
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all workers of a session share."""
     base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "uv-cache"
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def archive(shared_folder: Path) -> Path:
+    """The running CPython as an archive, made by the first worker that wants it. Read it only."""
+    path = shared_folder / "cpython.tar.gz"
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            path.write_bytes(archive_of_this_python())
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_uv_cache(shared_folder: Path) -> Path:
+    """uv's cache, shared by all tests of a session. A test that needs a cold one sets UV_CACHE_DIR itself."""
+    return shared_folder / "uv-cache"
 
 
 @pytest.fixture(scope="session")

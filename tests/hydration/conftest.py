@@ -1,4 +1,4 @@
-"""What the tests of hydrating share: a build of the running Python, and a disk that is soon full."""
+"""What the tests of hydrating share: a disk that is soon full."""
 
 from __future__ import annotations
 
@@ -7,16 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.hydration.builds import archive_of_this_python
-
-
-@pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The running CPython as an archive. Read it only."""
-    path = tmp_path_factory.mktemp("build") / "cpython.tar.gz"
-    path.write_bytes(archive_of_this_python())
-    return path
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from metaflow_extensions.envlock.plugins.node import clients, plain_s3, transpor
 from metaflow_extensions.envlock.plugins.node import home as homes
 from metaflow_extensions.envlock.plugins.node.manifest import Manifest, parse
 from metaflow_extensions.envlock.plugins.node.transport import FORBIDDEN, GONE, Fault, Listed, Transport, open_transport
-from tests.hydration.builds import archive_of_this_python
 from tests.hydration.conftest import small_disk
 from tests.hydration.making import Making
 from tests.node.nodes import Node, rattler_wheel, uv_wheel
@@ -190,11 +189,9 @@ def unpacked_kit(kit: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build(archive: Path) -> Path:
     """The running CPython as an archive. Read it only."""
-    path = tmp_path_factory.mktemp("kit") / "cpython.tar.gz"
-    path.write_bytes(archive_of_this_python())
-    return path
+    return archive
 
 
 @pytest.fixture(scope="session")
