@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from envlock import uv_command
 from envlock.hydration import pythons as module
 from envlock.hydration.errors import BadPythonArchive, ChangedArtifact, DiskFull
 from envlock.hydration.pythons import LockedPythons, allows, unpack, unpacked
@@ -78,13 +79,13 @@ def test_a_build_is_unpacked_and_runs(archive: Path, tmp_path: Path) -> None:
 
 def test_it_is_unpacked_once(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python, times = locked(archive), []
-    real = module.extract
+    real = node_module.extract
 
     def counting(members: tarfile.TarFile, folder: Path) -> None:
         times.append(folder)
         real(members, folder)
 
-    monkeypatch.setattr(module, "extract", counting)
+    monkeypatch.setattr(node_module, "extract", counting)
     threads = [threading.Thread(target=unpack, args=(python, archive, tmp_path)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -280,7 +281,7 @@ def test_no_interpreter_and_no_network_says_both(tmp_path: Path, monkeypatch: py
     def without_patience(arguments: Sequence[str], *, extra: Mapping[str, str]) -> object:
         return run_uv(arguments, extra={**extra, "UV_HTTP_RETRIES": "0"})
 
-    monkeypatch.setattr(module, "run_uv", without_patience)
+    monkeypatch.setattr(uv_command, "run_uv", without_patience)
     series = missing_series()
     heard = Heard()
     lock = lock_for(f"=={series}.*", version=f"{series}.0")
@@ -339,7 +340,7 @@ def test_uv_downloads_one_where_the_machine_has_none(
         (tmp_path / "list.json").write_text(json.dumps(listed))
         list_url = (tmp_path / "list.json").as_uri()
         monkeypatch.setattr(
-            module,
+            uv_command,
             "run_uv",
             lambda arguments, *, extra: run_uv([*arguments, "--python-downloads-json-url", list_url], extra=extra),
         )
