@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from benchmarks.projects import real
-from benchmarks.timing import ENVLOCK, PYTHON, UV, Command, Row, at_most
+from benchmarks.timing import ENVLOCK, PYTHON, TOLD, UV, Command, Row, at_most, costs
+
+ROOT = Path(__file__).resolve().parent.parent
+FEW = ("alpha", "iota<2", "zeta[fast]")
+"""Roots of the tests' index that need four packages, each of them the newest."""
 
 PLATFORMS = {
     "linux-64": "x86_64-manylinux_2_28",
@@ -61,4 +68,26 @@ def rows(folder: Path) -> list[Row]:
             Command(["sleep", "0.3"], four),
             5,
         ),
+        few_packages(folder / "few"),
     ]
+
+
+def few_packages(folder: Path) -> Row:
+    """The processor time of four archs from an index that lets uv cache its pages: one run of uv against four."""
+    server = subprocess.Popen([PYTHON, "-m", "tests.index"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        project = real(folder, archs=tuple(PLATFORMS), python="3.12", roots=FEW, index=url)
+        settings = ["--default-index", url]
+        runs = [
+            replace(each, arguments=[*each.arguments, *settings]) for each in map(partial(bare, project), PLATFORMS)
+        ]
+        lock = Command([ENVLOCK, "lock"], project, before=unlocked(project))
+        costs([lock, runs], 1)
+        own, other = costs([lock, runs], 9)
+    finally:
+        server.terminate()
+        server.wait()
+    claim = "lock, three new packages, four archs, uv's cache warm, against four bare runs: processor time"
+    return Row(claim, own.cpu, other.cpu, TOLD, holds=True)

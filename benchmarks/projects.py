@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from envlock.config.read import load_project
@@ -63,21 +65,22 @@ def locked_wheel(name: str, arch: str, dependencies: tuple[str, ...]) -> LockedP
     )
 
 
-def real(folder: Path, *, archs: tuple[str, ...], python: str) -> Path:
-    """An unlocked project with one environment of ROOTS."""
+def real(folder: Path, *, archs: tuple[str, ...], python: str, roots: Sequence[str] = ROOTS, index: str = "") -> Path:
+    """An unlocked project with one environment of some roots, from an index; the default one if it is empty."""
     folder.mkdir(parents=True)
     quoted = ", ".join(f'"{arch}"' for arch in archs)
     lines = [
         "[envlock]",
         f"archs = [{quoted}]",
+        *([f'index-url = "{index}"'] if index else []),
         "metaflow-requirements = false",
         "[env.big.pypi]",
         f'python = "{python}"',
     ]
     lines.append("[env.big.pypi.packages]")
-    for root in ROOTS:
-        name, _, version = root.partition("==")
-        lines.append(f'"{name}" = "{version}"')
+    for root in roots:
+        name, limit = re.findall(r"([^<=]+)(.*)", root)[0]
+        lines.append(f'"{name}" = "{limit.removeprefix("==")}"')
     (folder / "envlock.toml").write_text("\n".join(lines) + "\n")
-    (folder / "roots.in").write_text("\n".join(ROOTS) + "\n")
+    (folder / "roots.in").write_text("\n".join(roots) + "\n")
     return folder
