@@ -66,7 +66,7 @@ def place_of(error: EnvlockError) -> tuple[str, int | None, str | None]:
 
 def origins(project: Project) -> dict[str, str]:
     """Where each setting was written that is not a default."""
-    return {key: project.place_of(("envlock", key)) for key in project.settings.written}
+    return {key: str(project.place_of(("envlock", key))) for key in project.settings.written}
 
 
 def test_the_later_layer_wins(

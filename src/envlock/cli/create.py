@@ -81,6 +81,8 @@ def create(line: CommandLine) -> int:
     into = _folder(line, _INTO) if line.has(_INTO) else None
     name = _checked(line.value(_NAME)) if line.has(_NAME) else ""
     wanted = Wanted.of(line, rebuild=line.has(_REBUILD), dry_run=line.has(DRY_RUN))
+    if line.has(_IN_PROJECT):
+        _refuse_others(line, wanted)
     if line.has(_INTO_DIR) or line.has(_INSTALL_NOTEBOOK):
         prefix = _create_with_code(line, wanted)
     else:
@@ -133,6 +135,15 @@ def _refuse_combinations(line: CommandLine) -> None:
         from envlock.cli.errors import BadUsage
 
         raise BadUsage(wrong, "envlock create")
+
+
+def _refuse_others(line: CommandLine, wanted: Wanted) -> None:
+    """Raise BadUsage for an environment that is not one of the project."""
+    from envlock.cli.errors import BadUsage
+    from envlock.cli.prefix import chosen
+
+    if wanted.reference and chosen(wanted, open_project(line)) is None:
+        raise BadUsage(OF_THE_PROJECT, "envlock create")
 
 
 def _create_with_code(line: CommandLine, wanted: Wanted) -> str:
@@ -189,7 +200,7 @@ def _checked(name: str) -> str:
 
 
 def _give_name(line: CommandLine, name: str, prefix: str, wanted: Wanted) -> None:
-    """Give the prefix the name of `--name`, in the project with `--in-project`. Raises BadUsage."""
+    """Give the prefix the name of `--name`, in the project with `--in-project`."""
     from pathlib import Path
 
     from envlock.workflow.machine.local_names import Origin, give_name, name_in_project
@@ -206,10 +217,7 @@ def _give_name(line: CommandLine, name: str, prefix: str, wanted: Wanted) -> Non
     elif not wanted.pathspec:
         origin = Origin(config_path(wanted.config), wanted.flow, wanted.step, wanted.environment)
     if line.has(_IN_PROJECT):
-        if origin is None:
-            from envlock.cli.errors import BadUsage
-
-            raise BadUsage(OF_THE_PROJECT, "envlock create")
+        assert origin is not None, "of another environment, nothing was created"
         project, environment = origin.of_today()
         name = name or name_in_project(environment)
         link = give_name(name, Path(prefix), origin, project=project, force=line.has(_FORCE), dry_run=line.has(DRY_RUN))
