@@ -208,7 +208,6 @@ def test_the_mixed_example_has_all_three_types(conda_example: Callable[[str], Pa
     folder = conda_example("mixed")
     run(["envlock", "lock"], folder)
     run(["envlock", "check"], folder)
-    run(["envlock", "push"], folder)
     for step, type_ in (("start", "conda"), ("sign", "mixed"), ("end", "pypi")):
         assert f"type {type_}" in run(["envlock", "show", f"MixedFlow/{step}"], folder)
     ran = run(["python", "flow.py", "--environment=envlock", "run"], folder)

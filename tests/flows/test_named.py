@@ -82,11 +82,17 @@ def test_each_step_has_the_environment_of_its_alias(teams: Flows) -> None:
     )
     assert "pinned NamedFlow/" in run_envlock("lock", cwd=teams.folder).stdout
     assert "fresh" in run_envlock("check", "--online", cwd=teams.folder).stdout
-    again = teams.python("named.py", "--environment=envlock", "run")
-    assert again.status == 0, again.text
-    tasks = {task["step"]: task for task in teams.tasks(f"NamedFlow/{again.run_id}")}
+    ids = ("--run-id", "again", "--task-id")
+    for command in (
+        ["init", *ids, "t1"],
+        ["step", "start", *ids, "t2", "--input-paths", "again/_parameters/t1"],
+        ["step", "fetched", *ids, "t3", "--input-paths", "again/start/t2"],
+    ):
+        again = teams.python("named.py", "--environment=envlock", *command)
+        assert again.status == 0, again.text
+    tasks = {task["step"]: task for task in teams.tasks("NamedFlow/again")}
     assert tasks["start"]["seen"]["packages"] == {"alpha": "1.1", "lam": "1.0"}
-    assert tasks["fetched"]["seen"]["packages"] == {"alpha": "1.1"}
+    assert tasks["fetched"]["seen"]["packages"] == {"alpha": "1.1"}, "of the parameter's default"
 
 
 def test_a_name_that_nothing_has_fails_its_own_task(teams: Flows) -> None:

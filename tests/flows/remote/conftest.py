@@ -66,9 +66,6 @@ pypi = {{ packages = {{ packaging = "" }} }}
 [flow.MixedFlow.step.unlocked]
 disabled = true
 
-[flow.MixedFlow.step.broken]
-pypi = {{ packages = {{ idna = "" }} }}
-
 [flow.MixedFlow.step.end]
 disabled = true
 """

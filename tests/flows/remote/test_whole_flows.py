@@ -73,6 +73,8 @@ class Run:
     shown: dict[str, str]
     """What `envlock show --pathspec` said of each step, before anything of the run was known on this machine."""
     pods: dict[str, list[Pod]]
+    made: set[str]
+    """The environments in the home of the launcher."""
     text: str
 
 
@@ -227,7 +229,8 @@ def run_on(backend: str, whole: Whole) -> Run:
     for task in backends.tasks(f"WholeFlow/{run_id}"):
         tasks.setdefault(task["step"], []).append(task)
     pods = {step: [pod for pod in backends.pods_of(step) if pod.name not in before] for step in STEPS}
-    return Run(whole, backend, run_id, tasks, shown, pods, text)
+    made = {path.name for path in Path(os.environ["ENVLOCK_HOME"], "environments").glob("metaflow_*")}
+    return Run(whole, backend, run_id, tasks, shown, pods, made, text)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -329,8 +332,13 @@ def a_killed_pod_is_tried_again(run: Run) -> None:
 def a_caught_crash_ends_in_the_environment_too(run: Run) -> None:
     (broken,) = run.tasks["broken"]
     assert broken["attempt"] == 1
-    in_pods = 2 if run.backend in SCHEDULERS else 1  # Metaflow itself runs the last attempt where it was launched
-    assert len(run.pods["broken"]) == in_pods
+    if run.backend in SCHEDULERS:
+        assert len(run.pods["broken"]) == 2
+        return
+    # Metaflow itself runs the last attempt where it was launched: in an environment that was made for it alone.
+    assert len(run.pods["broken"]) == 1
+    assert "Task fallback is starting" in run.text
+    assert run.made == {"metaflow_{}_{}".format(*broken["recorded"])}
 
 
 def pods_of_a_node_share_what_one_of_them_made(run: Run) -> None:

@@ -1,9 +1,9 @@
-"""A flow of which some steps start here, and some on nodes. The node of `broken` is lost each time."""
+"""A flow of which some steps start here, and some on nodes."""
 
 import json
 import os
 
-from metaflow import FlowSpec, catch, kubernetes, step
+from metaflow import FlowSpec, kubernetes, step
 
 
 def what_is_here():
@@ -39,13 +39,6 @@ class MixedFlow(FlowSpec):
     @step
     def unlocked(self):
         self.seen = what_is_here()
-        self.next(self.broken)
-
-    @catch(var="caught")
-    @kubernetes
-    @step
-    def broken(self):
-        os._exit(3)  # as if its node were taken away
         self.next(self.end)
 
     @step
