@@ -159,12 +159,12 @@ class Backends:
         tasks: list[dict[str, Any]] = json.loads(self.python("-c", TASKS, pathspec).text.splitlines()[-1])
         return tasks
 
-    def pods_of(self, step: str) -> list[Pod]:
-        """The pods that ran a step, the oldest first."""
+    def pods_of(self, step: str, flow: str = "") -> list[Pod]:
+        """The pods that ran a step, of one flow or of any, the oldest first."""
         found = []
         for pod in self.pods.all():
             spec = json.loads((self.pods.home / pod.name / "spec.json").read_text())
-            if f" step {step} " in spec["command"][-1]:
+            if f" step {step} " in spec["command"][-1] and f"MF_PATHSPEC={flow}" in spec["command"][-1]:
                 found.append(pod)
         return found
 

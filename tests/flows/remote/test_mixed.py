@@ -131,7 +131,7 @@ class Refusing(BaseHTTPRequestHandler):
 
 def without_libraries(backends: Backends, step: str) -> tuple[Pod, list[str]]:
     """Start a task once more in an image without boto3 and requests, while the index is away. What that was asked."""
-    first = backends.pods_of(step)[0]
+    first = backends.pods_of(step, "MixedFlow")[0]
     spec = json.loads((backends.pods.home / first.name / "spec.json").read_text())
     command = spec["command"][-1].replace("--retry-count 0", "--retry-count 2").replace("MF_ATTEMPT=0", "MF_ATTEMPT=2")
     Refusing.asked.clear()
@@ -152,7 +152,7 @@ def without_libraries(backends: Backends, step: str) -> tuple[Pod, list[str]]:
 
 def again(backends: Backends, name: str, before: str = "") -> Pod:
     """Start the task of `work` in another pod, by Metaflow's commands alone."""
-    first = backends.pods_of("work")[0]
+    first = backends.pods_of("work", "MixedFlow")[0]
     spec = json.loads((backends.pods.home / first.name / "spec.json").read_text())
     command = spec["command"][-1]
     assert ENTERING in command
