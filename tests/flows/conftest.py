@@ -189,3 +189,33 @@ def flows(locked_flows: Flows, shared_uv_cache: Path, tmp_path: Path) -> Iterato
     shutil.copytree(locked_flows.folder, folder, ignore=shutil.ignore_patterns(".metaflow"))
     with isolation(locked_flows.home, shared_uv_cache):
         yield Flows(folder, locked_flows.home)
+
+
+@dataclass(frozen=True)
+class Past:
+    """A run that is over: it has kept its code, and the cache beside its folder knows of it."""
+
+    flows: Flows
+    pathspec: str
+    """Of its one locked step."""
+    task: dict[str, Any]
+
+    @property
+    def cache(self) -> Path:
+        return self.flows.folder.with_name("cache")
+
+
+@pytest.fixture(scope="session")
+def past(locked_flows: Flows, shared_uv_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Past:
+    """A run of InnerFlow."""
+    folder = tmp_path_factory.mktemp("past") / "project"
+    shutil.copytree(locked_flows.folder, folder, ignore=shutil.ignore_patterns(".metaflow"))
+    config = folder / "envlock.toml"
+    config.write_text(config.read_text().replace("[envlock]", '[envlock]\ncache = "../cache"', 1))
+    flows = Flows(folder, locked_flows.home)
+    with isolation(flows.home, shared_uv_cache):
+        run_envlock("push", "--flow", "InnerFlow", cwd=folder)
+        ended = flows.python("inner.py", "--environment=envlock", "run", METAFLOW_FEAT_ALWAYS_UPLOAD_CODE_PACKAGE="1")
+        assert ended.status == 0, ended.text
+        (task,) = [each for each in flows.tasks(f"InnerFlow/{ended.run_id}") if each["step"] == "start"]
+    return Past(flows, f"InnerFlow/{ended.run_id}/start", task)

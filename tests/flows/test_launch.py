@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from envlock.model.arch import host_arch
-from tests.flows.conftest import OF_GZIP, OUTER, STALE, Flows
+from tests.flows.conftest import OF_GZIP, OUTER, STALE, Flows, Past
 from tests.index import Index
 from tests.support import run_envlock, wait_until
 
@@ -42,8 +42,7 @@ def test_a_change_that_is_not_locked(flows: Flows) -> None:
     assert "alpha==1.1.\u2217, locked: alpha 1.1" in text, "Metaflow swallows asterisks"
     assert "hint: envlock lock" in text
     run_envlock("lock", cwd=flows.folder)
-    again = flows.python("inner.py", "--environment=envlock", "run")
-    assert again.status == 0, again.text
+    assert "fresh" in run_envlock("check", "--flow", "InnerFlow", cwd=flows.folder).stdout
 
 
 def test_no_envlock_toml(flows: Flows) -> None:
@@ -102,10 +101,8 @@ def test_a_step_of_a_base_class_elsewhere(flows: Flows) -> None:
     assert middle["seen"]["alpha"] == "1.1"
 
 
-def test_spin_is_in_the_environment(flows: Flows, series: tuple[str, str]) -> None:
+def test_spin_is_in_the_environment(flows: Flows, past: Past, series: tuple[str, str]) -> None:
     pytest.importorskip("metaflow.plugins.metadata_providers.spin", reason="spin came with Metaflow 2.19")
-    ran = flows.python("inner.py", "--environment=envlock", "run")
-    assert ran.status == 0, ran.text
     text = (flows.folder / "inner.py").read_text().replace("self.seen =", "print('SPUN', what_is_here()) #")
     text = text.replace("import FlowSpec", "import FlowSpec, kubernetes")
     remote = text.replace(
@@ -114,7 +111,7 @@ def test_spin_is_in_the_environment(flows: Flows, series: tuple[str, str]) -> No
     assert "@kubernetes" in remote
     (flows.folder / "inner.py").write_text(remote)
     for more, by_itself in (([], False), (["--skip-decorators"], True)):  # envlock's own decorator is one of those
-        spin = ("spin", f"InnerFlow/{ran.run_id}/start", *more)
+        spin = ("spin", past.pathspec, *more)
         spun = flows.python("inner.py", "--environment=envlock", *spin, **STALE)
         assert spun.status == 0, spun.text
         (line,) = [line for line in spun.text.splitlines() if "SPUN" in line]

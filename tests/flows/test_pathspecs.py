@@ -4,52 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from envlock.model.arch import host_arch
-from tests.flows.conftest import Flows
+from tests.flows.conftest import Flows, Past
 from tests.notebooks import opened
 from tests.support import ENVLOCK, isolation, run_envlock
 
 pytestmark = [pytest.mark.flows, pytest.mark.index]
 
 PRINT = "import alpha, sys; print(sys.prefix, alpha.__version__)"
-
-
-@dataclass(frozen=True)
-class Past:
-    """A run that is over: it has kept its code, and the cache beside its folder knows of it."""
-
-    flows: Flows
-    pathspec: str
-    """Of its one locked step."""
-    task: dict[str, Any]
-
-    @property
-    def cache(self) -> Path:
-        return self.flows.folder.with_name("cache")
-
-
-@pytest.fixture(scope="module")
-def past(locked_flows: Flows, shared_uv_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Past:
-    folder = tmp_path_factory.mktemp("past") / "project"
-    shutil.copytree(locked_flows.folder, folder, ignore=shutil.ignore_patterns(".metaflow"))
-    config = folder / "envlock.toml"
-    config.write_text(config.read_text().replace("[envlock]", '[envlock]\ncache = "../cache"', 1))
-    flows = Flows(folder, locked_flows.home)
-    with isolation(flows.home, shared_uv_cache):
-        run_envlock("push", "--flow", "InnerFlow", cwd=folder)
-        ended = flows.python("inner.py", "--environment=envlock", "run", METAFLOW_FEAT_ALWAYS_UPLOAD_CODE_PACKAGE="1")
-        assert ended.status == 0, ended.text
-        (task,) = [each for each in flows.tasks(f"InnerFlow/{ended.run_id}") if each["step"] == "start"]
-    return Past(flows, f"InnerFlow/{ended.run_id}/start", task)
 
 
 @pytest.fixture
