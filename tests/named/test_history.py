@@ -24,7 +24,8 @@ from tests.servers.clouds import CLOUDS, Cloud
 
 # Who wins is decided by the store, which tests/contract holds each of them to. moto looks, then writes, with nothing
 # that holds others off.
-RACES = ("folder", "seaweedfs", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gcs", "azurite")))
+# That of many who create one file in a bucket one does, is held by tests/contract/test_store.py for each service.
+RACES = ("folder", *(pytest.param(name, marks=pytest.mark.slow) for name in ("seaweedfs", "gcs", "azurite")))
 LATEST = Alias("team/base")
 V1 = Alias("team/base", "v1")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from envlock.__main__ import main
 from envlock.model.arch import ARCHS, host_arch
 from envlock.model.requirement import parse_requirement
 from envlock.model.requirements import Requirements
@@ -24,7 +25,6 @@ from envlock.resolve.errors import (
 from envlock.resolve.port import Request
 from envlock.resolve.processes import Processes
 from envlock.resolve.pypi_piptools import PipToolsResolver
-from tests.conftest import Envlock
 from tests.index import Index
 from tests.support import ProjectFolder
 
@@ -138,15 +138,19 @@ def test_its_package_in_an_older_release_is_refused(monkeypatch: pytest.MonkeyPa
         PipToolsResolver()
 
 
-@pytest.mark.parametrize("archs", [(HERE,), (HERE, next(arch for arch in ARCHS if arch != HERE))])
-def test_a_project_that_chooses_it(project: ProjectFolder, envlock: Envlock, archs: tuple[str, ...]) -> None:
-    project.write_env("alpha", python=RUNNING, settings='resolver = { pypi = "pip-tools" }', archs=archs)
-    if len(archs) == 1:
-        envlock("lock")
-        assert project.pins(HERE) == {"alpha": "2.0", "beta": "2.0"}
-        envlock("check")
-        return
-    said = envlock("lock", check=4).stderr
-    assert f"error[resolver-cannot]: demo on {archs[1]}: " in said
+@pytest.mark.usefixtures("preloaded_resolvers")
+def test_a_project_that_chooses_it(
+    project: ProjectFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project.folder)
+    other = next(arch for arch in ARCHS if arch != HERE)
+    project.write_env("alpha", python=RUNNING, settings='resolver = { pypi = "pip-tools" }', archs=(HERE, other))
+    assert main(["lock"]) == 4
+    said = capsys.readouterr().err
+    assert f"error[resolver-cannot]: demo on {other}: " in said
     assert f'archs = ["{HERE}"]' in said
     assert project.locks == ()
+    project.write_env("alpha", python=RUNNING, settings='resolver = { pypi = "pip-tools" }', archs=(HERE,))
+    assert main(["lock"]) == 0
+    assert project.pins(HERE) == {"alpha": "2.0", "beta": "2.0"}
+    assert main(["check"]) == 0
