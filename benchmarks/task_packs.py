@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.projects import ROOTS
 from benchmarks.task_start import CACHE, Start
-from benchmarks.timing import Command, Row, costs
+from benchmarks.timing import Command, Row, costs, settle
 from envlock.cache.open import open_store
 from envlock.cache.plan import Pack
 from envlock.cache.plans import Plans
@@ -46,9 +46,10 @@ class PackedStart(Start):
 
     def rows(self) -> list[Row]:
         """What the claims come to."""
+        what = f"first task of {len(self.pack.parts)} parts, {self.pack.size / 1e6:.0f} MB"
+        settle()
         ours, tools = costs([self.first(), self.by_tools()], self.rounds)
         packed, installed = costs([self.importing(), self.without_pack.importing()], self.rounds)
-        what = f"first task of {len(self.pack.parts)} parts, {self.pack.size / 1e6:.0f} MB"
         then = "until the first import of five packages, against packages"
         found = [
             (f"{what}: CPU, against get_object, `zstd -d`, `tar -x`", ours.cpu, tools.cpu, 1.3),

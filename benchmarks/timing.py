@@ -18,6 +18,8 @@ BIN = Path(sys.executable).parent
 ENVLOCK = str(BIN / "envlock")
 PYTHON = sys.executable
 UV = str(BIN / "uv")
+_SETTLED = 61
+"""Seconds."""
 TOLD = "-"
 """The limit of a row for information, which claims nothing."""
 
@@ -107,6 +109,16 @@ def _cost(way: Command | Sequence[Command]) -> Cost:
         os.waitpid(left, 0)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Cost(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, wall)
+
+
+def settle() -> None:
+    """Wait until what was deleted before, as by a push, costs nothing.
+
+    For each new file, ext4 without a journal looks at all files near it that were deleted in the last minute, and for
+    longer if that is not on the disk.
+    """
+    os.sync()
+    time.sleep(_SETTLED)
 
 
 def _adopt() -> None:
