@@ -31,13 +31,9 @@ from envlock.pack.errors import CompilerFailed
 from envlock.reporter import running
 from envlock.trust import Closed
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from types import ModuleType
 
     from envlock.hydration.port import Pythons
     from envlock.model.lock import Lock
@@ -151,6 +147,15 @@ def compile_modules(
     return made
 
 
+def _zstd() -> ModuleType:
+    """Imported where bytecode is kept: what only makes a tree runs on each Python that envlock's modules run on."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd
+
+
 class Kept:
     """Bytecode that this user has made before, in a folder: a file for each package, named by all that it depends on.
 
@@ -174,7 +179,7 @@ class Kept:
             for group in packages:
                 if all(module.target.exists() for module in group):  # none has ended its compiler
                     contents = [module.target.read_bytes() for module in sorted(group)]
-                    packed = zstd.compress(b"".join(_LENGTH.pack(len(each)) + each for each in contents), _LEVEL)
+                    packed = _zstd().compress(b"".join(_LENGTH.pack(len(each)) + each for each in contents), _LEVEL)
                     path = self._file(group)
                     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
                     unfinished.write_bytes(hashlib.sha256(packed).digest() + packed)
@@ -183,6 +188,7 @@ class Kept:
     def _restore(self, group: list[_Module]) -> bool:
         """Write the bytecode of a package, if it is kept whole. Whether it is."""
         path = self._file(group)
+        zstd = _zstd()
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
