@@ -55,6 +55,7 @@ else
         hold
         printf 'pods    clean folders; make test-remote starts tasks in containers\n'
         [ ! -s "$scratch/failed" ] || printf 'failed beside the tests: %s\n' "$(tr '\n' ' ' <"$scratch/failed")"
+        trap '' INT  # what pytest says of an interrupt comes after it
         cat
     }
     [ -e "$scratch/passed" ] || echo tests >>"$scratch/failed"
