@@ -77,7 +77,7 @@ from tests.remote.kits import conda_plan
 from tests.servers.processes import ROOT
 from tests.support import conda_requirements
 
-ROUNDS = 40
+ROUNDS = 120
 MANY = 1500
 LONGEST = 10.0
 """Seconds that no file may take, on a machine that does eight other things."""
