@@ -290,12 +290,15 @@ def refuse_unwritable(path: Path) -> None:
         raise OSError(code, os.strerror(code), str(there))
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, 64 hex digits. Reads the file once."""
+def sha256_of(path: Path, chunk: int = _CHUNK) -> str:
+    """The SHA-256 of a file's bytes, 64 hex digits. Reads the file once, so many bytes at a time.
+
+    Between two chunks, a thread waits for those that run Python: where these import modules, larger ones are faster.
+    """
     import hashlib
 
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_CHUNK))
+    buffer = memoryview(bytearray(chunk))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
             digest.update(buffer[:count])

@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ from envlock.model.arch import ARCHS, host_arch
 from envlock.model.artifact import Artifact, artifacts_of
 from envlock.model.lock import LockedPackage
 from tests.channel import Channel, File, Package, data_package
+from tests.channel.archive import pack
 from tests.channel.recipe import Dist, python_package
 from tests.hydration.conda_making import CondaMaking, changed, files_naming, wheels, wrong_files
 from tests.hydration.making import remains
@@ -343,6 +345,25 @@ def test_an_archive_that_is_not_the_locked_one_is_named(tmp_path: Path, damage: 
     assert package.sha256 in caught.value.render()
     assert remains(making.environments) == []
     assert making.find() is None
+
+
+@pytest.mark.parametrize("is_unpacked", [False, True])
+def test_nothing_of_a_changed_archive_is_in_a_later_environment(tmp_path: Path, is_unpacked: bool) -> None:
+    """Also if it is an archive, and py-rattler has to unpack it: for the first time, or since a file was changed."""
+    notes = partial(data_package, "notes", "1.0")
+    making = CondaMaking(tmp_path, own=(notes({"share/notes.txt": "what was locked"}),))
+    making.fetch(artifacts_of(making.lock))
+    path = making.file_of(making.named("notes"))
+    locked = path.read_bytes()
+    if is_unpacked:
+        prefix = making.hydrate()
+        (prefix / "share" / "notes.txt").write_text("what somebody wrote")
+        shutil.rmtree(prefix)
+    path.write_bytes(pack(notes({"share/notes.txt": "what was not"}))[0])
+    with pytest.raises(ChangedArtifact, match="notes"):
+        AsTheyAre(tmp_path, own=making.own).hydrate()
+    path.write_bytes(locked)
+    assert (making.hydrate() / "share" / "notes.txt").read_text() == "what was locked"
 
 
 @pytest.mark.parametrize("kind", ["half", "no archive", "no tar", "another thing"])

@@ -1,4 +1,4 @@
-"""Install conda packages into a folder with py-rattler, from archives on this machine that were verified before.
+"""Install conda packages into a folder with py-rattler, from archives on this machine, each compared with its hash.
 
 Archives are unpacked once, into a folder that all environments of this machine share, and files are hard links into it
 where they can be. Whoever writes into such a file writes into the shared one: so each unpacked package is held against
@@ -12,14 +12,16 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from envlock.conda.event_loop import run
 from envlock.conda.records import record_of
-from envlock.files import RECORD_BYTES, json_of, read_file
+from envlock.files import RECORD_BYTES, json_of, read_file, sha256_of
 from envlock.model.arch import Arch
 from envlock.model.lock import LockedPackage
 from envlock.reporter import working
@@ -29,6 +31,8 @@ _META = "conda-meta"
 _LOSERS = "__clobbers__"
 _NO_RECORD = (ValueError, KeyError, TypeError, AttributeError)
 _PATHS_JSON, _FILES = "info/paths.json", "info/files"
+_MOST_HASHING_THREADS = 8
+_HASHED_AT_ONCE = 1 << 20
 _SUSPICIOUS = re.compile(rb'\.\.|\\u|"_path"\s*:\s*"[/\\]')
 _LINK = re.compile(rb'"_path": ("(?:[^"\\]|\\.)*"),\s*"path_type": "softlink"')
 _PATH = re.compile(rb'"_path": ("(?:[^"\\]|\\.)*")')
@@ -66,9 +70,21 @@ def install(
 
     Files that name their own prefix name `place`, where the stage is renamed to. `unpacked` is the shared folder of
     unpacked packages; many processes may use it at once. Nothing is asked of a network, and no script is run. Where two
-    packages want one path, which of them has it depends on the packages alone. Raises NotLinked, LeadsOut, and OSError
-    of the local disk.
+    packages want one path, which of them has it depends on the packages alone. Nothing is unpacked from an archive that
+    is not the locked one, and nothing that was stays. Raises NotLinked, LeadsOut, and OSError of the local disk.
     """
+    with _hashing(archives) as hashes:
+        _install(archives, hashes, arch, stage, place, unpacked)
+
+
+def _install(
+    archives: Sequence[tuple[LockedPackage, Path]],
+    hashes: Mapping[str, Future[str]],
+    arch: Arch,
+    stage: Path,
+    place: Path,
+    unpacked: Path,
+) -> None:
     from rattler import exceptions
     from rattler.install import install as link
     from rattler.package_cache import PackageCache, ValidationMode
@@ -80,7 +96,9 @@ def install(
 
     async def linked() -> None:
         # py-rattler ends the whole process for a path that is absolute, and takes any other as it is.
-        lists = await asyncio.gather(*(_listed(package, archive, unpacked) for package, archive in archives))
+        lists = await asyncio.gather(
+            *(_listed(package, archive, unpacked, hashes[package.sha256]) for package, archive in archives)
+        )
         for package, listed in zip(packages, lists, strict=True):
             _refuse_paths(package, listed)
         # An unpacked package is known by its archive's path too, which holds the SHA-256: two channels may have
@@ -101,7 +119,9 @@ def install(
     try:
         run(linked())
     except (exceptions.InstallerError, exceptions.LinkError, exceptions.IoError, exceptions.CacheDirError) as error:
+        _refuse_changed(archives, hashes, unpacked)
         raise NotLinked(tuple(line.removeprefix("Caused by: ") for line in str(error).splitlines())) from None
+    _refuse_changed(archives, hashes, unpacked)
     _refuse_links(packages, stage, place)
     for package in packages:
         record = stage / _META / f"{package.name}-{package.version}-{package.build}.json"
@@ -176,19 +196,66 @@ def _record_in(document: bytes) -> tuple[str, list[dict[str, Any]]]:
     return str(record["name"]), list(record["paths_data"]["paths"])
 
 
-async def _listed(package: LockedPackage, archive: Path, unpacked: Path) -> dict[str, bytes | None]:
-    """The list of files in a package: where it is unpacked already, from there, which takes a tenth of the time."""
-    from rattler.package_streaming import PackageArchive
-
-    folder = f"{package.name}-{package.version}-{package.build}-{hashlib.sha256(str(archive).encode()).hexdigest()}"
+@contextmanager
+def _hashing(archives: Sequence[tuple[LockedPackage, Path]]) -> Iterator[dict[str, Future[str]]]:
+    """The hashes of archives, by the locked ones. They come meanwhile; half of the processors are py-rattler's."""
+    threads = min(_MOST_HASHING_THREADS, max((os.cpu_count() or 1) // 2, 1))
+    largest_first = sorted(archives, key=lambda each: -(each[0].size or 0))
+    pool = ThreadPoolExecutor(threads)
     try:
-        return {_PATHS_JSON: read_file(unpacked / folder / _PATHS_JSON, RECORD_BYTES)}
+        yield {package.sha256: pool.submit(_hash, archive) for package, archive in largest_first}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _hash(archive: Path) -> str:
+    """The SHA-256 of an archive; empty if it cannot be read, and so is not the locked one either."""
+    try:
+        return sha256_of(archive, _HASHED_AT_ONCE)
+    except OSError:
+        return ""
+
+
+def _refuse_changed(
+    archives: Sequence[tuple[LockedPackage, Path]], hashes: Mapping[str, Future[str]], unpacked: Path
+) -> None:
+    """Raise NotLinked for archives that are not the locked ones, and remove what was unpacked of them.
+
+    That can be only where it was unpacked before, and py-rattler did it again because somebody had changed a file.
+    """
+    changed = [each for each in archives if hashes[each[0].sha256].result() != each[0].sha256]
+    for package, archive in changed:
+        shutil.rmtree(unpacked / _folder_of(package, archive), ignore_errors=True)
+    if changed:
+        raise NotLinked(tuple(_not_locked(package) for package, _ in changed))
+
+
+def _not_locked(package: LockedPackage) -> str:
+    return f"{package.filename} is not the archive that was locked"
+
+
+def _folder_of(package: LockedPackage, archive: Path) -> str:
+    """Where py-rattler unpacks an archive."""
+    return f"{package.name}-{package.version}-{package.build}-{hashlib.sha256(str(archive).encode()).hexdigest()}"
+
+
+async def _listed(package: LockedPackage, archive: Path, unpacked: Path, found: Future[str]) -> dict[str, bytes | None]:
+    """The list of files in a package: where it is unpacked already, from there, which takes a tenth of the time.
+
+    Raises NotLinked for an archive that would be unpacked, and is not the locked one.
+    """
+    try:
+        return {_PATHS_JSON: read_file(unpacked / _folder_of(package, archive) / _PATHS_JSON, RECORD_BYTES)}
     except OSError:
         pass
+    if await asyncio.wrap_future(found) != package.sha256:
+        raise NotLinked((_not_locked(package),))
+    from rattler.package_streaming import PackageArchive
+
     try:
         opened = await PackageArchive.from_path(archive)
-        found = await opened.read_files([_PATHS_JSON])
-        return found if found[_PATHS_JSON] is not None else await opened.read_files([_FILES])
+        listed = await opened.read_files([_PATHS_JSON])
+        return listed if listed[_PATHS_JSON] is not None else await opened.read_files([_FILES])
     except (OSError, ValueError):  # what is no archive is found when it is unpacked
         return {}
 

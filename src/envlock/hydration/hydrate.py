@@ -7,12 +7,12 @@ can call it. What chooses the lock and the source is the caller's, such as `work
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from envlock.activation import RECEIPT
 from envlock.errors import HydrateError
+from envlock.files import sha256_of
 from envlock.hydration.errors import (
     ChangedArtifact,
     ForeignArch,
@@ -39,8 +39,7 @@ from envlock.stage import make_once
 from metaflow_extensions.envlock.plugins.node.home import write_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from envlock.hydration.port import ArtifactSource, Installer, Pythons
@@ -48,9 +47,6 @@ if TYPE_CHECKING:
 
 _INSTALLING = "installing packages"
 _FINISHING = "compiling bytecode and running link scripts"
-_MOST_HASHING_THREADS = 8
-_BLOCK = 1 << 20
-"""Bytes that are hashed at once. Between two blocks a thread may have to wait for those that import modules."""
 
 
 def hydrate(
@@ -240,62 +236,30 @@ class _Hydration:
 
 @contextmanager
 def verified(lock: Lock, files: Mapping[str, Path]) -> Iterator[None]:
-    """Make sure that the body installs what was locked: hash the conda packages meanwhile, and compare at its end.
+    """Say which package is not the one that was locked, if the body raises HydrateError because of that.
 
-    uv compares a wheel with its hash itself when it unpacks it, and unpacks it again after the file was changed. Only
-    where the body raises HydrateError, all packages are hashed: which of them was changed says more than what an
-    installer makes of it. Raises ChangedArtifact for the first package, in the order of the lock, whose file is not the
-    one that was locked.
+    The installers compare: uv each wheel when it unpacks it, and again after its file was changed; `envlock.conda` each
+    conda package. Which of them was changed says more than what an installer makes of it, so all are hashed then.
+    Raises ChangedArtifact for the first in the order of the lock.
     """
-    with _hashing(lock.conda_packages, files) as hashes:
-        try:
-            yield
-        except HydrateError:
-            with _hashing(lock.pypi_packages, files) as others:
-                _compare(lock.packages, files, {**hashes, **others})
-            raise
-        _compare(lock.conda_packages, files, hashes)
-
-
-@contextmanager
-def _hashing(packages: Sequence[LockedPackage], files: Mapping[str, Path]) -> Iterator[dict[str, Future[str]]]:
-    """Hash the files of packages in other threads; their hashes, by the locked ones."""
-    if not packages:
-        yield {}
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    # Half of the processors: the installer needs the others.
-    threads = min(_MOST_HASHING_THREADS, max((os.cpu_count() or 1) // 2, 1))
-    largest_first = sorted(packages, key=lambda package: -(package.size or 0))
-    stopped = threading.Event()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            yield {package.sha256: pool.submit(_digest, files[package.sha256], stopped) for package in largest_first}
-        finally:
-            stopped.set()  # after Ctrl-C nobody waits for a large file
-
-
-def _compare(packages: Iterable[LockedPackage], files: Mapping[str, Path], hashes: Mapping[str, Future[str]]) -> None:
-    for package in packages:
-        found = hashes[package.sha256].result()
-        if found != f"sha256 {package.sha256}":
-            path = files[package.sha256]
-            raise ChangedArtifact(package.name, package.version, path, expected=package.sha256, found=found) from None
-
-
-def _digest(path: Path, stopped: threading.Event) -> str:
-    import hashlib
-
-    digest = hashlib.sha256()
-    block = memoryview(bytearray(_BLOCK))
     try:
-        with path.open("rb", buffering=0) as file:
-            while not stopped.is_set() and (size := file.readinto(block)):
-                digest.update(block[:size])
+        yield
+    except HydrateError:
+        for package in lock.packages:
+            path = files[package.sha256]
+            found = _digest(path)
+            if found != f"sha256 {package.sha256}":
+                raise ChangedArtifact(
+                    package.name, package.version, path, expected=package.sha256, found=found
+                ) from None
+        raise
+
+
+def _digest(path: Path) -> str:
+    try:
+        return f"sha256 {sha256_of(path)}"
     except OSError as error:
         return f"nothing that can be read ({error.strerror})"
-    return f"sha256 {digest.hexdigest()}"
 
 
 def _record_of(package: LockedPackage) -> tuple[str, str]:
