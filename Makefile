@@ -29,7 +29,7 @@ setup-pods: $(PODS)  ## unpack docker below .venv, and make images: for `make te
 $(PODS): scripts/setup.sh tests/pods/docker.py tests/pods/pod.py | $(READY)
 	@scripts/setup.sh --pods
 
-test: $(READY) $(SERVERS) $(REGISTRY)  ## lint, types, import contracts, and every test
+test: $(READY) $(SERVERS) $(REGISTRY)  ## lint, types, import contracts, and every test that is not slow
 	@scripts/test.sh
 
 test-fast: $(READY)  ## what needs no server and starts no process: under 90 s on two cores
@@ -48,7 +48,7 @@ test-slow: $(READY) $(SERVERS) $(REGISTRY) $(BROWSER)  ## the few tests that `ma
 test-stampede: $(READY)  ## of those, only the 200 tasks that start from a busy store: five minutes
 	@$(BIN)/python -m pytest -q -m slow tests/node/test_stampede.py
 
-test-remote: $(READY) $(PODS)  ## start tasks in docker's containers, on all backends
+test-remote: $(READY) $(PODS)  ## run the flows on all backends, in folders and in docker's containers
 	@$(BIN)/python -m pytest -q -m slow tests/pods tests/flows/remote
 
 test-schedulers: $(READY)  ## run a locked flow on Prefect, Dagster, Temporal, Flyte and Kestra's scripts, each in a venv of its own

@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.flows, pytest.mark.index]
 Task = dict[str, Any]
 ON = "--environment=envlock"
 SCHEDULERS = ("argo", "step-functions")
-BACKENDS = ["kubernetes", *(pytest.param(each, marks=pytest.mark.slow) for each in ("batch", *SCHEDULERS))]
+BACKENDS = ("kubernetes", "batch", *SCHEDULERS)
 PARAMETERS = {"release-tag": "v2", "hold": "b"}
 STEPS = ("start", "work", "gather", "mixed", "late", "broken", "end")
 
@@ -233,6 +233,7 @@ def run_on(backend: str, whole: Whole) -> Run:
     return Run(whole, backend, run_id, tasks, shown, pods, made, text)
 
 
+@pytest.mark.slow  # `make test` has a run on Kubernetes in test_mixed.py, and each kind of environment in tests/node
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_task_starts_in_the_environment_of_its_step(whole: Whole, backend: str) -> None:
     """One test for each backend, as they share nothing that is made fast."""
@@ -248,6 +249,7 @@ def test_every_task_starts_in_the_environment_of_its_step(whole: Whole, backend:
         a_failed_run_is_resumed_in_pods(run)
 
 
+@pytest.mark.slow
 def test_a_step_makes_environments_that_the_next_ones_look_up_by_run_and_parameter(whole: Whole) -> None:
     ended = whole.backends.run("build", "--my-var", "7", before=[ON])
     run = f"BuildFlow/{ended.run_id}"
@@ -262,7 +264,9 @@ def test_a_step_makes_environments_that_the_next_ones_look_up_by_run_and_paramet
     assert ":".join(tasks["first"]["recorded"][:2]) == whole.ran_in(f"{run}/first")
 
 
-@pytest.mark.parametrize("backend", [*SCHEDULERS, pytest.param("airflow", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "backend", ["step-functions", *(pytest.param(each, marks=pytest.mark.slow) for each in ("argo", "airflow"))]
+)
 def test_a_scheduled_run_starts_in_its_environments_and_is_found_again(whole: Whole, backend: str) -> None:
     backends, tag = whole.backends, {"release-tag": "v2"}
     if backend == "argo" and backends.pods.kind == "folder" and not can_mount():
