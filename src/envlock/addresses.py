@@ -247,6 +247,10 @@ def hide(text: str, addresses: Iterable[Address]) -> str:
     >>> team = address("https://index.example/${T}/simple", {"T": "t0ken+x=="})
     >>> hide("https://index.example//t0ken%2Bx%3D%3D/a.whl, https://files.example/x/t0ken+x==/a.whl", [team])
     'https://index.example//${T}/a.whl, https://files.example/x/${T}/a.whl'
+    >>> first, longer = ({"A": "tk-1", "B": ""}, {"A": "", "B": "tk-1-2"})
+    >>> both = [address("https://a.example/${A}", first), address("https://b.example/${B}", longer)]
+    >>> hide("https://b.example/tk-1-2/rich, https://a.example/tk-1/rich", both)
+    'https://b.example/${B}/rich, https://a.example/${A}/rich'
     """
     secret = [each for each in addresses if each.hidden is not None]
     rows = dict.fromkeys(row for each in secret for row in each.mirrors)
@@ -263,6 +267,7 @@ def hide(text: str, addresses: Iterable[Address]) -> str:
         for name, value in each.values
         if (spelled := _spelled(value)) and re.search(spelled, text, re.IGNORECASE)
     ]
+    found.sort(key=lambda each: -len(each[2]))  # a value may begin with another one
     if found:
         text = URL_IN_TEXT.sub(lambda match: _hidden_in(match[0], found), text)
     for _, name, value, spelled in found:
