@@ -214,7 +214,7 @@ def _import_everything() -> None:
             importlib.import_module(module.name)
     for name in ("envlock.__main__", "httpx", "rich.console", "rich.progress", "tomli", "tomlkit", "typer.testing"):
         importlib.import_module(name)
-    importlib.import_module("envlock.credentials").trusted()
+    importlib.import_module("envlock.certificates").trusted()
 
 
 def _receive(control: socket.socket) -> tuple[Any, list[int]] | None:

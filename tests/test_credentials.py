@@ -5,12 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
-import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
 from envlock.addresses import UnsetVariable, address, hide, revealed
-from envlock.credentials import BadAuthFile, BadNetrc, Credential, Credentials, credentials_for, trusted
+from envlock.credentials import BadAuthFile, BadNetrc, Credential, Credentials, credentials_for
 from envlock.model.url import host, is_local, strip_credentials
 from envlock.redaction import redact
 
@@ -278,17 +277,3 @@ class TestOfCondasTools:
         file.mkdir()
         with pytest.raises(BadAuthFile, match="directory"):
             Credentials().authorization(FILE)
-
-
-def test_authorities_are_read_once_and_again_where_others_are_to_be_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usual = trusted()
-    assert trusted() is usual
-    place = tmp_path / "authority.pem"
-    monkeypatch.setenv("SSL_CERT_FILE", str(place))
-    with pytest.raises(FileNotFoundError):
-        trusted()
-    trustme.CA().cert_pem.write_to_path(str(place))
-    (only,) = trusted().get_ca_certs()
-    assert only not in usual.get_ca_certs()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
@@ -18,7 +17,6 @@ from envlock.files import json_of
 from envlock.model.url import host, strip_credentials
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterable, Iterator, Mapping
     from netrc import netrc
 
@@ -73,22 +71,6 @@ def credentials_for(url: str, environment: Mapping[str, str] | None = None) -> C
     Raises UnsetVariable and BadNetrc.
     """
     return Credentials([url], environment).for_url(url)
-
-
-def trusted() -> ssl.SSLContext:
-    """The authorities whose certificates are trusted, as httpx reads them (SSL_CERT_FILE, SSL_CERT_DIR).
-
-    For the `verify` of every request by httpx. To read them takes as long as ten requests to a host nearby (20 ms), so
-    each set of them is read once. Raises OSError if they cannot be read.
-    """
-    return _trusted(os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", ""))
-
-
-@cache
-def _trusted(file: str, folder: str) -> ssl.SSLContext:  # noqa: ARG001  what httpx looks at
-    import httpx
-
-    return httpx.create_ssl_context()
 
 
 class Credentials:

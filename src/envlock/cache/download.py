@@ -20,7 +20,8 @@ from envlock.cache.errors import (
     UpstreamUnreachable,
 )
 from envlock.cache.port import tell_nobody
-from envlock.credentials import Credentials, trusted
+from envlock.certificates import trusted
+from envlock.credentials import Credentials
 from envlock.files import PACKAGE_BYTES
 from envlock.model.url import host, is_local
 from envlock.redaction import redact

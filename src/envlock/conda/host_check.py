@@ -66,7 +66,7 @@ def first_silent(places: Sequence[Place]) -> Place | None:
 def _answers(place: Place) -> bool:
     import httpx
 
-    from envlock.credentials import trusted
+    from envlock.certificates import trusted
 
     try:
         url = f"{without_secrets(place.url)}/noarch/repodata.json"

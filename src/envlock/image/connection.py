@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
-from envlock.credentials import trusted
+from envlock.certificates import trusted
 from envlock.image.authorization import Token, basic, challenges, token_of, token_request, without_secrets
 from envlock.image.errors import InsecureRegistry, RegistryDenied, RegistryRefused, RegistryUnreachable
 from envlock.image.manifests import MANIFEST_BYTES

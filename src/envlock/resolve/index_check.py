@@ -13,7 +13,8 @@ from contextlib import suppress
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from envlock.addresses import address
-from envlock.credentials import credentials_for, trusted
+from envlock.certificates import trusted
+from envlock.credentials import credentials_for
 from envlock.files import json_of
 from envlock.lockfile.canonical_text import filename_of
 from envlock.model.lock import LockedPackage

@@ -188,7 +188,8 @@ def _read_sums(url: str) -> Mapping[str, str]:
     """SHA-256 by file name, from a SHA256SUMS file."""
     import httpx
 
-    from envlock.credentials import credentials_for, trusted
+    from envlock.certificates import trusted
+    from envlock.credentials import credentials_for
 
     shown = strip_credentials(url)
     try:

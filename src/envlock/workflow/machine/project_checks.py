@@ -124,7 +124,8 @@ def _answer(kind: str, written: str, asked: str, url: str) -> Finding:
     import httpx
 
     from envlock.addresses import written_as_asked
-    from envlock.credentials import Credentials, trusted
+    from envlock.certificates import trusted
+    from envlock.credentials import Credentials
 
     place = asked.rstrip("/") + ("/" if kind == "index" else "/noarch/repodata.json")
     header = Credentials([written_as_asked(written)]).authorization(url)
