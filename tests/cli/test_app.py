@@ -153,7 +153,7 @@ def test_the_version(envlock: Envlock) -> None:
         (["schema", "--ouput", "x"], "No such option: --ouput", "envlock schema --help"),
         (["check", "--format", "yaml"], "yaml", "envlock check --help"),
         (["schema", "extra"], "extra", "envlock schema --help"),
-        (["path", "train"], "train", "if that is a step, choose it with an option: envlock path --step STEP"),
+        (["check", "train"], "train", "if that is a step, choose it with an option: envlock check --step STEP"),
         (
             ["lock", "libs/base.in"],
             "libs/base.in",

@@ -52,7 +52,7 @@ def _copy(prefix: Path, lock: Lock, folder: Path) -> Made:
     assert receipt is not None
     inside = receipt.python.startswith(f"{prefix}/")
     python = place / Path(receipt.python).relative_to(prefix) if inside else Path(receipt.python)
-    write_receipt(place, replace(receipt, python=str(python)))
+    write_receipt(place, receipt._replace(python=str(python)))
     return Made(place, lock)
 
 
@@ -242,11 +242,11 @@ def test_the_interpreter(of_wheels: Made, tmp_path: Path) -> None:
         assert finding.verdict == "interpreter"
         return finding.reason
 
-    write_receipt(of_wheels.prefix, replace(receipt, python="/no/such/python"))
+    write_receipt(of_wheels.prefix, receipt._replace(python="/no/such/python"))
     assert reason() == "the interpreter that it was made from is gone: /no/such/python"
-    write_receipt(of_wheels.prefix, replace(receipt, python_version="3.7.1", python_file=(1, 2, 3)))
+    write_receipt(of_wheels.prefix, receipt._replace(python_version="3.7.1", python_file=(1, 2, 3)))
     assert f"was Python 3.7.1 when it was made, and is {SERIES}" in reason()
-    write_receipt(of_wheels.prefix, replace(receipt, full_id="0" * 40))
+    write_receipt(of_wheels.prefix, receipt._replace(full_id="0" * 40))
     assert reason() == "its receipt is of another environment"
     write_receipt(of_wheels.prefix, receipt)
     (of_wheels.prefix / "pyvenv.cfg").rename(tmp_path / "pyvenv.cfg")

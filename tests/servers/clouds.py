@@ -186,7 +186,7 @@ def read_models_once() -> None:
         cache(Session().get_component("data_loader").list_available_services),
     )
     JSONFileLoader.load_file = lambda _, path: read(path)
-    Loader.list_available_services = lambda _, kind: services(kind)
+    Loader.list_available_services = lambda _, type_name: services(type_name)  # moto says which by name
     Session().create_client(
         "s3", region_name="us-east-1", aws_access_key_id="nobody", aws_secret_access_key="x"
     ).close()

@@ -215,15 +215,15 @@ def test_the_command(
     (tmp_path / "cache" / part.file.path).write_bytes(b"damaged")
     ran = envlock("verify", "--pack", "--download", check=3)
     assert "damaged: the pack of one on linux-64" in ran.stdout
-    assert raw not in ran.stdout, "its plan is right"
+    assert raw[:12] not in ran.stdout, "its plan is right"
     (tmp_path / "cache" / part.file.path).write_bytes(whole)
     plan = hostile(project, store, tmp_path)
     ran = envlock("verify", "--pack", "--download", check=3)
     assert plan.pack is not None
     assert "not what its lock makes: the pack of one on linux-64" in ran.stdout
     assert f"  differs: lib/python{SERIES}/site-packages/alpha/__init__.py" in ran.stdout
-    assert plan.pack.raw in ran.stdout
-    assert raw in ran.stdout
+    assert plan.pack.raw[:12] in ran.stdout
+    assert raw[:12] in ran.stdout
     assert "envlock push --pack --verify" in ran.stdout
     assert envlock("verify", "--pack", "--json", check=3).json["packs"][0]["right"] is False
     for words in (["--download"], ["--arch", "linux-64"], ["--pack", "--unexpected"]):
