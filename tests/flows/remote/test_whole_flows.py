@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,9 @@ class Run:
 
 @contextmanager
 def pushed(
-    backends: Backends, folder: Path, series: str, channel: Channel, home: Path, uv_cache: Path
+    backends: Backends, folder: Path, series: str, channel: Channel, home: Path, uv_cache: Path, only: Sequence[str]
 ) -> Iterator[Whole]:
-    """The flow in a folder, locked and pushed with kits of this machine's Pythons."""
+    """The flows in a folder, or some of what they need, locked and pushed with kits of this machine's Pythons."""
     real = builds_of_this_machine()
     versions = [each for each in real if each.count(".") == 2]
     other = next((each for each in versions if not each.startswith(f"{series}.")), series)
@@ -153,38 +153,38 @@ end = {{ named_env = {built} }}
         )
         variables = {"ENVLOCK_CHANNEL_MIRRORS": channel.mirrors, "SETTINGS": settings, "SERIES": series}
         whole = Whole(backends.at(folder, **variables), series, other)
-        whole.envlock("lock")
-        whole.envlock("push")
+        whole.envlock("lock", *only)
+        whole.envlock("push", *only)
         whole.envlock("alias", "team/late:v2", "--env", "named")
         yield whole
 
 
 @pytest.fixture(scope="module")
-def whole_of(
+def pushed_of(
     backends_of: Callable[[str], Backends],
     channel: Channel,
     shared_uv_cache: Path,
     shared_bytecode: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[str], Whole]]:
-    """The flow for pods of a kind, pushed once for each."""
+) -> Iterator[Callable[..., Whole]]:
+    """The flows for pods of a kind, or some of what they need, pushed once for each."""
     channel.need("requests")
-    made: dict[str, Any] = {}
+    made: dict[tuple[str, ...], Whole] = {}
+    stack = ExitStack()
 
-    def of(kind: str) -> Whole:
-        if kind not in made:
+    def of(kind: str, *only: str) -> Whole:
+        if (kind, *only) not in made:
             backends = backends_of(kind)
             series = (folder_series if kind == "folder" else image_series)()[-1]
             home = tmp_path_factory.mktemp("whole-home")
             share_bytecode(home / "envlock", shared_bytecode)
             folder = tmp_path_factory.mktemp(f"whole-{kind}") / "project"
-            context = pushed(backends, folder, series, channel, home, shared_uv_cache)
-            made[kind] = (context, context.__enter__())
-        return made[kind][1]
+            context = pushed(backends, folder, series, channel, home, shared_uv_cache, only)
+            made[(kind, *only)] = stack.enter_context(context)
+        return made[(kind, *only)]
 
-    yield of
-    for context, _ in made.values():
-        context.__exit__(None, None, None)
+    with stack:
+        yield of
 
 
 def kill_what_waits(backends: Backends, over: threading.Event, before: set[str]) -> None:
@@ -197,9 +197,15 @@ def kill_what_waits(backends: Backends, over: threading.Event, before: set[str])
 
 
 @pytest.fixture
-def whole(whole_of: Callable[[str], Whole], kind: str, isolated: Path) -> Whole:
-    """The flow with pods of one kind."""
-    return whole_of(kind)
+def whole(pushed_of: Callable[..., Whole], kind: str, isolated: Path) -> Whole:
+    """The flows with pods of one kind."""
+    return pushed_of(kind)
+
+
+@pytest.fixture
+def short(pushed_of: Callable[..., Whole], kind: str, isolated: Path) -> Whole:
+    """The short flow alone, with pods of one kind."""
+    return pushed_of(kind, "--flow", "ShortFlow", "--env", "named")
 
 
 def run_on(backend: str, whole: Whole) -> Run:
@@ -267,8 +273,8 @@ def test_a_step_makes_environments_that_the_next_ones_look_up_by_run_and_paramet
 @pytest.mark.parametrize(
     "backend", ["step-functions", *(pytest.param(each, marks=pytest.mark.slow) for each in ("argo", "airflow"))]
 )
-def test_a_scheduled_run_starts_in_its_environments_and_is_found_again(whole: Whole, backend: str) -> None:
-    backends, tag = whole.backends, {"release-tag": "v2"}
+def test_a_scheduled_run_starts_in_its_environments_and_is_found_again(short: Whole, backend: str) -> None:
+    backends, tag = short.backends, {"release-tag": "v2"}
     if backend == "argo" and backends.pods.kind == "folder" and not can_mount():
         pytest.skip("Argo's paths are fixed, and nobody but root can mount here")
     if backend == "airflow" and backends.pods.kind == "folder":
@@ -280,10 +286,10 @@ def test_a_scheduled_run_starts_in_its_environments_and_is_found_again(whole: Wh
         run_id = backends.airflow("short", ON, **tag)
     else:
         run_id = backends.step_functions("short", ON, **tag)
-    start, late = whole.ids("ShortFlow/start", "named")
+    start, late = short.ids("ShortFlow/start", "named")
     steps = {"start": start, "late": late, "end": start}
     for step, identity in steps.items():  # before this machine knows anything of the run
-        assert whole.ran_in(f"ShortFlow/{run_id}/{step}") == identity
+        assert short.ran_in(f"ShortFlow/{run_id}/{step}") == identity
     tasks = {task["step"]: task for task in backends.tasks(f"ShortFlow/{run_id}")}
     for step, identity in steps.items():
         assert ":".join(tasks[step]["recorded"][:2]) == identity
