@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -86,13 +87,12 @@ def mixed(
         bare = again(backends, "bare")
         outside = again(backends, "outside", "export METAFLOW_EXTRACTED_ROOT=/nowhere && ")
         worker = again(backends, "worker", WITH_OWN_METAFLOW)
-        for pod in (bare, outside, worker):  # side by side
-            wait_for(pod)
-        poor, asked = without_libraries(backends, "work")
-        disabled = without_libraries(backends, "unlocked")
+        with without_libraries(backends, "work") as poor, without_libraries(backends, "unlocked") as disabled:
+            for pod in (bare, outside, worker, poor[0], disabled[0]):  # side by side
+                wait_for(pod)
         log = log_of(backends, f"MixedFlow/{ended.run_id}/work", "2.task_stdout.log")
         made = {path.name for path in (home / "envlock" / "environments").glob("metaflow_*")}
-        return Mixed(tasks, made, known, bare, outside, worker, poor, asked, log, disabled)
+        return Mixed(tasks, made, known, bare, outside, worker, *poor, log, disabled)
 
 
 def log_of(backends: Backends, step: str, name: str) -> str:
@@ -119,7 +119,7 @@ def tasks_of(backends: Backends, run_id: str) -> dict[str, list[dict[str, Any]]]
 class Refusing(BaseHTTPRequestHandler):
     """A package index that is away, and counts who asks."""
 
-    asked: ClassVar[list[str]] = []
+    asked: ClassVar[list[str]]
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
@@ -129,13 +129,14 @@ class Refusing(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def without_libraries(backends: Backends, step: str) -> tuple[Pod, list[str]]:
+@contextmanager
+def without_libraries(backends: Backends, step: str) -> Iterator[tuple[Pod, list[str]]]:
     """Start a task once more in an image without boto3 and requests, while the index is away. What that was asked."""
     first = backends.pods_of(step, "MixedFlow")[0]
     spec = json.loads((backends.pods.home / first.name / "spec.json").read_text())
     command = spec["command"][-1].replace("--retry-count 0", "--retry-count 2").replace("MF_ATTEMPT=0", "MF_ATTEMPT=2")
-    Refusing.asked.clear()
-    server = LoopbackServer(Refusing)
+    asked: list[str] = []
+    server = LoopbackServer(type("RefusingOne", (Refusing,), {"asked": asked}))
     own = {"PIP_INDEX_URL": f"http://127.0.0.1:{server.port}/", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
     try:
         pod = backends.pods.start(
@@ -144,10 +145,9 @@ def without_libraries(backends: Backends, step: str) -> tuple[Pod, list[str]]:
             [*spec["command"][:-1], command],
             {name: value for name, value in {**spec["variables"], **own}.items() if name != "PATH"},
         )
-        wait_for(pod)
+        yield pod, asked
     finally:
         server.close()
-    return pod, list(Refusing.asked)
 
 
 def again(backends: Backends, name: str, before: str = "") -> Pod:
