@@ -4,7 +4,7 @@
                                  after each move whether all of the environment that the name names, and of the plan,
                                  is there
 `sweeper PROJECT STOP`           sweeps with nothing spared but the last move of each name, until a file STOP is there
-`careless ...`                   a writer that announces nothing, and ends when something is missing
+`careless ...`                   a writer that announces nothing, and ends when one of them found something missing
 """
 
 from __future__ import annotations
@@ -48,8 +48,11 @@ def write(project_folder: str, number: str, rounds: str, *, is_careless: bool = 
     chance = random.Random(int(number))
     alias = parse_alias(f"writers/w{number}")
     wrong = 0
+    lost = Path(project_folder) / "lost"
     for _ in range(int(rounds)):
-        if wrong and is_careless:
+        if is_careless and wrong:
+            lost.touch()
+        if is_careless and lost.exists():
             break
         environment = chance.choice(project.named)
         found = lookup.environment(environment)

@@ -235,6 +235,7 @@ def test_a_mirror_that_does_not_answer_is_named(
     mirror = make_index()
     project.write_env("lam", settings=f'index-url = "{upstream.url}"', archs=["linux-64"])
     monkeypatch.setenv("ENVLOCK_INDEX_MIRRORS", f"{upstream.url}={mirror.url_with('me', 's3cret')}")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     mirror.close()
     with pytest.raises(IndexUnreachable) as caught:
         lock(load_project(project.config))

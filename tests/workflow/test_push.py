@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from envlock.cache.download import Upstream
 from envlock.cache.environments import Environments
 from envlock.cache.errors import (
     CacheUnusable,
@@ -366,7 +367,8 @@ class TestFailures:
         own.fail("files/*", status=DROP, times=1)
         assert push(alone).moved == 2
 
-    def test_a_host_that_is_gone(self, tmp_path: Path, own: Index) -> None:
+    def test_a_host_that_is_gone(self, tmp_path: Path, own: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(Upstream.__init__.__kwdefaults__, "pause", 0.01)
         project = locked_project(tmp_path / "project", own, {"one": [ALPHA, LAM], "two": [BETA]}, archs=ARCHS)
         own.close()
         result = push(project)
@@ -415,7 +417,7 @@ class TestCredentials:
         assert "2 files" in result.failures[0].message
 
     @pytest.mark.parametrize("trouble", ["refused", "missing", "tampered", "gone"])
-    def test_no_error_shows_them(self, tmp_path: Path, private_index: Index, trouble: str) -> None:
+    def test_no_error_shows_them(self, tmp_path: Path, private_index: Index, trouble: str, envlock: Envlock) -> None:
         password = "wr0ng-s3cr3t" if trouble == "refused" else self.SECRET
         url = private_index.url_with("reader", password)
         project = self.project(tmp_path / "project", private_index, url=url)
@@ -425,8 +427,7 @@ class TestCredentials:
             private_index.tamper(ALPHA)
         elif trouble == "gone":
             private_index.close()
-        done = subprocess.run([ENVLOCK, "push"], cwd=project.folder, capture_output=True, text=True, check=False)
-        assert done.returncode == (3 if trouble == "tampered" else 4), done.stderr
+        done = envlock("push", cwd=project.folder, check=3 if trouble == "tampered" else 4)
         assert "error[upstream-" in done.stderr
         assert password not in done.stdout + done.stderr
 

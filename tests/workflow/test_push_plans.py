@@ -445,7 +445,10 @@ class TestIndexes:
         assert push(project).plans.written == 4
         assert_whole(store_of(project))
 
-    def test_one_that_does_not_answer_is_waited_for_once(self, tmp_path: Path, own: Index, mirror: Host) -> None:
+    def test_one_that_does_not_answer_is_waited_for_once(
+        self, tmp_path: Path, own: Index, mirror: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("UV_HTTP_RETRIES", "0")
         project = project_with(tmp_path / "project", own, mirror)
         own.fail("simple/*", status=503)
         result = push(project)
