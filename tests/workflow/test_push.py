@@ -361,7 +361,10 @@ class TestFailures:
         assert caught.value.exit_status == 4
         assert result.moved == 1
 
-    def test_a_host_that_stumbles(self, project: Project, tmp_path: Path, own: Index) -> None:
+    def test_a_host_that_stumbles(
+        self, project: Project, tmp_path: Path, own: Index, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(Upstream.__init__.__kwdefaults__, "pause", 0.01)
         alone = locked_project(tmp_path / "alone", own, {"one": [ALPHA, LAM]})
         own.fail("files/*", status=503, times=2)
         own.fail("files/*", status=DROP, times=1)

@@ -455,6 +455,8 @@ class TestIndexes:
         assert (result.written, result.plans.written) == (8, 0)
         one, two = result.plans.errors
         assert one.details == two.details, "the error of the first arch serves for the other"
+        refused = [request for request in own.requests if request.status == 503]
+        assert len(refused) == 2, "of uv lock for all archs, then of uv pip compile for the first"
         assert "503" in one.details[0]
 
 
