@@ -52,6 +52,7 @@ def test_nothing_that_is_named_is_ever_missing(project: Project, tmp_path: Path)
     assert verify_cache(project).findings == ()
 
 
+@pytest.mark.slow  # how long it takes is chance: what it proves is that its neighbour could fail
 def test_without_announcements_something_is_missing(project: Project, tmp_path: Path) -> None:
     """The race is one: those who do not take part in the protocol lose it."""
     _, statuses, *_ = race(project, tmp_path / "stop", "careless", ROUNDS * 50)  # they end at the first loss
