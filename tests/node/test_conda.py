@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,8 @@ def test_a_task_that_is_killed_leaves_nothing_that_looks_whole(conda_node: Calla
         while task.poll() is None and set(remains(places)) <= known:  # until it makes the environment
             time.sleep(0.005)
         time.sleep(pause)
-        os.killpg(task.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(task.pid, signal.SIGKILL)
         task.communicate()
         if homes.Receipt.read(str(node.prefix)) is None:
             unfinished += 1
