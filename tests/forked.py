@@ -151,7 +151,7 @@ def _read_all(heard: dict[int, bytes], timeout: float, arguments: Sequence[str])
 def never_sync() -> None:
     """Let no file be waited for until it is on the disk, as a loss of power would want it.
 
-    Nothing here loses power, and a disk that is told to keep one file keeps all first that were written before it.
+    No test loses power, and to sync one file, a disk first writes all that were written before it.
     """
     os.fsync = lambda handle: None  # type: ignore[misc]
 

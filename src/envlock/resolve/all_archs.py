@@ -118,7 +118,7 @@ class SharedRuns:
         self._runs: dict[object, tuple[Future[Told], set[Arch]]] = {}
 
     def told(self, request: Request, run: Callable[[], Answer]) -> Told:
-        """What a run says; each arch is told once, so that none hears of a run that others began long ago."""
+        """What a run says. An arch takes the answer of a run once: if it asks again, uv runs again."""
         key = _but_for_arch(request)
         with self._guard:
             future, waiting = self._runs.get(key, (None, set()))
