@@ -100,7 +100,7 @@ class ImageMemo:
         return ImagePushed(reference, reference, manifests=manifests, layers=layers, base_layers=base_layers)
 
     def note(self, pushed: ImagePushed) -> None:
-        """Note what was pushed. It is no matter if it cannot be written."""
+        """Note what was pushed. If that cannot be written, the next push makes the image again."""
         memo = {
             "digest": pushed.reference.digest,
             "manifests": dict(pushed.manifests),
