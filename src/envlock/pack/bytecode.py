@@ -174,7 +174,7 @@ class Kept:
         return [group for group in packages.values() if not self._restore(group)]
 
     def keep(self, packages: Iterable[list[_Module]]) -> None:
-        """Keep the bytecode of packages, and that some modules have none. It is no matter if the disk is full."""
+        """Keep the bytecode of packages, and that some modules have none. A full disk only means compiling again."""
         with suppress(OSError), Closed():
             for group in packages:
                 if all(module.target.exists() for module in group):  # none has ended its compiler
