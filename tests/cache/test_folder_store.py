@@ -237,6 +237,52 @@ def test_a_folder_that_is_swept_away_meanwhile_is_made_again(root: Path, monkeyp
     assert store.read("packages/ab/a") == b"1"
 
 
+@pytest.mark.parametrize("write", [FolderStore.put, FolderStore.create])
+def test_a_new_folder_that_is_swept_away_before_it_has_its_name_is_made_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[FolderStore, str, bytes], object]
+) -> None:
+    rename = Path.rename
+    swept: list[str] = []
+
+    def sweep_first(place: Path, target: Path) -> Path:
+        if target.name not in swept:
+            swept.append(target.name)
+            place.rmdir()
+        return rename(place, target)
+
+    monkeypatch.setattr(Path, "rename", sweep_first)
+    store = FolderStore(root)
+    write(store, "packages/ab/a", b"1")
+    assert swept == [STAGE, "packages", "ab"]
+    assert store.read("packages/ab/a") == b"1"
+
+
+def test_nobody_fails_to_write_while_others_delete_empty_folders(root: Path) -> None:
+    writers, files = 3, 150
+
+    def sweep() -> None:
+        while not (root / "done").exists():
+            FolderStore(root).tidy()
+
+    def write(number: int) -> None:
+        store = FolderStore(root)
+        for file in range(files):
+            path = f"packages/{number}/{file % 5}/{file}"
+            assert store.create(path, b"1")
+            store.put(path, b"2")
+            assert store.read(path) == b"2"
+            store.delete(path)  # which leaves an empty folder
+
+    with ThreadPoolExecutor() as pool:
+        sweepers = [pool.submit(sweep) for _ in range(2)]
+        try:
+            list(pool.map(write, range(writers)))
+        finally:
+            FolderStore(root).put("done", b"")
+        for each in sweepers:
+            each.result()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may take files from a user, and become one")
 @pytest.mark.parametrize(
     ("locked_out", "named", "work"),

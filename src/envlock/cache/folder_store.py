@@ -28,13 +28,15 @@ STAGE = ".stage"
 _STAGE_LIVES = 24 * 3600
 _NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO})
 """Errors that mean that there is no file of ours; the last two are a link to itself and a socket."""
+_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST})
+"""Errors of naming a new folder that mean that another made it before, and wrote into it."""
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 """Errors of filesystems without hard links: some network mounts, FUSE, exFAT."""
 _NO_NEW_NAMES = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM})
 """Errors of filesystems that cannot rename without replacing."""
 _BLOCK = 1 << 20
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
-_ATTEMPTS = 10
+_ATTEMPTS, _PAUSE = 20, 0.001
 _READ_WRITE, _OWN = 0o666, 0o600
 
 
@@ -107,23 +109,18 @@ class FolderStore:
                 self._give_name(stage, place, lambda place: _name_exclusively(stage, place))
             except FileExistsError:
                 return self._holds(place, data)
-            _flush(place.parent)
+            with suppress(FileNotFoundError):  # another deleted the file since, and gc its empty folder
+                _flush(place.parent)
         return True
 
     def _give_name(self, stage: Path, place: Path, give: Callable[[Path], object]) -> None:
-        """Make the folder and give the name in it; again if somebody deletes the empty folder in between.
+        """Make the folder and give the name in it."""
 
-        Whoever makes the same folder at the same time does so too: a rename replaces one that is empty.
-        """
-        for attempt in range(_ATTEMPTS):
-            try:
-                self._make_folder(place.parent)
-                give(place)
-            except FileNotFoundError:  # noqa: PERF203  the loop is for it
-                if attempt == _ATTEMPTS - 1 or not stage.exists():
-                    raise
-            else:
-                return
+        def attempt() -> None:
+            self._make_folder(place.parent)
+            give(place)
+
+        _repeated(attempt)
 
     def _holds(self, place: Path, data: bytes) -> bool:
         """Whether the file is ours after all: a network mount may lose the answer to a link that it made."""
@@ -155,22 +152,26 @@ class FolderStore:
             place.unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Delete empty folders, and those that an earlier gc left.
+        """Delete empty folders, and those that an earlier gc left; who is about to write into one makes it again.
 
-        Whoever is about to write into one makes it again.
+        The stage stays: writers work in it, and the first write of each process deletes what is old.
         """
         for folder, _ in reversed(list(files_below(self._root))):
-            if Path(folder) != self._root:
+            if self._root != Path(folder) and self._stage not in (Path(folder), Path(folder).parent):
                 with suppress(OSError):  # there is something in it, or it is not ours to delete
                     Path(folder).rmdir()
 
     def _in_stage(self, make: Callable[[Path], Made]) -> tuple[Path, Made]:
-        """A new entry in the stage; the stage is made again if gc deleted it while it was empty."""
-        try:
-            return _made_in(self._stage, make)
-        except FileNotFoundError:
-            self._make_folder(self._stage)
-            return _made_in(self._stage, make)
+        """A new entry in the stage, made by `make`; the stage is made again if gc deleted it while it was empty."""
+
+        def attempt() -> tuple[Path, Made]:
+            try:
+                return _made_in(self._stage, make)
+            except FileNotFoundError:
+                self._make_folder(self._stage)
+                return _made_in(self._stage, make)
+
+        return _repeated(attempt)
 
     def _open(self, path: str) -> BinaryIO:
         """A file, open for reading. Pipes and devices, which would block or never end, count as missing."""
@@ -199,7 +200,7 @@ class FolderStore:
             self._root.mkdir(parents=True, exist_ok=True)
             (self._root / ".gitignore").write_text("*\n")  # its usual place is a repository, where it is not committed
             self._share(self._root / ".gitignore", is_folder=False)
-        self._make_folder(self._stage)
+        _repeated(lambda: self._make_folder(self._stage))
         self._is_prepared = True
         with suppress(OSError):  # another process sweeps too, or its files are not ours to delete
             for left in self._stage.iterdir():
@@ -219,9 +220,10 @@ class FolderStore:
         self._share(new, is_folder=True)
         try:
             new.rename(folder)
-        except OSError:
-            new.rmdir()
-            if not folder.is_dir():  # else another made it, and there is something in it already
+        except OSError as error:
+            with suppress(FileNotFoundError):  # gc deleted it, empty as it is
+                new.rmdir()
+            if error.errno not in _TAKEN and not folder.is_dir():
                 raise
 
     def _refuse_way_out(self, folder: Path) -> None:
@@ -259,19 +261,22 @@ class FolderStore:
         return CacheUnusable.of(self.url, doing, error, str(met), _owner_of(met, self._root, error))
 
 
-def _made_in(folder: Path, make: Callable[[Path], Made]) -> tuple[Path, Made]:
-    """A new entry in a folder, made by `make`; again if the folder was replaced in between.
+def _repeated(attempt: Callable[[], Made]) -> Made:
+    """The result of an attempt, which is repeated where gc deleted an empty folder that it had just made or found.
 
-    Who makes a folder at the same moment puts theirs in the place of one that is empty, as rename(2) does.
+    Who makes the same folder at the same moment repeats theirs too: rename(2) replaces a folder that is empty.
     """
-    for attempt in range(_ATTEMPTS):
-        place = folder / _nonce()
+    for number in range(1, _ATTEMPTS):
         try:
-            return place, make(place)
-        except FileNotFoundError:
-            if attempt == _ATTEMPTS - 1:
-                raise
-    raise AssertionError("the last attempt returns or raises")
+            return attempt()
+        except FileNotFoundError:  # noqa: PERF203  the loop is for it
+            time.sleep(number * _PAUSE)  # gc passes by meanwhile
+    return attempt()
+
+
+def _made_in(folder: Path, make: Callable[[Path], Made]) -> tuple[Path, Made]:
+    place = folder / _nonce()
+    return place, make(place)
 
 
 def _entry(place: Path, path: str) -> Entry | None:
