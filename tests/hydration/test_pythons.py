@@ -118,8 +118,8 @@ def with_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(tarfile, "data_filter"):
         from backports.zstd import tarfile as later
 
-        for each in (module, node_module):
-            monkeypatch.setattr(each, "tarfile", later)
+        monkeypatch.setitem(sys.modules, "tarfile", later)
+        monkeypatch.setattr(node_module, "tarfile", later)
 
 
 @pytest.mark.parametrize("check", ["with_filter", "without_filter"])

@@ -99,21 +99,21 @@ class FolderStore:
             self._said("written", place),
             self._staged(source, on_bytes) as stage,
         ):
-            self._give_name(stage, place, stage.replace)
+            self._give_name(place, stage.replace)
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a file if there is none: a complete file gets its name in a step that fails if the name is taken."""
         place = self._place(path)
         with self._said("written", place), self._staged(BytesIO(data), tell_nobody) as stage:
             try:
-                self._give_name(stage, place, lambda place: _name_exclusively(stage, place))
+                self._give_name(place, lambda place: _name_exclusively(stage, place))
             except FileExistsError:
                 return self._holds(place, data)
             with suppress(FileNotFoundError):  # another deleted the file since, and gc its empty folder
                 _flush(place.parent)
         return True
 
-    def _give_name(self, stage: Path, place: Path, give: Callable[[Path], object]) -> None:
+    def _give_name(self, place: Path, give: Callable[[Path], object]) -> None:
         """Make the folder and give the name in it."""
 
         def attempt() -> None:

@@ -160,7 +160,7 @@ def home_folder(_: Given) -> Iterator[Finding]:
     there = _nearest(place)
     status = os.statvfs(there)
     kind = _file_system(there)
-    said = f"{kind}, {byte_size(status.f_bavail * status.f_frsize)} free" if kind else "there"
+    said = ", ".join(filter(None, (kind, f"{byte_size(status.f_bavail * status.f_frsize)} free")))
     named = f"export ENVLOCK_HOME=<a folder on {{}}>, or {_SETTING}"
     if status.f_flag & os.ST_RDONLY or not os.access(there, os.W_OK | os.X_OK):
         meaning = "existing environments work, but no new ones can be created, and nothing is remembered"
