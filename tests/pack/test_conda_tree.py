@@ -136,6 +136,11 @@ def test_a_path_that_is_below_that_of_another_package_is_refused(tmp_path: Path,
             assert "share/link" in caught.value.details[0]
 
 
+def test_a_file_in_more_folders_than_nodes_make_cannot_be_packed(tmp_path: Path) -> None:
+    with pytest.raises(CannotPack, match="128"):
+        Stubs(tmp_path, (Package("tool", "1.0", files={f"{'d/' * 129}f": File(b"")}),)).tree()
+
+
 def test_a_package_without_room_for_the_placeholder_cannot_be_packed(tmp_path: Path) -> None:
     old = Package(
         "old", "1.0", files={"lib/old.so": File(f"\0{SHORT}/share\0".encode(), placeholder=SHORT, mode="binary")}

@@ -34,6 +34,7 @@ from envlock.pack.bytecode import compile_modules, compiler_of, is_test
 from envlock.pack.errors import CannotPack
 from envlock.stage import temporary_folder
 from envlock.trust import Closed
+from metaflow_extensions.envlock.plugins.node.members import DEEPEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -318,8 +319,10 @@ class _Making:
         return target
 
     def _check_paths(self) -> None:
-        """Raise CannotPack for a path that cannot be written, or that is below a file or a link."""
+        """Raise CannotPack for a path that nodes refuse, or that is below a file or a link."""
         for path, file in self._files.items():
+            if path.count("/") > DEEPEST:
+                raise self._refused(f"`{path[:80]}...` is in more than {DEEPEST} folders")
             try:
                 path.encode()
             except UnicodeEncodeError:

@@ -42,8 +42,12 @@ _OWN = ("pyvenv.cfg", RECEIPT, VARIABLES)
 _OWN_OF_WHEELS = (*_OWN, "conda-meta", "lib64")
 """What is no folder in a prefix: its own files are there, or a link, or what marks it as conda's."""
 _LONGEST_RESERVED = len("conda-meta")
-_LONGEST_PATH = 4096
+_LONGEST_PATH, _LONGEST_NAME = 4096, 255
 """Bytes: Linux takes no longer ones."""
+DEEPEST = 128
+"""Folders in each other: Python cannot remove a thousand of them."""
+_MOST_DIGITS = 12
+"""Of a size: with more, a file would be larger than disks are, and reading the number alone could take minutes."""
 _TEXT, _BINARY = b"text", b"binary"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SHEBANG = re.compile(rb"#![ ]*(/(?:\\ |[^ \n\r\t])*)(.*)", re.DOTALL)
@@ -126,7 +130,7 @@ class Members:
                 if is_over():
                     return
                 above, _, base = path.rpartition(b"/")
-                if base in _NO_NAMES or path[:1] == b"/" or len(path) > _LONGEST_PATH:
+                if base in _NO_NAMES or path[:1] == b"/" or len(path) > _LONGEST_PATH or len(base) > _LONGEST_NAME:
                     raise BadMember("%r is no path in it" % _shown(path))
                 if above != folder:
                     self._make_folder(above)
@@ -168,7 +172,7 @@ class Members:
         if _OFFSET in records or _SIZE in records:
             if prefix:
                 raise BadMember("%r is a slice, and has its prefix in it" % _shown(path))
-            self._write_slice(path, mode, data, int(records[_OFFSET]), int(records[_SIZE]))
+            self._write_slice(path, mode, data, _number(records[_OFFSET]), _number(records[_SIZE]))
         elif not prefix:
             self._write(path, mode, data)
         elif self._placeholder is None or prefix not in (_TEXT, _BINARY):
@@ -213,7 +217,8 @@ class Members:
             return
         above, _, base = path.rpartition(b"/")
         own = _OWN_OF_WHEELS if self._placeholder is None else _OWN
-        if base in _NO_NAMES or (not above and _text(path).lower() in own):
+        is_own = not above and _text(path).lower() in own
+        if base in _NO_NAMES or len(base) > _LONGEST_NAME or path.count(b"/") >= DEEPEST or is_own:
             raise BadMember("%r is no folder of a pack" % _shown(path))
         self._make_folder(above)
         with contextlib.suppress(FileExistsError):
@@ -269,13 +274,20 @@ def _records(data: bytes) -> dict[bytes, bytes]:
     position = 0
     while position < len(data):
         space = data.index(b" ", position)
-        end = position + int(data[position:space])
+        end = position + _number(data[position:space])
         key, equals, value = data[space + 1 : end - 1].partition(b"=")
         if end <= space or data[end - 1 : end] != b"\n" or not equals or key not in _RECORDS or key in found:
             raise ValueError
         found[key] = value
         position = end
     return found
+
+
+def _number(digits: bytes) -> int:
+    """A number that is no negative one. Raises ValueError."""
+    if len(digits) > _MOST_DIGITS or not digits.isdigit():
+        raise ValueError
+    return int(digits)
 
 
 def _joined(before: bytes, name: bytes) -> bytes:
