@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,19 @@ def test_uv_runs_without_settings_of_the_user(tmp_path: Path, monkeypatch: pytes
         "UV_PYTHON_DOWNLOADS",
     }
     assert run_uv(["--version"]).returncode == 0
+
+
+def test_what_fails_while_uv_runs_ends_uv(tmp_path: Path) -> None:
+    endless = tmp_path / "uv"
+    endless.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/started\nexec sleep 600\n")
+    endless.chmod(0o755)
+
+    def fail() -> None:
+        while not (tmp_path / "started").exists() or not (tmp_path / "started").read_text():
+            time.sleep(0.001)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_uv([], executable=endless, meanwhile=fail)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "started").read_text()), 0)

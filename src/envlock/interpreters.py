@@ -67,13 +67,13 @@ class _Candidate(NamedTuple):
     """From the file's name; empty if that has none."""
     chosen: bool
     """Whether the user's variable names it, so that it comes before all others."""
-    refusal: str
-    """Why it is not even run; empty if it may be an interpreter."""
+    real: str
+    """Where links at its path lead."""
 
 
 def machine_series() -> tuple[str, ...]:
     """The minor series of CPython here, oldest first, by file name. Runs nothing; takes a few milliseconds."""
-    found = {candidate.series for candidate in _candidates() if candidate.series and not candidate.refusal}
+    found = {candidate.series for candidate in _candidates() if candidate.series and not _refusal(candidate.real)}
     return tuple(sorted(found, key=_numbers))
 
 
@@ -93,7 +93,9 @@ def find_interpreter(
         if candidate.series not in {"", series}:
             others.add(candidate.series)
             continue
-        version, refusal = ("", candidate.refusal) if candidate.refusal else _ask(candidate.path)
+        version, refusal = "", _refusal(candidate.real)
+        if not refusal:
+            version, refusal = _ask(candidate.path)
         if not refusal and not version.startswith(f"{series}."):
             refusal = f"is {version}"
         if not refusal and not accepts(version):
@@ -149,17 +151,25 @@ def _places(downloads: Path | None) -> Iterator[tuple[str, bool]]:
 def _candidates(downloads: Path | None = None) -> list[_Candidate]:
     """Every file with the name of an interpreter, each real file once, in the order of the places."""
     seen: set[str] = set()
+    folders: set[str] = set()
     candidates = []
     for place, chosen in _places(downloads):
         named = chosen and os.path.isfile(place)
+        folder = os.path.realpath(os.path.dirname(place) if named else place)
+        if not named and folder in folders:  # as `/bin`, which leads to `/usr/bin`, and what PATH names twice
+            continue
+        if not named:
+            folders.add(folder)
         for path in [place] if named else _interpreters_in(place):
-            real = os.path.realpath(path)
+            real = os.path.join(folder, os.path.basename(path))
+            if os.path.islink(real):
+                real = os.path.realpath(real)
             series = _series(os.path.basename(path)) or _series(os.path.basename(real))
             if real in seen or not (series or named) or not os.access(real, os.X_OK):
                 continue
             seen.add(real)
             # The interpreter of a virtual environment is a link to the one that it was made from.
-            candidates.append(_Candidate(real if _in_environment(path) else path, series, chosen, _refusal(real)))
+            candidates.append(_Candidate(real if _in_environment(path) else path, series, chosen, real))
     return candidates
 
 

@@ -23,7 +23,6 @@ from envlock.hydration.installed import paths_of
 from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
 from envlock.hydration.prefix import name_of
 from envlock.hydration.pypi_uv import WheelsByUv
-from envlock.hydration.shebangs import move_scripts
 from envlock.reporter import Reporter
 from envlock.words import count
 
@@ -72,6 +71,8 @@ class CondaInstaller:
                 wheels.unpack_again()
             wheels.add(lock.pypi_packages)
             records = wheels.settle(site_packages)
+            from envlock.hydration.shebangs import move_scripts
+
             move_scripts(records.values(), site_packages, stage, place)
         self._warn_of_clobbers(lock, stage, records)
 

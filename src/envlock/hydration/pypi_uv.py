@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
-import threading
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tomli_w
-
-from envlock.errors import HydrateError
 from envlock.files import METADATA_BYTES, read_file
 from envlock.hydration.errors import FileAndFolder, InstallFailed, ReservedPath, UnfitForMachine, disk_full, is_full
 from envlock.hydration.machine_checks import system_here
 from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
 from envlock.hydration.prefix import name_of
-from envlock.hydration.shebangs import make_scripts_relocatable
 from envlock.model.arch import MARKER_VALUES
 from envlock.reporter import Reporter, watching
 from envlock.uv_command import run_uv, uv_cache, uv_environment, uv_reason
@@ -53,18 +49,19 @@ class UvInstaller:
         del place  # a relocatable environment does not contain its own path
         assert python is not None
         wheels = WheelsByUv(lock, files, stage, self._reporter, self._options, python)
-        options = ("--relocatable", "--no-project", "--offline", "--python", str(python))
         venv = stage.with_name(f"{stage.name}.venv")
-        with _meanwhile(lambda: wheels.run("venv", *options, str(venv))):
-            if lock.packages:
-                if sys.platform != "darwin":  # as in a virtual environment: a wheel's data may be below it
-                    (stage / "lib64").symlink_to("lib")
-                if self._options.unpack_again:
-                    wheels.unpack_again()
-                wheels.sync()
-        if lock.packages:
+        if not lock.packages:
+            wheels.make_environment(python, venv)
+        else:
+            if sys.platform != "darwin":  # as in a virtual environment: a wheel's data may be below it
+                (stage / "lib64").symlink_to("lib")
+            if self._options.unpack_again:
+                wheels.unpack_again()
+            wheels.sync(meanwhile=lambda: wheels.make_environment(python, venv))
             site_packages = _site_packages(lock, stage)
             records = wheels.settle(site_packages)
+            from envlock.hydration.shebangs import make_scripts_relocatable
+
             make_scripts_relocatable(records.values(), site_packages, python)
         _move_into(str(stage), str(venv))
 
@@ -120,9 +117,13 @@ class WheelsByUv:
         )
         self._options += ("--no-cache",)
 
-    def sync(self) -> None:
-        """Make these wheels the only packages of the environment."""
-        self._pip("sync", self._lock.pypi_packages)
+    def make_environment(self, python: Path, folder: Path) -> None:
+        """Make a virtual environment without packages, which can be moved."""
+        self._run(["venv", "--relocatable", "--no-project", "--offline", "--python", str(python), str(folder)])
+
+    def sync(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Make these wheels the only packages of the environment. `meanwhile` is called while uv is at work."""
+        self._pip("sync", self._lock.pypi_packages, meanwhile=meanwhile)
 
     def add(self, wheels: Sequence[LockedPackage]) -> None:
         """Put wheels over what is there."""
@@ -150,14 +151,13 @@ class WheelsByUv:
             self._reporter.warned(f"{name_of(self._lock)}: {sentence}")
         return records
 
-    def run(self, *arguments: str) -> None:
-        """Run uv."""
+    def _run(self, arguments: Sequence[str], meanwhile: Callable[[], object] = lambda: None) -> None:
         lock, files = self._lock, self._files
         # uv leaves a lock file for each environment among the temporary files: there it is removed with the stage.
         extra = {"UV_PYTHON_DOWNLOADS": "never", "TMPDIR": str(self._stage.parent)}
         if self._cache is not None:
             extra["UV_CACHE_DIR"] = str(self._cache)
-        completed = run_uv([*arguments, "--quiet"], extra=extra, executable=self._uv)
+        completed = run_uv([*arguments, "--quiet"], extra=extra, executable=self._uv, meanwhile=meanwhile)
         if completed.returncode == 0:
             return
         reasons = uv_reason(completed.stderr)
@@ -179,58 +179,50 @@ class WheelsByUv:
             raise FileAndFolder(environment=name_of(lock), path=path, of_file=of_file, of_folder=of_folder)
         raise InstallFailed(name_of(lock), reasons)
 
-    def _pip(self, command: str, wheels: Sequence[LockedPackage], *options: str) -> None:
+    def _pip(
+        self,
+        command: str,
+        wheels: Sequence[LockedPackage],
+        *options: str,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> None:
+        def work() -> None:
+            meanwhile()
+            for name in ("wheels", "shebangs"):  # what comes next needs them: by then they take no time
+                import_module(f"envlock.hydration.{name}")
+
         pylock = self._stage / _PYLOCK
         pylock.write_text(self._pylock(wheels), encoding="utf-8")
         options = ("--preview-features", "pylock", "--offline", "--no-index", "--no-build", *options, *self._options)
         requirements = [str(pylock)] if command == "sync" else ["--requirements", str(pylock)]
-        # What `settle` needs is imported while uv works: by then it takes no time.
-        threading.Thread(target=import_module, args=("envlock.hydration.wheels",), daemon=True).start()
         with _unpacking(len(wheels), self._cache, self._reporter):
-            self.run("pip", command, *options, *self._place, *requirements)
+            self._run(["pip", command, *options, *self._place, *requirements], meanwhile=work)
         pylock.unlink()
 
     def _pylock(self, wheels: Sequence[LockedPackage]) -> str:
         """A PEP 751 document in which each package is one file on this machine."""
-        return tomli_w.dumps(
-            {
-                "lock-version": "1.0",
-                "created-by": "envlock",
-                "requires-python": f"=={self._lock.python.series}.*",
-                "packages": [
-                    {
-                        "name": wheel.name,
-                        "version": wheel.version,
-                        "wheels": [{"path": str(self._files[wheel.sha256]), "hashes": {"sha256": wheel.sha256}}],
-                    }
-                    for wheel in wheels
-                ],
-            }
-        )
+        lines = [
+            'lock-version = "1.0"',
+            'created-by = "envlock"',
+            f'requires-python = "=={self._lock.python.series}.*"',
+            "packages = [",
+        ]
+        for wheel in wheels:
+            name, version, sha256, file = map(
+                _toml, (wheel.name, wheel.version, wheel.sha256, str(self._files[wheel.sha256]))
+            )
+            file = f"{{path = {file}, hashes = {{sha256 = {sha256}}}}}"
+            lines.append(f"    {{name = {name}, version = {version}, wheels = [{file}]}},")
+        return "\n".join([*lines, "]"]) + "\n"
 
 
-@contextmanager
-def _meanwhile(work: Callable[[], None]) -> Iterator[None]:
-    """Do something in another thread while the body runs; wait for it. Raises its HydrateError before the body's."""
-    failed: list[HydrateError] = []
+def _toml(text: str) -> str:
+    r"""A string as TOML spells it: as JSON does, but for one character. A writer of TOML takes ten times as long.
 
-    def worked() -> None:
-        try:
-            work()
-        except HydrateError as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=worked)
-    thread.start()
-    try:
-        yield
-    except HydrateError as error:
-        thread.join()
-        raise (failed or [error])[0] from None
-    finally:
-        thread.join()
-    if failed:
-        raise failed[0]
+    >>> print(_toml('a "b"\n\x7f'))
+    "a \"b\"\n\u007f"
+    """
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _move_into(folder: str, other: str) -> None:

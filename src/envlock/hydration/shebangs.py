@@ -128,9 +128,9 @@ def _beginning(python: Path) -> bytes:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Replace a file, without writing into its other hard links."""
+    """Make a file anew, without writing into its other hard links. Nobody uses the stage that it is in yet."""
     mode = path.stat().st_mode
-    new = path.with_name(f".{path.name}.moved")
-    new.write_bytes(data)
-    new.chmod(mode & 0o7777)
-    new.replace(path)
+    path.unlink()
+    with path.open("xb", buffering=0) as file:
+        os.fchmod(file.fileno(), mode & 0o7777)
+        file.write(data)

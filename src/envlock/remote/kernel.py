@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 KERNEL_NAME = "envlock-kernel.zip"
-OUTSIDE = ("packaging", "tomli", "tomli_w")
+OUTSIDE = ("packaging", "tomli")
 """The packages of others that envlock's modules import, all of their Python."""
 MODULES = {
     "": (
