@@ -104,6 +104,18 @@ def test_a_file_that_cannot_be_read_is_named_and_not_shown(logins: Callable[...,
     assert "czNjcjN0" not in raised.value.render()
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [{"registrytoken": "s3cr3t\n"}, {"registrytoken": "s3cr3t\u00e9"}, {"username": "mia", "password": "s3cr3t\ud800"}],
+)
+def test_a_login_that_no_request_can_have_is_refused_and_not_shown(
+    logins: Callable[..., DockerLogin], entry: dict[str, str]
+) -> None:
+    with pytest.raises(BadDockerConfig, match="cannot be sent") as raised:
+        logins({"auths": {HOST: entry}}).for_registry(HOST)
+    assert "s3cr3t" not in raised.value.render()
+
+
 FAILING = (
     *("echo s3cr3t; exit 3", "echo s3cr3t", "echo '[]'", "kill -9 $$", "exec no-s3cr3t"),
     """echo '{"Username": "s3cr3t"}'""",
@@ -149,6 +161,7 @@ class TestCredentialHelpers:
             "echo s3cr3t; exit 3",
             "echo s3cr3t",
             'echo \'{"Username": "s3cr3t"}\'',
+            'echo \'{"Username": "mia", "Secret": "s3cr3t\\\\ud800"}\'',
             "echo '[]'",
             "kill -9 $$",
             "exec no-s3cr3t",

@@ -27,7 +27,7 @@ from envlock.hydration.errors import BadPythonArchive, DiskFull
 from envlock.image.docker_login import DockerLogin
 from envlock.image.errors import BaseUnfit, NotForImage
 from envlock.image.image import ARCHITECTURES, BASE_DIGEST, BASE_NAME
-from envlock.image.manifests import Manifest
+from envlock.image.manifests import OCI_INDEX, Manifest
 from envlock.image.references import ImageReference
 from envlock.image.registry import Registry
 from envlock.lockfile.document import parse
@@ -332,7 +332,11 @@ def test_a_base_that_moved_between_two_pushes_is_told(
     second = pushed(project, references("image:1"), base)
     assert second.before == first.base.digest != second.base.digest
     assert second.reference.digest != first.reference.digest
+    lie = {BASE_NAME: str(base), BASE_DIGEST: "sha256:\x1b[2J"}
+    index = Manifest.of({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [], "annotations": lie})
+    open_registry(str(references("image:1"))).push_manifest(index, "1")
     pinned = pushed(project, references("image:1"), base.with_digest(first.base.digest))
+    assert pinned.before == ""
     assert pinned.reference.digest == first.reference.digest
 
 
@@ -404,6 +408,20 @@ def test_a_base_without_the_arch_is_refused_before_anything_is_made(
         pushed(project, references("image:1"), base, archs=ARCHS)
     assert "linux/arm64" in caught.value.message
     assert "linux/amd64" in caught.value.message
+
+
+def test_an_index_that_lists_another_one_in_place_of_an_image_is_no_base(
+    project: ProjectFolder, base: ImageReference, references: Callable[[str], ImageReference], open_registry: Any
+) -> None:
+    registry = open_registry(str(base))
+    inner = registry.manifest().descriptor._replace(
+        platform={"os": "linux", "architecture": ARCHITECTURES[host_arch()]}
+    )
+    outer = Manifest.of({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [inner.document()]})
+    registry.push_manifest(outer, "outer")
+    with pytest.raises(BaseUnfit, match="another index") as caught:
+        pushed(project, references("image:1"), base.with_tag("outer"))
+    assert inner.digest in caught.value.render()
 
 
 def test_no_image_stands_on_another_one(

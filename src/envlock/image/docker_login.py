@@ -28,6 +28,7 @@ HELPER_SECONDS = 30.0
 """How long a credential helper may take. Some ask a cloud, none should ask a person."""
 _IDENTITY = "<token>"
 """The user name with which a helper says that the secret is an identity token."""
+_UNSENDABLE = "has a character that cannot be sent"
 
 
 class Login(NamedTuple):
@@ -39,6 +40,16 @@ class Login(NamedTuple):
     """Exchanged for a bearer token where a registry names a place to."""
     registry_token: str = ""
     """A bearer token itself."""
+
+    @property
+    def can_be_sent(self) -> bool:
+        r"""Whether a request can have it. What fails to send a header may show it.
+
+        >>> Login("mia", "s3cr3t").can_be_sent, Login(registry_token="s3cr3t\n").can_be_sent
+        (True, False)
+        """
+        is_text = not any("\ud800" <= each <= "\udfff" for text in self for each in text)
+        return is_text and bool(re.fullmatch(r"[\x21-\x7e]*", self.registry_token))
 
     def __repr__(self) -> str:
         """Names no secret, so that none can reach a log or a traceback."""
@@ -123,6 +134,8 @@ class DockerLogin:
                 raise BadDockerConfig(str(self.path), reason, registry)
         password = password.rstrip("\0")
         made = Login(username, password, texts.get("identitytoken", ""), texts.get("registrytoken", ""))
+        if not made.can_be_sent:
+            raise BadDockerConfig(str(self.path), f"the login of {registry} {_UNSENDABLE}", registry)
         return made if any(made) else None
 
     def _from_helper(self, name: str, registry: str) -> Login | None:
@@ -148,17 +161,26 @@ class DockerLogin:
                 return None
             raise fail(f"it ended with status {status}")
         try:
-            told = json_of(said)
-        except ValueError:
-            raise fail("what it printed is not JSON") from None
-        if not isinstance(told, dict):
-            raise fail("what it printed is no JSON object")
-        username, secret = told.get("Username"), told.get("Secret")
-        if not isinstance(username, str) or not isinstance(secret, str):
-            raise fail("what it printed has no user name and no secret")
-        if not secret:
-            return None
-        return Login(identity_token=secret) if username == _IDENTITY else Login(username, secret)
+            return _printed(said)
+        except ValueError as error:
+            raise fail(f"what it printed {error}") from None
+
+
+def _printed(said: bytes) -> Login | None:
+    """The login that a helper printed; None if it has no secret. Raises ValueError with what is wrong with it."""
+    try:
+        told = json_of(said)
+    except ValueError:
+        raise ValueError("is not JSON") from None
+    if not isinstance(told, dict):
+        raise ValueError("is no JSON object")
+    username, secret = told.get("Username"), told.get("Secret")
+    if not isinstance(username, str) or not isinstance(secret, str):
+        raise ValueError("has no user name and no secret")
+    login = Login(identity_token=secret) if username == _IDENTITY else Login(username, secret)
+    if not login.can_be_sent:
+        raise ValueError(_UNSENDABLE)
+    return login if secret else None
 
 
 def _output(program: str, registry: str, environment: dict[str, str], seconds: float) -> tuple[int, bytes]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from envlock.files import json_of
 from envlock.image.errors import BaseUnfit
 from envlock.image.manifests import (
     OCI_CONFIG,
@@ -19,7 +18,10 @@ from envlock.image.manifests import (
     OCI_MANIFEST,
     Descriptor,
     Manifest,
+    NotAManifest,
+    object_of,
 )
+from envlock.image.references import is_digest
 from envlock.model.arch import LINUX_64, LINUX_AARCH64
 
 if TYPE_CHECKING:
@@ -54,7 +56,9 @@ _LAYERS = {
     OCI_LAYER_ZSTD: OCI_LAYER_ZSTD,
 }
 """OCI's names of the types of layers, by docker's and its own: the bytes are the same."""
-_LONGEST_COMMENT = 200
+_LONGEST_COMMENT, _LONGEST_PLATFORM = 200, 40
+_MOST_PLATFORMS = 20
+"""That a message names."""
 
 
 class Base(NamedTuple):
@@ -79,7 +83,7 @@ class Base(NamedTuple):
     def diff_ids(self) -> list[str]:
         """The digests of its layers before compression."""
         rootfs = self.config.get("rootfs")
-        return _texts(rootfs.get("diff_ids")) if isinstance(rootfs, dict) else []
+        return list(filter(is_digest, _texts(rootfs.get("diff_ids")))) if isinstance(rootfs, dict) else []
 
     def most_layers(self, environments: int) -> int:
         """How many layers each of several environments may have on it, beside a Python build and a last one for each.
@@ -110,11 +114,9 @@ def base_of(manifest: Manifest, config: bytes, arch: Arch, shown: str, entry: De
     """
     unfit = "use another image for `--base`"
     try:
-        content = json_of(config)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise BaseUnfit(shown, "its configuration is no JSON object", unfit)
+        content = object_of(config)
+    except NotAManifest:
+        raise BaseUnfit(shown, "its configuration is no JSON object", unfit) from None
     platform = {key: content[key] for key in ("architecture", "os", "variant") if content.get(key)}
     if (platform.get("os"), platform.get("architecture")) != ("linux", ARCHITECTURES[arch]):
         raise _no_arch(shown, arch, [f"{platform.get('os')}/{platform.get('architecture')}"])
@@ -126,7 +128,7 @@ def base_of(manifest: Manifest, config: bytes, arch: Arch, shown: str, entry: De
     base = Base(
         tuple(Descriptor(_LAYERS[each.media_type], each.digest, each.size) for each in layers),
         content,
-        annotations if isinstance(annotations, dict) else {},
+        _plain(annotations),
         {**(entry.platform if entry is not None else {}), **platform},
     )
     if ENVIRONMENTS in base.annotations or base.variables.get(PREBUILT_VARIABLE) == ROOT:
@@ -183,11 +185,18 @@ def index_of(manifests: Sequence[tuple[Base, Manifest]], annotations: Mapping[st
     )
 
 
+def _plain(found: object) -> dict[str, str]:
+    """Annotations: texts, as registries want them."""
+    given = found.items() if isinstance(found, dict) else ()
+    return {name: text for name, text in given if isinstance(text, str)}
+
+
 def _texts(found: object) -> list[str]:
     return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
 def _no_arch(shown: str, arch: Arch, found: Sequence[str]) -> BaseUnfit:
-    has = f"it has {', '.join(found)}" if found else "it names no platform"
+    told = [each[:_LONGEST_PLATFORM] for each in found[:_MOST_PLATFORMS]]
+    has = f"it has {', '.join([*told, *(['...'] if told != [*found] else [])])}" if found else "it names no platform"
     what = f"it has no image for linux/{ARCHITECTURES[arch]} ({arch}): {has}"
     return BaseUnfit(shown, what, f"use a base for {arch}, or choose archs that it has: `--arch`")

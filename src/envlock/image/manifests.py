@@ -128,12 +128,7 @@ class Manifest(NamedTuple):
         What could be read in two ways is none: a document with both layers and manifests, or one that says it is of
         another type than the registry says.
         """
-        try:
-            document = json_of(data)
-        except ValueError:
-            raise NotAManifest("it is not JSON") from None
-        if not isinstance(document, dict):
-            raise NotAManifest("it is no JSON object")
+        document = object_of(data)
         own = document.get("mediaType")
         media_type = media_type.partition(";")[0].strip().lower()
         if own is not None and media_type in MANIFESTS and own != media_type:
@@ -188,6 +183,25 @@ def _descriptors(found: object) -> tuple[Descriptor, ...]:
     if not isinstance(found, list):
         raise NotAManifest("it has no list of descriptors")
     return tuple(map(Descriptor.of, found))
+
+
+def object_of(data: bytes) -> dict[str, object]:
+    r"""A JSON object that others wrote, and that can be written again. Raises NotAManifest.
+
+    Python also reads what JSON does not have: `NaN`, and halves of characters.
+
+    >>> object_of(b'{"author": "\\ud800"}')
+    Traceback (most recent call last):
+    envlock.image.manifests.NotAManifest: it is not JSON
+    """
+    try:
+        found = json_of(data)
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        raise NotAManifest("it is not JSON") from None
+    if not isinstance(found, dict):
+        raise NotAManifest("it is no JSON object")
+    return found
 
 
 def sha256_digest(data: bytes) -> str:

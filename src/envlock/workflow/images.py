@@ -29,6 +29,7 @@ from envlock.image.errors import BaseUnfit, NoSuchImage, NotForImage, Unsupporte
 from envlock.image.layers import GZIP, MOST_LAYERS, Layer, PackedLayer, package_layers, write_layer
 from envlock.image.manifests import OCI_CONFIG, Blob, Manifest
 from envlock.image.prefix import folder_of, own_layer
+from envlock.image.references import is_digest
 from envlock.image.registry import Registry
 from envlock.interchange.exported import Given, export
 from envlock.lockfile.document import render
@@ -242,6 +243,10 @@ class _Pushing:
         """The base for an arch. Raises BaseUnfit."""
         entry = documents.entry_for(top, arch, shown) if top.is_index else None
         manifest = top if entry is None else self.base_registry.manifest(entry.digest)
+        if manifest.is_index:
+            reason = f"its index lists another index for {arch}, and no image"
+            advice = f"use that index: `--base {self.base_registry.reference.name}@{manifest.descriptor.digest}`"
+            raise BaseUnfit(shown, reason, advice)
         return documents.base_of(manifest, self.base_registry.read_blob(manifest.config), arch, shown, entry)
 
     def moved_from(self, named: Mapping[str, str]) -> str:
@@ -250,7 +255,7 @@ class _Pushing:
             found = self.registry.manifest(self.registry.reference.what).document.get("annotations")
             if isinstance(found, dict) and found.get(documents.BASE_NAME) == named[documents.BASE_NAME]:
                 before = str(found.get(documents.BASE_DIGEST))
-                return "" if before == named[documents.BASE_DIGEST] else before
+                return before if is_digest(before) and before != named[documents.BASE_DIGEST] else ""
         return ""
 
     def pack(self, image: _ForArch) -> None:
