@@ -69,6 +69,34 @@ def test_what_was_left_long_ago_is_swept(root: Path) -> None:
     assert list((root / STAGE).iterdir()) == [young]
 
 
+def test_what_cannot_be_swept_keeps_nothing_else(root: Path) -> None:
+    FolderStore(root).put("packages/a", b"1")
+    stage, two_days_ago = root / STAGE, time.time() - 2 * 24 * 3600
+    for name in "bdfh":
+        (stage / name / "full").mkdir(parents=True)
+        os.utime(stage / name, (two_days_ago, two_days_ago))
+    for name in "aceg":
+        (stage / name).symlink_to(stage / "b")
+        os.utime(stage / name, (two_days_ago, two_days_ago), follow_symlinks=False)
+    FolderStore(root).put("packages/b", b"2")
+    assert {left.name for left in stage.iterdir()} == {*"bdfh"}
+
+
+def test_nothing_is_deleted_through_a_link_that_leads_out(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    precious = tmp_path / "home" / "a.whl"
+    precious.write_bytes(b"x")
+    root.mkdir()
+    (root / "packages").symlink_to(tmp_path / "home")
+    (root / "a.whl").symlink_to(precious)
+    with pytest.raises(CacheUnusable, match="leads out of the cache"):
+        FolderStore(root).delete("packages/a.whl")
+    FolderStore(root).delete("a.whl")
+    FolderStore(root).delete("parts/ab/none")
+    assert precious.exists()
+    assert not os.path.lexists(root / "a.whl")
+
+
 def test_a_put_that_fails_leaves_nothing(root: Path, tmp_path: Path) -> None:
     store = FolderStore(root)
     store.put("packages/a", b"1")

@@ -146,9 +146,10 @@ class FolderStore:
                 stage.unlink()
 
     def delete(self, path: str) -> None:
-        """Delete a file."""
+        """Delete a file, but none outside the root, whatever links others made in it."""
         place = self._place(path)
         with self._said("written", place):
+            self._refuse_way_out(place.parent)
             place.unlink(missing_ok=True)
 
     def tidy(self) -> None:
@@ -202,10 +203,11 @@ class FolderStore:
             self._share(self._root / ".gitignore", is_folder=False)
         _repeated(lambda: self._make_folder(self._stage))
         self._is_prepared = True
-        with suppress(OSError):  # another process sweeps too, or its files are not ours to delete
+        with suppress(OSError):  # it cannot be listed
             for left in self._stage.iterdir():
-                if time.time() - left.stat().st_mtime > _STAGE_LIVES:
-                    left.rmdir() if left.is_dir() else left.unlink()
+                with suppress(OSError):  # another process sweeps too, or this one is not ours to delete
+                    if time.time() - left.lstat().st_mtime > _STAGE_LIVES:
+                        left.rmdir() if left.is_dir() and not left.is_symlink() else left.unlink()
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder with the root's permissions from its first moment on.
@@ -227,7 +229,7 @@ class FolderStore:
                 raise
 
     def _refuse_way_out(self, folder: Path) -> None:
-        """Refuse to write outside the root, whatever links others made in it."""
+        """Refuse to write or delete outside the root, whatever links others made in it."""
         root, real = os.path.realpath(self._root), os.path.realpath(folder)
         if real != root and not real.startswith(f"{root}/"):
             raise OSError(errno.ELOOP, f"a symlink leads out of the cache, to {real}", str(folder))
