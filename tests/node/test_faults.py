@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from metaflow_extensions.envlock.plugins.node import start
+from metaflow_extensions.envlock.plugins.node import clients, start
 from tests.node.conftest import NodeCache
 from tests.node.nodes import wheel_of
 from tests.node.plans import canonical, manifest, stored, target_of, wheels_plan
@@ -25,8 +26,10 @@ Started = Callable[..., tuple[int, list[str]]]
 class Faulty:
     """A task of a flow whose plan, package and uv are in a bucket."""
 
-    def __init__(self, cache: NodeCache, task: Path) -> None:
+    def __init__(self, cache: NodeCache, task: Path, patience: Callable[[float], None]) -> None:
         self.cache = cache
+        self.patience = patience
+        """Sets how many seconds a server may be silent."""
         wheel = stored(WHEEL, "demo-1.0-py3-none-any.whl", kind="wheel", name="demo", version="1.0")
         uv = stored(UV, "uv-1.0-py3-none-any.whl", "kits/objects")
         python = {"series": SERIES, "image": [[0, None]], "build": None}
@@ -47,11 +50,16 @@ def faulty(cache: NodeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("METAFLOW_EXTRACTED_ROOT", str(tmp_path))
     monkeypatch.setenv("MF_PATHSPEC", "TrainFlow/1/start/1")
     monkeypatch.chdir(tmp_path)
-    return Faulty(cache, tmp_path)
+    return Faulty(cache, tmp_path, partial(monkeypatch.setattr, clients, "ANSWER_SECONDS"))
 
 
 def breaking(how: Break, path: str = "") -> Callable[[Faulty], None]:
     return lambda task: task.cache.proxy.breaks(how, "GET", path, times=1000)
+
+
+def silent(task: Faulty) -> None:
+    task.patience(0.1)
+    breaking(Break.STALL)(task)
 
 
 def replacing(which: str) -> Callable[[Faulty], None]:
@@ -70,7 +78,7 @@ def deleting(which: str) -> Callable[[Faulty], None]:
     ("fault", "status", "says"),
     [
         (breaking(Break.RESET), 5, "cannot be reached (Connection reset by peer"),
-        (breaking(Break.STALL), 5, "cannot be reached (no answer in time"),
+        (silent, 5, "cannot be reached (no answer in time"),
         (breaking(Break.SLOW_DOWN), 5, "answers too many requests (503 SlowDown"),
         (breaking(Break.DENIED), 2, "refused access (403 AccessDenied)"),
         (breaking(Break.CUT, "packages"), 5, "cannot be reached"),

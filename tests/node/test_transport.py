@@ -120,14 +120,20 @@ class TestEachBucket:
         assert time.monotonic() - began >= transport.BUSY_SECONDS
         assert len(requests_for(cache, "packages/x")) >= 5
 
-    def test_it_says_when_to_come_back(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
+    def test_it_says_when_to_come_back(
+        self, name: str, make_cache: Callable[..., NodeCache], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         cache = make_cache(name)
         cache.store.put("packages/x", DATA)
         cache.proxy.breaks(Break.COME_BACK, "GET", "packages")
+        monkeypatch.setattr(transport, "BUSY_SECONDS", 60.0)
+        opened, pauses = cache.transport, []
+        monkeypatch.setattr(opened._stopped, "wait", lambda seconds: bool(pauses.append(seconds)))
         began = time.monotonic()
-        assert cache.transport.read("packages/x", len(DATA)) == DATA
+        assert opened.read("packages/x", len(DATA)) == DATA
         assert cache.proxy.broken == [Break.COME_BACK]
-        assert 1.0 <= time.monotonic() - began < 5.0
+        assert [1.0 <= pause <= 2.0 for pause in pauses] == [True]
+        assert time.monotonic() - began < 60
 
     def test_a_server_that_is_not_there_is_reported(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
         cache = make_cache(name)
@@ -150,6 +156,7 @@ def test_a_token_in_a_url_is_in_no_message_and_no_log(
     how: Break, make_cache: Callable[..., NodeCache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = make_cache("azurite")
+    monkeypatch.setattr(clients, "ANSWER_SECONDS", 0.1)  # nothing is answered that it would cut off
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_KEY")
     monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "sv=2024-01-01&sig=s3cr3t")
     cache.proxy.breaks(how, "GET", times=ALWAYS)
@@ -205,10 +212,10 @@ def test_a_cache_that_sends_a_trickle_is_given_up(
     cache.proxy.breaks(Break.DRIP, "GET", times=ALWAYS)
     monkeypatch.setattr(transport, "SECONDS", 1800.0 if is_stopped else 1.0)
     opened = transport.Transport(url, lambda: client)
-    if is_stopped:
-        threading.Timer(1.0, opened.stop).start()
     pieces: list[bytes] = []
     began = time.monotonic()
+    if is_stopped:
+        threading.Thread(target=lambda: cache.proxy.broke.wait(60) and opened.stop(), daemon=True).start()
     with pytest.raises(Unreachable, match="stopped" if is_stopped else "too slow"):
         opened.get("packages/x", pieces.append)
     assert time.monotonic() - began < 15

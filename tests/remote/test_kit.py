@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,9 +127,9 @@ class TestChoosing:
         assert "need an image with CPython 3.6" in lacking.message
         assert "update uv" in (lacking.hint or "")
 
-    def test_a_wheel_that_no_index_has_is_named(self, project: Project) -> None:
+    def test_a_wheel_that_no_index_has_is_named(self, project: Project, make_index: Callable[..., Index]) -> None:
         with pytest.raises(NoKit, match=f"no wheel of uv {UV.version}") as caught:
-            Kits(project._replace(settings=project.settings._replace(index_url="http://127.0.0.1:9/"))).of(LOCK)
+            Kits(project._replace(settings=project.settings._replace(index_url=make_index().url))).of(LOCK)
         assert caught.value.details
 
 

@@ -119,6 +119,8 @@ class Proxy:
     headers: list[Mapping[str, str]] = field(default_factory=list)
     """Those of every request."""
     broken: list[Break | Told | Fate] = field(default_factory=list)
+    broke: threading.Event = field(default_factory=threading.Event)
+    """Set by the first request that was broken."""
     deaf_to: tuple[str, ...] = ()
     """Headers of requests that the server does not get to see."""
     adds: Mapping[str, str] = field(default_factory=dict)
@@ -139,6 +141,7 @@ class Proxy:
             for each in (self.rules, self.seen, self.passed, self.headers, self.broken):
                 each.clear()
             self.limit = None
+            self.broke.clear()
 
     def fate(self, method: str, path: str, headers: Mapping[str, str]) -> Break | Told | Fate | None:
         with self.lock:
@@ -150,6 +153,7 @@ class Proxy:
                 found = self.limit.fate(now)
             if found is not None:
                 self.broken.append(found)
+                self.broke.set()
             signer = _SIGNER.search(headers.get("Authorization", ""))
             self.seen.append(Seen(now, signer[1] if signer else "", method, path, found))
         return found
