@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from backports import zstd
 
+from envlock.image.errors import NotForImage
 from envlock.image.layers import (
     COMPRESSIONS,
     GZIP,
@@ -23,6 +24,7 @@ from envlock.image.layers import (
     LayerFile,
     folder_layer,
     package_layers,
+    refuse_whiteouts,
     write_layer,
 )
 from envlock.pack.tree import BINARY, TEXT, TreeFile
@@ -138,3 +140,13 @@ def test_a_file_that_became_shorter_is_no_layer(tmp_path: Path) -> None:
     layer = Layer("x", (LayerFile("file", tmp_path / "file", size=6),))
     with pytest.raises(OSError, match="shorter"):
         write_layer(layer, tmp_path)
+
+
+@pytest.mark.parametrize("path", ["lib/.wh.alpha", ".wh..wh..opq", "lib/.wh.a/b"])
+def test_a_file_whose_name_deletes_another_one_is_in_no_image(path: str) -> None:
+    plain = TreeFile("lib/x.wh.", None, "y", 0, executable=False, prefix="", package="wheel/alpha")
+    refuse_whiteouts("Train/start", [plain])
+    with pytest.raises(NotForImage) as caught:
+        refuse_whiteouts("Train/start", [plain, plain._replace(path=path)])
+    assert path in caught.value.message
+    assert "alpha" in caught.value.render()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +22,7 @@ from envlock.cache.plans import Plans
 from envlock.config.project import Project
 from envlock.config.read import load_project
 from envlock.config.selection import Selection
+from envlock.hydration.errors import DiskFull
 from envlock.pack import tree
 from envlock.pack.bytecode import Kept
 from envlock.pack.parts import zstd
@@ -169,6 +173,19 @@ def test_a_lost_part_is_found_where_parts_are_read(
     spoil(tmp_path / "cache" / path)
     assert verified(project).is_right, "the plan itself is right"
     assert verified(project, download=True).damaged == ((path, reason),)
+
+
+def test_a_full_disk_is_no_damage_of_the_pack(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch = FolderStore.fetch
+
+    def full(self: FolderStore, path: str, to: Path, **more: Any) -> None:
+        fetch(self, path, to, **more)
+        if path.startswith("parts/"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(to))
+
+    monkeypatch.setattr(FolderStore, "fetch", full)
+    with pytest.raises(DiskFull):
+        verify_packs(project, download=True)
 
 
 def test_a_part_that_decompresses_to_something_else_is_found(

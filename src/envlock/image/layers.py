@@ -22,7 +22,9 @@ from pathlib import Path
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from envlock.image.errors import NotForImage
 from envlock.image.manifests import OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
+from envlock.redaction import shown
 from metaflow_extensions.envlock.plugins.node.members import Placeholder
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ COMPRESSIONS = (GZIP, ZSTD)
 MEDIA_TYPES = {GZIP: OCI_LAYER_GZIP, ZSTD: OCI_LAYER_ZSTD}
 _GZIP_LEVEL, _ZSTD_LEVEL = 6, 10
 _CHUNK = 1 << 20
+_WHITEOUT = ".wh."
+"""How the name of an entry of a layer begins that deletes what a layer below has: OCI's image-spec, layer.md."""
 MTIME = 315532800
 """1980-01-01: the first instant that every archive format can say."""
 
@@ -90,6 +94,15 @@ class PackedLayer(NamedTuple):
     """Of its bytes before compression."""
     raw_size: int
     file: Path
+
+
+def refuse_whiteouts(environment: str, files: Iterable[TreeFile]) -> None:
+    """Raise NotForImage for a file that could not be in a layer: its name means that another file is deleted."""
+    for file in files:
+        if any(name.startswith(_WHITEOUT) for name in file.path.split("/")):
+            owner = file.package.rpartition("/")[2] or "the environment"
+            reason = f"`{shown(file.path)}` of {owner} would delete a file, because its name begins with `{_WHITEOUT}`"
+            raise NotForImage(environment, reason, f"lock a release of {owner} without it")
 
 
 def package_layers(

@@ -34,7 +34,7 @@ LEVEL = 10
 """Of zstd: the docs (explanation/packs) have what others cost and gain. Its window is 4 MB."""
 MTIME = 315532800
 """The time of every member, which is that of every file in a wheel that envlock builds: 1980-01-01."""
-UNREADABLE = (zstd.ZstdError, tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RecursionError)
+UNREADABLE = (zstd.ZstdError, tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
 """What reading a damaged part raises."""
 _WINDOW_LOG = 23
 """The largest window that decompresses: 8 MB."""

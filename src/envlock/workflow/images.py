@@ -26,7 +26,7 @@ from envlock.hydration.pythons import LockedPythons
 from envlock.image import image as documents
 from envlock.image.docker_login import DockerLogin
 from envlock.image.errors import BaseUnfit, NoSuchImage, NotForImage, UnsupportedImage
-from envlock.image.layers import GZIP, MOST_LAYERS, Layer, PackedLayer, package_layers, write_layer
+from envlock.image.layers import GZIP, MOST_LAYERS, Layer, PackedLayer, package_layers, refuse_whiteouts, write_layer
 from envlock.image.manifests import OCI_CONFIG, Blob, Manifest
 from envlock.image.prefix import folder_of, own_layer
 from envlock.image.references import is_digest
@@ -275,6 +275,7 @@ class _Pushing:
                 bytecode=self.pythons.bytecode,
                 kept=kept_bytecode(),
             ) as tree:
+                refuse_whiteouts(called(lock), tree.files)
                 python = self.pythons.of(lock, tree, folder, image.base)
                 layers = package_layers(tree.files, folder, tree.placeholder, most=most)
                 is_new = python.build is not None and python.sha256 not in builds

@@ -18,6 +18,7 @@ from envlock.cache.plan import raw_of
 from envlock.config.selection import Selection
 from envlock.errors import EnvlockError
 from envlock.files import sha256_of
+from envlock.hydration.errors import storage_error
 from envlock.lockfile.folder import read_lock
 from envlock.pack.parts import LARGEST, UNREADABLE, contents, decompressed, raw_parts
 from envlock.pack.tree import ARCHS
@@ -90,7 +91,7 @@ def verify_packs(
 
     Compares raw digests with those of the plan; `download` also reads the parts themselves. Costs what packing costs
     but compressing. Writes nothing but packages that were not on this machine. Raises NoSuchSelection, DamageError for
-    a lock that is not whole, CacheUnusable, NewerCache.
+    a lock that is not whole, CacheUnusable, NewerCache, DiskFull.
     """
     selection, reporter = selection or Selection(), reporter or Reporter()
     store = open_cache(project)
@@ -118,6 +119,8 @@ def verify_packs(
                 verified.append(making.compared(tuple(named), download=download))
             except CacheUnusable:
                 raise
+            except OSError as error:
+                raise storage_error(error, scratch) from error
             except EnvlockError as error:
                 failures.append(error.adding(f"so the pack of {', '.join(named)} on {lock.arch} was not compared"))
     return PacksVerified(tuple(verified), tuple(absent), tuple(unlocked), together(failures))
@@ -211,7 +214,7 @@ class _Compared:
             return contents(decompressed(place, part.raw_size)) if is_wanted else {}
         except FileNotFoundError:
             return "it is not there"
-        except UNREADABLE as error:
+        except UNREADABLE as error:  # no OSError: that is of this machine's disk, and no damage of the part
             return str(error)
         finally:
             place.unlink(missing_ok=True)

@@ -172,7 +172,8 @@ class Making:
             self._python = self._conda_python(plan)
         else:
             self._python = self._chosen_python(plan, wanted)
-            make_venv(new, *self._python, plan.python.series, plan.tools.uv.filename.split("-")[1])
+            uv = plan.tools.uv.filename.partition("-")[2].partition("-")[0]
+            make_venv(new, *self._python, plan.python.series, uv)
 
     def _install_wheels(self, plan: Plan, wanted: _Wanted, new: str) -> list[str]:
         self._choose_python(plan, wanted)
