@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from envlock.errors import EnvlockError
@@ -29,6 +28,8 @@ def in_parallel(
     >>> sorted(in_parallel(abs, [-1, 2]))
     [(-1, 1), (2, 2)]
     """
+    from queue import SimpleQueue
+
     waiting = deque(items)
     count = len(waiting)
     done: SimpleQueue[tuple[_Item, _Result | BaseException]] = SimpleQueue()

@@ -18,11 +18,8 @@ from envlock.hydration.errors import (
     disk_full,
     is_full,
 )
-from envlock.hydration.finishing import compile_bytecode_below, run_link_scripts
-from envlock.hydration.installed import paths_of
 from envlock.hydration.port import DEFAULT_OPTIONS, InstallOptions
 from envlock.hydration.prefix import name_of
-from envlock.hydration.pypi_uv import WheelsByUv
 from envlock.reporter import Reporter
 from envlock.words import count
 
@@ -66,6 +63,8 @@ class CondaInstaller:
             raise LinkFailed(name_of(lock), (f"its packages contain no bin/python{lock.python.series}",))
         records: Mapping[str, Path] = {}
         if lock.pypi_packages:
+            from envlock.hydration.pypi_uv import WheelsByUv
+
             wheels = WheelsByUv(lock, files, stage, self._reporter, self._options)
             if self._options.unpack_again:
                 wheels.unpack_again()
@@ -78,6 +77,8 @@ class CondaInstaller:
 
     def finish(self, lock: Lock, place: Path) -> None:
         """Compile modules if that is wanted, and run the link scripts that are allowed. Raises HydrateError."""
+        from envlock.hydration.finishing import compile_bytecode_below, run_link_scripts
+
         if self._options.compile_bytecode:
             folder = place / "lib" / f"python{lock.python.series}"
             compile_bytecode_below(folder, place / "bin" / "python", self._reporter)
@@ -130,6 +131,8 @@ class CondaInstaller:
             for each in clobbers(stage)
         ]
         if records:
+            from envlock.hydration.installed import paths_of
+
             wheels = {path: name for name, record in records.items() for path in paths_of(record, stage)}
             owners = owners_of(stage, wheels)
             found += [

@@ -63,6 +63,9 @@ def parse(data: bytes, path: str) -> Lock:
     try:
         lock, digest, req_id, found_full_id = _from_document(document)
         body = _body(lock)
+        is_as_written = body_of(text) == body and ends_with_stamp(text)
+        if not is_as_written or quick_summary(data) is None:  # what is rendered differs, or its digest is wrong
+            _refuse_odd_values(lock)
         ids = (lock.req_id, lock.full_id)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ConfigError) as error:
         raise DamagedLock(path, f"a part is missing or malformed: {error}") from None
@@ -72,7 +75,6 @@ def parse(data: bytes, path: str) -> Lock:
         raise DamagedLock(path, "its requirements do not match its req-id")
     if ids[1] != found_full_id:
         raise DamagedLock(path, "its packages do not match its full-id")
-    is_as_written = body_of(text) == body and ends_with_stamp(text)
     if digest_of(body) != digest or not (is_as_written or tomli.loads(render(lock)) == document):
         raise DamagedLock(path, "it holds something that envlock did not write")
     return lock
@@ -188,7 +190,9 @@ def package_line(package: LockedPackage) -> str:
 
 def lock_from(document: Mapping[str, Any]) -> Lock:
     """The lock that a file's TOML describes, not verified. Raises KeyError, TypeError, ... on other content."""
-    return _from_document(document)[0]
+    lock = _from_document(document)[0]
+    _refuse_odd_values(lock)
+    return lock
 
 
 def _from_document(document: Mapping[str, Any]) -> tuple[Lock, str, str, str]:
@@ -209,9 +213,13 @@ def _from_document(document: Mapping[str, Any]) -> tuple[Lock, str, str, str]:
     )
     if table["format"] != _format_of(lock):
         raise ValueError(f"format {table['format']!r} {'with' if conda else 'without'} conda packages")
+    return lock, stamp["digest"], table["req-id"], table["full-id"]
+
+
+def _refuse_odd_values(lock: Lock) -> None:
+    """Raise ValueError for a lock that the fast reader does not take, though it is spelt as envlock writes it."""
     if quick_summary(render(lock).encode()) is None:
         raise ValueError(f"{_odd_part(lock)} has a value that no lock may hold")
-    return lock, stamp["digest"], table["req-id"], table["full-id"]
 
 
 def _odd_part(lock: Lock) -> str:

@@ -143,6 +143,7 @@ def summarize(data: bytes, path: str) -> Summary:
     return summary
 
 
+@lru_cache(8)  # what was checked is read in full right after
 def quick_summary(data: bytes) -> Summary | None:
     """The summary of a lock file that is spelt as envlock writes it; None for any other file.
 

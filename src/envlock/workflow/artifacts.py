@@ -7,7 +7,6 @@ hashes files that an index publishes without a SHA-256 with `FetchedHashes`.
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -86,6 +85,8 @@ class ProjectPackages(LocalPackages):
 
 
 def _copy(file: Path, artifact: Artifact, stage: Path) -> None:
+    import shutil
+
     shutil.copyfile(file, stage)
     if sha256_of(stage) != artifact.sha256:
         raise DamageError(f"{file} changed while it was read")
