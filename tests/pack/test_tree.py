@@ -67,6 +67,16 @@ def test_the_tests_of_a_package_have_no_bytecode_unless_their_format_wants_it(tm
     assert compiled(older) - compiled(making.tree()) == {"test_a", "conftest", "b_test"}
 
 
+def test_a_module_whose_bytecode_would_have_too_long_a_name_has_none(tmp_path: Path) -> None:
+    """Nodes, like every Linux, refuse a name of more than 255 bytes."""
+    ending = f".cpython-{SERIES.replace('.', '')}.pyc"
+    longest, too_long = ("\u00e9" * 100 + "n" * (255 - 200 - len(ending) + more) for more in (0, 1))
+    making = Stubs(tmp_path, wheels=(Release("top", "1.0", files={f"{longest}.py": "", f"{too_long}.py": ""}),))
+    _, found = tree_in(making.lock, making, tmp_path / "scratch")
+    names = {path.rpartition("/")[2] for path in found if "n" * 20 in path}
+    assert names == {f"{longest}.py", f"{too_long}.py", f"{longest}{ending}"}
+
+
 def test_the_prefixs_own_files_are_not_in_its_tree(making: Making, tmp_path: Path) -> None:
     _, found = tree_in(making.lock, making, tmp_path / "scratch")
     assert not [path for path in found if path.startswith(("pyvenv.cfg", "bin/python", "bin/activate", "."))]

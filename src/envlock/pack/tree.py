@@ -34,7 +34,7 @@ from envlock.pack.bytecode import compile_modules, compiler_of, is_test
 from envlock.pack.errors import CannotPack
 from envlock.stage import temporary_folder
 from envlock.trust import Closed
-from metaflow_extensions.envlock.plugins.node.members import DEEPEST
+from metaflow_extensions.envlock.plugins.node.members import DEEPEST, LONGEST_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -350,6 +350,7 @@ class _Making:
             if path.endswith(".py") and path.startswith(f"lib/python{series}/")
             if file.source is not None and not file.prefix and file.size <= _LARGEST_MODULE
             if self._compiles_tests or not is_test(path)
+            if len(os.fsencode(path.rpartition("/")[2])) + len(f".{tag}c") <= LONGEST_NAME  # Python keeps none either
         }
         self._bytecode.mkdir(exist_ok=True)
         made = compile_modules(modules, self._bytecode, self._python, self._reporter, self._kept)

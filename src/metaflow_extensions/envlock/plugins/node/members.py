@@ -42,7 +42,7 @@ _OWN = ("pyvenv.cfg", RECEIPT, VARIABLES)
 _OWN_OF_WHEELS = (*_OWN, "conda-meta", "lib64")
 """What is no folder in a prefix: its own files are there, or a link, or what marks it as conda's."""
 _LONGEST_RESERVED = len("conda-meta")
-_LONGEST_PATH, _LONGEST_NAME = 4096, 255
+_LONGEST_PATH, LONGEST_NAME = 4096, 255
 """Bytes: Linux takes no longer ones."""
 DEEPEST = 128
 """Folders in each other: Python cannot remove a thousand of them."""
@@ -130,7 +130,7 @@ class Members:
                 if is_over():
                     return
                 above, _, base = path.rpartition(b"/")
-                if base in _NO_NAMES or path[:1] == b"/" or len(path) > _LONGEST_PATH or len(base) > _LONGEST_NAME:
+                if base in _NO_NAMES or path[:1] == b"/" or len(path) > _LONGEST_PATH or len(base) > LONGEST_NAME:
                     raise BadMember("%r is no path in it" % _shown(path))
                 if above != folder:
                     self._make_folder(above)
@@ -218,7 +218,7 @@ class Members:
         above, _, base = path.rpartition(b"/")
         own = _OWN_OF_WHEELS if self._placeholder is None else _OWN
         is_own = not above and _text(path).lower() in own
-        if base in _NO_NAMES or len(base) > _LONGEST_NAME or path.count(b"/") >= DEEPEST or is_own:
+        if base in _NO_NAMES or len(base) > LONGEST_NAME or path.count(b"/") >= DEEPEST or is_own:
             raise BadMember("%r is no folder of a pack" % _shown(path))
         self._make_folder(above)
         with contextlib.suppress(FileExistsError):
