@@ -256,6 +256,13 @@ def test_a_tag_that_never_moves_may_be_pushed_again_to_the_same_image(behind: Op
         registry.push(other_blobs, other, "1")
 
 
+def test_a_server_that_answers_everything_has_no_image(behind: Open, proxy: Proxy) -> None:
+    blobs, manifest = image(noise(10, 30))
+    proxy.breaks(Told(200, b"<html></html>"), "PUT", "/manifests/")
+    with pytest.raises(RegistryRefused, match="does not have it"):
+        behind().push(blobs, manifest, "1")
+
+
 def test_a_push_that_fails_does_not_wait_for_what_it_had_begun(behind: Open, proxy: Proxy) -> None:
     class Slow(BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:

@@ -346,6 +346,11 @@ class Registry:
             if tag and self.digest_of(tag) == own.digest:  # which a registry may not let be pushed again
                 return None
             raise self._connection.refusal(asked.doing, answer)
+        if (
+            answer.status != HTTPStatus.CREATED and self.digest_of(what) != own.digest
+        ):  # some servers answer all with 200
+            reason = f"the registry answered {answer.status}, and does not have it afterwards"
+            raise RegistryRefused(asked.doing, reason, registry=self.registry)
         stored = answer.headers.get("docker-content-digest", "")
         if is_digest(stored) and stored != digest_like(stored, manifest.data):
             raise ImageDamaged(self.registry, self._shown(what), expected=own.digest, got=stored)
