@@ -63,9 +63,6 @@ pypi = {{ python = "{folder_series()[-1]}" }}
 [flow.MixedFlow.step.work]
 pypi = {{ packages = {{ packaging = "" }} }}
 
-[flow.MixedFlow.step.unlocked]
-disabled = true
-
 [flow.MixedFlow.step.end]
 disabled = true
 """

@@ -26,10 +26,14 @@ from tests.servers.loopback import LoopbackServer
 from tests.support import isolation, run_envlock
 
 ENTERING = "python -m metaflow_extensions.envlock.plugins.node 'MixedFlow' 'work' && . ./.envlock/enter.sh && "
-WITH_OWN_METAFLOW = (
-    "cp -r .mf_code /tmp/own && rm /tmp/own/metaflow_extensions/__init__.py && "
-    "export PYTHONPATH=/tmp/own && unset METAFLOW_EXTRACTED_ROOT && "
-)
+WAYS = {
+    "outside": "export METAFLOW_EXTRACTED_ROOT=/nowhere",
+    "bare": "true",
+    "worker": "cp -r .mf_code /tmp/own && rm /tmp/own/metaflow_extensions/__init__.py && "
+    "export PYTHONPATH=/tmp/own && unset METAFLOW_EXTRACTED_ROOT",
+}
+"""What comes before a task that Metaflow's commands alone start: no code package that it could enter by; nothing;
+and in a folder that a worker with Metaflow and envlock's extension has unpacked without telling where."""
 
 pytestmark = [pytest.mark.flows, pytest.mark.index]
 
@@ -43,14 +47,12 @@ class Mixed:
     """The environments in the home of the launcher."""
     records: dict[str, list[str]]
     """What the cache knows of each step."""
-    bare: Pod
-    """A pod that started the task of `work` once more, by Metaflow's commands alone."""
-    outside: Pod
-    """The same, without a code package that it could enter by."""
-    worker: Pod
-    """The same, in a folder that a worker with Metaflow and envlock's extension has unpacked without telling where."""
-    poor: Pod
-    """A pod that started `work` as it was sent, in an image without boto3 and requests, while the index was away."""
+    again: dict[str, tuple[int, str]]
+    """What the task of `work` ended with, and what it said, when Metaflow's commands alone started it once more."""
+    work: Pod
+    """The pod of `work`, in an image without boto3 and requests, while the index was away."""
+    image: str
+    """Its image."""
     asked: list[str]
     """What it asked of the index."""
     log: str
@@ -75,7 +77,9 @@ def mixed(
             patch.setenv(name, value)
         run_envlock("push", "--flow", "MixedFlow", cwd=locked_for_nodes)
         backends = backends_of("folder").at(locked_for_nodes)
-        ended = backends.python("mixed.py", "--environment=envlock", "run")
+        with index_that_is_away() as (variables, asked):
+            image = {"IMAGE_OF_WORK": image_of(folder_series()[-1] + BARE), "VARIABLES_OF_WORK": json.dumps(variables)}
+            ended = backends.at(locked_for_nodes, **image).python("mixed.py", "--environment=envlock", "run")
         tasks = tasks_of(backends, ended.run_id)
         project = load_project(locked_for_nodes / "envlock.toml")
         records = RunRecords(open_store(project.cache_url, project.cache_options))
@@ -84,15 +88,14 @@ def mixed(
             for step in tasks
             for each in records.read("MixedFlow", ended.run_id, step)
         }
-        bare = again(backends, "bare")
-        outside = again(backends, "outside", "export METAFLOW_EXTRACTED_ROOT=/nowhere && ")
-        worker = again(backends, "worker", WITH_OWN_METAFLOW)
-        with without_libraries(backends, "work") as poor, without_libraries(backends, "unlocked") as disabled:
-            for pod in (bare, outside, worker, poor[0], disabled[0]):  # side by side
+        work = backends.pods_of("work", "MixedFlow")[0]
+        again = start_again(backends, work)
+        with without_libraries(backends, "end") as disabled:
+            for pod in (again, disabled[0]):  # side by side
                 wait_for(pod)
-        log = log_of(backends, f"MixedFlow/{ended.run_id}/work", "2.task_stdout.log")
+        log = log_of(backends, f"MixedFlow/{ended.run_id}/work", "0.task_stdout.log")
         made = {path.name for path in (home / "envlock" / "environments").glob("metaflow_*")}
-        return Mixed(tasks, made, known, bare, outside, worker, *poor, log, disabled)
+        return Mixed(tasks, made, known, ended_of(again), work, spec_of(backends, work)["image"], asked, log, disabled)
 
 
 def log_of(backends: Backends, step: str, name: str) -> str:
@@ -130,35 +133,65 @@ class Refusing(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def without_libraries(backends: Backends, step: str) -> Iterator[tuple[Pod, list[str]]]:
-    """Start a task once more in an image without boto3 and requests, while the index is away. What that was asked."""
-    first = backends.pods_of(step, "MixedFlow")[0]
-    spec = json.loads((backends.pods.home / first.name / "spec.json").read_text())
-    command = spec["command"][-1].replace("--retry-count 0", "--retry-count 2").replace("MF_ATTEMPT=0", "MF_ATTEMPT=2")
+def index_that_is_away() -> Iterator[tuple[dict[str, str], list[str]]]:
+    """The variables that have pip ask an index that is away, and what that was asked."""
     asked: list[str] = []
     server = LoopbackServer(type("RefusingOne", (Refusing,), {"asked": asked}))
     own = {"PIP_INDEX_URL": f"http://127.0.0.1:{server.port}/", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
     try:
-        pod = backends.pods.start(
-            f"no-libraries-{step}",
-            image_of(series_of(spec["image"]) + BARE),
-            [*spec["command"][:-1], command],
-            {name: value for name, value in {**spec["variables"], **own}.items() if name != "PATH"},
-        )
-        yield pod, asked
+        yield own, asked
     finally:
         server.close()
 
 
-def again(backends: Backends, name: str, before: str = "") -> Pod:
-    """Start the task of `work` in another pod, by Metaflow's commands alone."""
-    first = backends.pods_of("work", "MixedFlow")[0]
-    spec = json.loads((backends.pods.home / first.name / "spec.json").read_text())
-    command = spec["command"][-1]
-    assert ENTERING in command
-    for ours, plain in ((ENTERING, before), ("$ENVLOCK_PYTHON", "python"), ("--retry-count 0", "--retry-count 1")):
-        command = command.replace(ours, plain)
-    return backends.pods.start(name, spec["image"], [*spec["command"][:-1], command], spec["variables"])
+def spec_of(backends: Backends, pod: Pod) -> Any:
+    """What a pod was started with."""
+    return json.loads((backends.pods.home / pod.name / "spec.json").read_text())
+
+
+def sent(backends: Backends, pod: Pod) -> tuple[str, str, dict[str, str]]:
+    """The series of a pod's image, its command, and its variables but for those of the image."""
+    spec = spec_of(backends, pod)
+    variables = {name: value for name, value in spec["variables"].items() if name != "PATH"}
+    return series_of(spec["image"]).partition(BARE)[0], spec["command"][-1], variables
+
+
+@contextmanager
+def without_libraries(backends: Backends, step: str) -> Iterator[tuple[Pod, list[str]]]:
+    """Start a task once more in an image without boto3 and requests, while the index is away. What that was asked."""
+    series, command, variables = sent(backends, backends.pods_of(step, "MixedFlow")[0])
+    command = command.replace("--retry-count 0", "--retry-count 2").replace("MF_ATTEMPT=0", "MF_ATTEMPT=2")
+    with index_that_is_away() as (own, asked):
+        image = image_of(series + BARE)
+        yield backends.pods.start(f"no-libraries-{step}", image, ["bash", "-c", command], {**variables, **own}), asked
+
+
+def start_again(backends: Backends, pod: Pod) -> Pod:
+    """Start the task of `work` in another pod by Metaflow's commands alone, in one way after the other."""
+    series, command, variables = sent(backends, pod)
+    before, _, rest = command.partition(ENTERING)
+    task, end, after = rest.partition(") 1>> >(")
+    assert task.startswith("$ENVLOCK_PYTHON ")
+    assert end
+    ways = (
+        f"({way} && {task.replace('$ENVLOCK_PYTHON', 'python').replace('--retry-count 0', f'--retry-count {attempt}')})"
+        f" 2>&1; echo OVER {name} $?"
+        for attempt, (name, way) in enumerate(WAYS.items(), 1)
+    )
+    command = before + "; ".join(ways) + end + after
+    return backends.pods.start("again", image_of(series), ["bash", "-c", command], variables)
+
+
+def ended_of(again: Pod) -> dict[str, tuple[int, str]]:
+    """Of each way, the status and the output."""
+    assert again.status == 0, again.said
+    said, ended = again.said, {}
+    for name in WAYS:
+        before, over, rest = said.partition(f"OVER {name} ")
+        assert over, again.said
+        status, _, said = rest.partition("\n")
+        ended[name] = (int(status), before)
+    return ended
 
 
 def test_each_task_is_in_its_environment_here_and_on_nodes(mixed: Mixed) -> None:
@@ -172,12 +205,10 @@ def test_each_task_is_in_its_environment_here_and_on_nodes(mixed: Mixed) -> None
         assert not seen["entered_by_itself"]
 
 
-def test_disabled_steps_have_the_interpreter_of_their_machine(mixed: Mixed) -> None:
-    assert mixed.seen("end")["prefix"] == sys.prefix
-    assert mixed.seen("unlocked")["pod"]
-    assert mixed.seen("unlocked")["prefix"] != sys.prefix
-    for step in ("unlocked", "end"):
-        assert (mixed.seen(step)["identity"], mixed.tasks[step][0]["recorded"]) == (None, None)
+def test_a_disabled_step_has_the_interpreter_of_its_image(mixed: Mixed) -> None:
+    assert mixed.seen("end")["pod"]
+    assert mixed.seen("end")["prefix"] != sys.prefix
+    assert (mixed.seen("end")["identity"], mixed.tasks["end"][0]["recorded"]) == (None, None)
 
 
 def test_only_what_runs_here_is_made_here(mixed: Mixed) -> None:
@@ -192,9 +223,9 @@ def test_the_cache_knows_what_the_steps_ran_in(mixed: Mixed) -> None:
 
 @pytest.mark.parametrize("started_by", ["bare", "worker"])
 def test_a_container_without_our_commands_enters_by_itself(mixed: Mixed, started_by: str) -> None:
-    pod: Pod = getattr(mixed, started_by)
-    assert pod.status == 0, pod.said
-    (line,) = [line for line in pod.said.splitlines() if "SEEN" in line]
+    status, said = mixed.again[started_by]
+    assert status == 0, said
+    (line,) = [line for line in said.splitlines() if "SEEN" in line]
     seen = json.loads(line.partition("SEEN ")[2])
     assert seen["entered_by_itself"]
     assert Path(seen["prefix"]).name == "metaflow_{}_{}".format(*seen["identity"])
@@ -202,22 +233,21 @@ def test_a_container_without_our_commands_enters_by_itself(mixed: Mixed, started
 
 
 def test_a_container_that_cannot_enter_by_itself_fails_before_the_task_begins(mixed: Mixed) -> None:
-    assert mixed.outside.status == 1
-    assert "has envlock's extension of Metaflow, but not envlock itself" in mixed.outside.said
+    status, said = mixed.again["outside"]
+    assert status == 1
+    assert "has envlock's extension of Metaflow, but not envlock itself" in said
 
 
 def test_a_task_asks_no_package_index(mixed: Mixed) -> None:
-    assert mixed.poor.status == 0, mixed.poor.said
+    assert mixed.work.status == 0, mixed.work.said
+    assert mixed.image.endswith(BARE)
     assert mixed.asked == []
-    seen = json.loads(next(line for line in mixed.poor.said.splitlines() if "SEEN" in line).partition("SEEN ")[2])
-    assert seen["identity"] == mixed.seen("work")["identity"]
-    assert not seen["entered_by_itself"]
 
 
 def test_its_logs_arrive_all_the_same(mixed: Mixed) -> None:
     for said in ("Setting up task environment.", "Code package downloaded.", "SEEN"):
         assert said in mixed.log
-    assert "Traceback" not in mixed.poor.said
+    assert "Traceback" not in mixed.work.said
 
 
 def test_a_disabled_step_still_gets_metaflows_libraries_from_the_index(mixed: Mixed) -> None:

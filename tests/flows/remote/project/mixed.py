@@ -3,7 +3,7 @@
 import json
 import os
 
-from metaflow import FlowSpec, kubernetes, step
+from metaflow import FlowSpec, environment, kubernetes, step
 
 
 def what_is_here():
@@ -28,19 +28,15 @@ class MixedFlow(FlowSpec):
         self.seen = what_is_here()
         self.next(self.work)
 
-    @kubernetes
+    @environment(vars=json.loads(os.environ.get("VARIABLES_OF_WORK", "{}")))
+    @kubernetes(image=os.environ.get("IMAGE_OF_WORK"))
     @step
     def work(self):
         self.seen = what_is_here()
         print("SEEN", json.dumps(self.seen))
-        self.next(self.unlocked)
-
-    @kubernetes
-    @step
-    def unlocked(self):
-        self.seen = what_is_here()
         self.next(self.end)
 
+    @kubernetes
     @step
     def end(self):
         self.seen = what_is_here()
