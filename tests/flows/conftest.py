@@ -145,9 +145,6 @@ pypi = {{ python = "{oldest}" }}
 [flow.WideFlow.step.many]
 pypi = {{ python = "{newest}", packages = {{ alpha = "1.1" }} }}
 
-[flow.WideFlow.step.gather]
-disabled = true
-
 [flow.InnerFlow]
 file = "inner.py"
 pypi = {{ python = "{newest}", packages = {{ alpha = "1.1" }} }}

@@ -15,7 +15,7 @@ from tests.support import isolation, run_envlock
 
 pytestmark = [pytest.mark.flows, pytest.mark.index]
 
-STEPS = ("start", "extended", "fetched")
+STEPS = ("start", "extended", "end")
 NAMED = Path(__file__).with_name("named")
 SETTINGS = '[envlock]\ncache = "../shared"\narchs = ["{}"]\nextra-indices = ["{}"]\n'
 
@@ -43,11 +43,8 @@ named_env = {{ name = "team/base:v1" }}
 [flow.NamedFlow.step.extended]
 pypi = {{ packages = {{ beta = "" }} }}
 
-[flow.NamedFlow.step.fetched]
-named_env = {{ name = "team/base:@{{METAFLOW_INIT_RELEASE_TAG}}", fetch_at_exec = true }}
-
 [flow.NamedFlow.step.end]
-disabled = true
+named_env = {{ name = "team/base:@{{METAFLOW_INIT_RELEASE_TAG}}", fetch_at_exec = true }}
 """
         )
         run_envlock("lock", cwd=yours)
@@ -60,39 +57,32 @@ def test_each_step_has_the_environment_of_its_alias(teams: Flows) -> None:
     ended = teams.python("named.py", "--environment=envlock", "run", "--release-tag", "v2")
     assert ended.status == 0, ended.text
     tasks = {task["step"]: task for task in teams.tasks(f"NamedFlow/{ended.run_id}")}
-    assert {step: task["seen"]["packages"] for step, task in tasks.items() if step in STEPS} == {
+    assert {step: task["seen"]["packages"] for step, task in tasks.items()} == {
         "start": {"alpha": "1.1"},
         "extended": {"alpha": "1.1", "beta": "2.0"},
-        "fetched": {"alpha": "1.1", "lam": "1.0"},
+        "end": {"alpha": "1.1", "lam": "1.0"},
     }
     for step in STEPS:
         assert tasks[step]["recorded"] == tasks[step]["seen"]["identity"]
-    parent = tasks["extended"]["pathspec"].partition("/")[2]
-    ids = ("--run-id", ended.run_id, "--task-id", "by-hand", "--input-paths", parent)
-    alone = teams.python("named.py", "--environment=envlock", "step", "fetched", *ids)
-    assert alone.status == 0, alone.text
-    (by_hand,) = [each for each in teams.tasks(f"NamedFlow/{ended.run_id}") if each["pathspec"].endswith("by-hand")]
-    assert by_hand["recorded"] == by_hand["seen"]["identity"] == tasks["fetched"]["recorded"]
-    for more in ([], ["--skip-decorators"]):
-        spun = teams.python("named.py", "--environment=envlock", "spin", tasks["fetched"]["pathspec"], *more)
-        assert spun.status == 0, spun.text
+    spun = teams.python("named.py", "--environment=envlock", "spin", tasks["end"]["pathspec"])
+    assert spun.status == 0, spun.text
     config = teams.folder / "envlock.toml"
-    config.write_text(
-        config.read_text().replace('name = "team/base:v1"', f'pathspec = "{tasks["fetched"]["pathspec"]}"')
-    )
+    config.write_text(config.read_text().replace('name = "team/base:v1"', f'pathspec = "{tasks["end"]["pathspec"]}"'))
     assert "pinned NamedFlow/" in run_envlock("lock", cwd=teams.folder).stdout
     assert "fresh" in run_envlock("check", "--online", cwd=teams.folder).stdout
     ids = ("--run-id", "again", "--task-id")
     for command in (
         ["init", *ids, "t1"],
         ["step", "start", *ids, "t2", "--input-paths", "again/_parameters/t1"],
-        ["step", "fetched", *ids, "t3", "--input-paths", "again/start/t2"],
+        ["step", "end", *ids, "t3", "--input-paths", "again/start/t2"],
     ):
         again = teams.python("named.py", "--environment=envlock", *command)
         assert again.status == 0, again.text
     tasks = {task["step"]: task for task in teams.tasks("NamedFlow/again")}
     assert tasks["start"]["seen"]["packages"] == {"alpha": "1.1", "lam": "1.0"}
-    assert tasks["fetched"]["seen"]["packages"] == {"alpha": "1.1"}, "of the parameter's default"
+    assert tasks["end"]["seen"]["packages"] == {"alpha": "1.1"}, "of the parameter's default"
+    for each in tasks.values():
+        assert each["recorded"] == each["seen"]["identity"]
 
 
 def test_a_name_that_nothing_has_fails_its_own_task(teams: Flows) -> None:
@@ -101,4 +91,4 @@ def test_a_name_that_nothing_has_fails_its_own_task(teams: Flows) -> None:
     assert "no environment is called `team/base:v9`" in ended.text
     assert "Traceback" not in ended.text, ended.text
     steps = {task["step"]: task["successful"] for task in teams.tasks(f"NamedFlow/{ended.run_id}")}
-    assert steps == {"start": True, "extended": True, "fetched": False}
+    assert steps == {"start": True, "extended": True, "end": False}

@@ -20,16 +20,11 @@ class NamedFlow(FlowSpec):
     @step
     def extended(self):
         self.seen = what_is_here()
-        self.next(self.fetched)
-
-    @step
-    def fetched(self):
-        self.seen = what_is_here()
         self.next(self.end)
 
     @step
     def end(self):
-        pass
+        self.seen = what_is_here()
 
 
 if __name__ == "__main__":

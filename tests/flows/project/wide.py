@@ -27,13 +27,6 @@ class WideFlow(FlowSpec):
     def join(self, inputs):
         self.seen = what_is_here()
         self.parts = [each.part for each in inputs]
-        self.next(self.broken)
-
-    @catch(var="caught")
-    @step
-    def broken(self):
-        self.seen = what_is_here()
-        self.never = {}["is caught"]
         self.next(self.nested)
 
     @step
@@ -50,8 +43,11 @@ class WideFlow(FlowSpec):
         self.seen = what_is_here()
         self.next(self.gather)
 
+    @catch(var="caught")
     @step
     def gather(self, inputs):
+        self.seen = what_is_here()
+        self.never = {}["is caught"]
         self.next(self.end)
 
     @step
