@@ -160,8 +160,9 @@ def test_the_conda_example_runs_on_the_tests_channel(conda_example: Callable[[st
 
 @pytest.mark.index
 @pytest.mark.flows
+@pytest.mark.slow  # in `make test`, tests/flows/test_named.py has two checkouts, tests/named the race for a name
 def test_two_people_share_a_cache(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """As `make demo-team` tells it, in a folder; `make test-slow` has it on each server.
+    """As `make demo-team` tells it, in a folder; below, it is on each server.
 
     Its commands are forked, for most of the time would be theirs to start.
     """
@@ -203,13 +204,20 @@ def test_every_way_in_and_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.index
-@pytest.mark.flows
 def test_the_mixed_example_has_all_three_types(conda_example: Callable[[str], Path]) -> None:
     folder = conda_example("mixed")
     run(["envlock", "lock"], folder)
     run(["envlock", "check"], folder)
     for step, type_ in (("start", "conda"), ("sign", "mixed"), ("end", "pypi")):
         assert f"type {type_}" in run(["envlock", "show", f"MixedFlow/{step}"], folder)
+
+
+@pytest.mark.index
+@pytest.mark.flows
+@pytest.mark.slow  # in `make test`, tests/flows/test_conda.py runs a flow with all three types
+def test_the_mixed_example_runs_on_the_tests_channel(conda_example: Callable[[str], Path]) -> None:
+    folder = conda_example("mixed")
+    run(["envlock", "lock"], folder)
     ran = run(["python", "flow.py", "--environment=envlock", "run"], folder)
     assert "start: {'numpy': 'conda'}" in ran
     assert re.search(r"sign: \{(?=.*'numpy': 'conda')(?=.*'itsdangerous': 'uv').*\}", ran)

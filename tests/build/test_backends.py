@@ -48,13 +48,18 @@ BACKENDS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+RARER = ("flit", "poetry")
+"""Run by `make test-slow`: what they prove more is that these backends fetch, run and end as the others do."""
+
 
 def built(recipe: Recipe, name: str) -> tuple[str, str]:
     wheel = build(recipe, folder_in_home("builds", "wheels") / name)
     return wheel.filename, wheel.sha256
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "backend", [pytest.param(each, marks=pytest.mark.slow if each in RARER else ()) for each in BACKENDS]
+)
 def test_a_wheel_has_the_bytes_that_uv_builds_and_no_umask_counts(tmp_path: Path, backend: str) -> None:
     files = {f"small-1.0/{name}": text for name, text in BACKENDS[backend].items()}
     sdist = tar_gz(tmp_path / "small-1.0.tar.gz", files)
