@@ -58,7 +58,7 @@ environment-yml = "variables.yml"
 [flow.ThreeFlow.step.work]
 pypi = {{ packages = {{ alpha = "1.1" }} }}
 
-[flow.ThreeFlow.step.apart]
+[flow.ThreeFlow.step.join]
 disabled = true
 
 [flow.ThreeFlow.step.gather]
@@ -78,9 +78,6 @@ conda = {{ {conda}, libraries = {{ lower = "1.1" }} }}
 file = "quick.py"
 
 [flow.QuickFlow.step.start]
-conda = {{ {conda}, libraries = {{ activates = "" }} }}
-
-[flow.QuickFlow.step.mixed]
 conda = {{ {conda}, libraries = {{ activates = "" }} }}
 pypi = {{ packages = {{ alpha = "1.0" }} }}
 
@@ -201,7 +198,7 @@ def test_the_workers_of_parallel_are_activated(run: Run) -> None:
 
 
 def test_a_disabled_step_has_the_variables_of_the_launcher(run: Run) -> None:
-    seen = run.seen("apart")
+    seen = run.seen("join")
     assert seen["prefix"] == sys.prefix
     assert run.around.items() <= seen["variables"].items()
     assert "ACTIVATES_HOME" not in seen["variables"]
@@ -234,7 +231,7 @@ def test_what_ran_is_as_it_was_installed(run: Run, machine: Flows) -> None:
 @pytest.fixture
 def own_prefix(machine: Flows) -> Iterator[Path]:
     """The prefix of a step that runs in this test alone, to be changed."""
-    chosen = ("--flow", "QuickFlow", "--step", "mixed")
+    chosen = ("--flow", "QuickFlow", "--step", "start")
     prefix = Path(run_envlock("path", *chosen, cwd=machine.folder).stdout.strip())
     yield prefix
     shutil.rmtree(prefix)

@@ -1,4 +1,4 @@
-"""A conda step, a mixed step and a step of wheels, as short as can be."""
+"""A mixed step and a step of wheels, as short as can be."""
 
 from metaflow import FlowSpec, step
 
@@ -6,10 +6,6 @@ from metaflow import FlowSpec, step
 class QuickFlow(FlowSpec):
     @step
     def start(self):
-        self.next(self.mixed)
-
-    @step
-    def mixed(self):
         import sys
 
         import alpha  # noqa: F401

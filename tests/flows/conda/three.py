@@ -26,11 +26,6 @@ class ThreeFlow(FlowSpec):
     @step
     def join(self, inputs):
         self.seen = what_is_here()
-        self.next(self.apart)
-
-    @step
-    def apart(self):
-        self.seen = what_is_here()
         self.next(self.own)
 
     @environment(vars={"ACTIVATES_NAME": "the user's"})
