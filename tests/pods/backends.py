@@ -154,9 +154,9 @@ class Backends:
 
     def tasks(self, pathspec: str) -> list[dict[str, Any]]:
         """Every task of a run, as Metaflow's client knows it."""
-        if "/argo-" in pathspec or "/sfn-" in pathspec or "/airflow-" in pathspec:
-            self.python("-c", _SYNC, pathspec)
-        tasks: list[dict[str, Any]] = json.loads(self.python("-c", TASKS, pathspec).text.splitlines()[-1])
+        scheduled = "/argo-" in pathspec or "/sfn-" in pathspec or "/airflow-" in pathspec
+        said = self.python("-c", (_SYNC if scheduled else "") + TASKS, pathspec).text
+        tasks: list[dict[str, Any]] = json.loads(said.splitlines()[-1])
         return tasks
 
     def pods_of(self, step: str, flow: str = "") -> list[Pod]:

@@ -129,6 +129,15 @@ pypi = {{ packages = {{ alpha = "1.1", boto3 = "" }} }}
 [flow.WholeFlow.step.late]
 named_env = {{ name = "team/late:@{{METAFLOW_INIT_RELEASE_TAG}}", fetch_at_exec = true }}
 
+[flow.BriefFlow]
+file = "brief.py"
+
+[flow.BriefFlow.step.start]
+pypi = {{ python = "{other}", packages = {{ alpha = "1.1" }} }}
+
+[flow.BriefFlow.step.end]
+named_env = {{ name = "team/@{{METAFLOW_STEP_NAME}}:@{{METAFLOW_INIT_RELEASE_TAG}}", fetch_at_exec = true }}
+
 [flow.ShortFlow]
 file = "short.py"
 
@@ -155,7 +164,8 @@ end = {{ named_env = {built} }}
         whole = Whole(backends.at(folder, **variables), series, other)
         whole.envlock("lock", *only)
         whole.envlock("push", *only)
-        whole.envlock("alias", "team/late:v2", "--env", "named")
+        for alias in ("team/late:v2", "team/end:v2"):
+            whole.envlock("alias", alias, "--env", "named")
         yield whole
 
 
@@ -200,12 +210,6 @@ def kill_what_waits(backends: Backends, over: threading.Event, before: set[str])
 def whole(pushed_of: Callable[..., Whole], kind: str, isolated: Path) -> Whole:
     """The flows with pods of one kind."""
     return pushed_of(kind)
-
-
-@pytest.fixture
-def short(pushed_of: Callable[..., Whole], kind: str, isolated: Path) -> Whole:
-    """The short flow alone, with pods of one kind."""
-    return pushed_of(kind, "--flow", "ShortFlow", "--env", "named")
 
 
 def run_on(backend: str, whole: Whole) -> Run:
@@ -270,27 +274,37 @@ def test_a_step_makes_environments_that_the_next_ones_look_up_by_run_and_paramet
     assert ":".join(tasks["first"]["recorded"][:2]) == whole.ran_in(f"{run}/first")
 
 
+@pytest.mark.usefixtures("isolated")
 @pytest.mark.parametrize(
-    "backend", ["step-functions", *(pytest.param(each, marks=pytest.mark.slow) for each in ("argo", "airflow"))]
+    ("flow", "backend"),
+    [
+        ("Brief", "step-functions"),
+        *(pytest.param("Short", each, marks=pytest.mark.slow) for each in ("argo", "step-functions", "airflow")),
+    ],
 )
-def test_a_scheduled_run_starts_in_its_environments_and_is_found_again(short: Whole, backend: str) -> None:
-    backends, tag = short.backends, {"release-tag": "v2"}
+def test_a_scheduled_run_starts_in_its_environments_and_is_found_again(
+    pushed_of: Callable[..., Whole], kind: str, flow: str, backend: str
+) -> None:
+    """Each on its own, with the named environment: what the others need is not locked."""
+    whole = pushed_of(kind, "--flow", f"{flow}Flow", "--env", "named")
+    backends, file, tag = whole.backends, flow.lower(), {"release-tag": "v2"}
     if backend == "argo" and backends.pods.kind == "folder" and not can_mount():
         pytest.skip("Argo's paths are fixed, and nobody but root can mount here")
     if backend == "airflow" and backends.pods.kind == "folder":
         pytest.skip("what a task tells Airflow is in /airflow, which only a container has")
     if backend == "argo":
-        backends.argo(backends.argo_template("short", ON), "short", **tag)
-        run_id = "argo-short"
+        backends.argo(backends.argo_template(file, ON), file, **tag)
+        run_id = f"argo-{file}"
     elif backend == "airflow":
-        run_id = backends.airflow("short", ON, **tag)
+        run_id = backends.airflow(file, ON, **tag)
     else:
-        run_id = backends.step_functions("short", ON, **tag)
-    start, late = short.ids("ShortFlow/start", "named")
-    steps = {"start": start, "late": late, "end": start}
+        run_id = backends.step_functions(file, ON, **tag)
+    locked, named = whole.ids(f"{flow}Flow/start", "named")
+    steps = {"start": locked, "end": named} if flow == "Brief" else {"start": locked, "late": named, "end": locked}
     for step, identity in steps.items():  # before this machine knows anything of the run
-        assert short.ran_in(f"ShortFlow/{run_id}/{step}") == identity
-    tasks = {task["step"]: task for task in backends.tasks(f"ShortFlow/{run_id}")}
+        assert whole.ran_in(f"{flow}Flow/{run_id}/{step}") == identity
+    tasks = {task["step"]: task for task in backends.tasks(f"{flow}Flow/{run_id}")}
+    assert tasks.keys() == steps.keys()
     for step, identity in steps.items():
         assert ":".join(tasks[step]["recorded"][:2]) == identity
         assert tasks[step]["seen"]["in_pod"]
