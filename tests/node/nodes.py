@@ -56,7 +56,10 @@ def stored(cache: Path, path: str, data: bytes | Path) -> PlanFile:
     place.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(data, Path):
         if not place.exists():
-            os.link(data, place)
+            try:
+                os.link(data, place)
+            except OSError:  # temporary files are on another disk
+                shutil.copyfile(data, place)
     else:
         place.write_bytes(data)
     return PlanFile(path, place.stat().st_size, Path(path).parent.name)

@@ -141,30 +141,45 @@ def test_a_task_that_is_killed_at_any_moment_leaves_nothing_that_looks_whole(
     wait_until(lambda: remains(node.home / "environments") == [])
 
 
+def imported(node: Node, before: str = "") -> set[str]:
+    """The modules that a task has imported once it is done, or ends because of what `before` has changed."""
+    code = (
+        "import sys, runpy; outset = set(sys.modules)\n"
+        f"sys.path.insert(0, {str(NODE.parents[3])!r}); sys.argv[:] = ['node', {FLOW!r}, 'train']\n"
+        f"{before}\n"
+        "try: runpy.run_module('metaflow_extensions.envlock.plugins.node', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print(*sorted(set(sys.modules) - outset))"
+    )
+    command = [sys.executable, "-I", "-S", "-c", code]
+    ran = subprocess.run(command, cwd=node.task, env=node.environ(), capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
+    return set(ran.stdout.split())
+
+
+_SLOW = {"json", "re", "typing", "enum", "threading", "shlex", "subprocess"}
+"""What takes as long to import as all that a task does that waits for an environment, or finds one."""
+_OF_MAKING = {f"metaflow_extensions.envlock.plugins.node.{name}" for name in ("fetch", "transport", "install", "make")}
+
+
 def test_what_is_there_costs_no_import_of_metaflow_or_of_a_client(node: Node) -> None:
     assert ended(node.start())[0] == 0
     shutil.rmtree(node.cache / "packages")
-    code = (
-        "import sys, runpy\n"
-        f"sys.argv[1:] = ['train']; sys.path.insert(0, {str(NODE.parents[3])!r})\n"
-        f"sys.argv[:] = ['node', {FLOW!r}, 'train']\n"
-        "try: runpy.run_module('metaflow_extensions.envlock.plugins.node', run_name='__main__')\n"
-        "except SystemExit as end: assert not end.code, end.code\n"
-        "print(*sorted(sys.modules))"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-I", "-c", code],
-        cwd=node.task,
-        env=node.environ(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    modules = set(ran.stdout.split())
-    assert ran.stderr == ""
+    modules = imported(node)
     assert not {name for name in modules if name.split(".")[0] in {"metaflow", "boto3", "botocore", "envlock"}}
-    package = "metaflow_extensions.envlock.plugins.node"
-    assert not {f"{package}.{name}" for name in ("fetch", "transport", "install", "make")} & modules
+    assert not (_OF_MAKING | _SLOW) & modules
+
+
+def test_a_task_that_waits_for_another_has_imported_nothing_of_what_making_takes(node: Node) -> None:
+    assert node.manifest
+    waits = (
+        "from metaflow_extensions.envlock.plugins.node import stage\n"
+        "def make_once(*_, **__): raise SystemExit\n"
+        "stage.make_once = make_once\n"
+    )
+    modules = imported(node, waits)
+    assert "metaflow_extensions.envlock.plugins.node.prepare" in modules
+    assert not (_OF_MAKING | _SLOW) & modules
 
 
 def test_the_oldest_python_makes_and_finds_an_environment(make_node: Callable[..., Node], build: Path) -> None:

@@ -38,7 +38,7 @@ MODULES = {
 
 SHIM = "metaflow_extensions.envlock.plugins.node"
 """The part of the shim of which hydrating uses modules."""
-OF_SHIM = "__init__ errors home machine stage"
+OF_SHIM = "__init__ errors home machine stage values"
 
 _MAIN = f"""import sys
 

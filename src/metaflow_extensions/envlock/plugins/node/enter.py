@@ -6,14 +6,13 @@ PYTHONPATH.
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import sys
 
 from .errors import NodeError
 from .home import VARIABLES
 from .manifest import PATHSPEC_VARIABLE, ROOT_VARIABLE
+from .values import parse_json, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ _OF_CONDA = ("CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_SHLVL", "CONDA_PROMPT_M
 _UNSET = "***unset***"  # how conda marks a variable of an environment that was removed
 _OF_THE_SHELL = ("_", "SHLVL", "PWD", "OLDPWD")
 
+_UNQUOTED = dict.fromkeys(map(ord, "@%+=:,./-_"), "0")
+"""Beside letters and digits, what needs no quotes in a shell."""
 _DESCRIPTOR = 9
 """Where the shell, and by it the task, holds the prefix open. Not every shell knows descriptors of two digits."""
 
@@ -63,7 +64,7 @@ def task_of(flow: str, step: str, environ: Mapping[str, str]) -> str:
 def identity(entered: Entered) -> str:
     """What `_METAFLOW_ENVLOCK_ENV` is in an environment: pathspecs are read in this spelling."""
     target = entered.target
-    return json.dumps([target.req_id, target.full_id, target.arch])
+    return "[%s]" % ", ".join(map(quoted, (target.req_id, target.full_id, target.arch)))
 
 
 def script(entered: Entered | None, flow: str, step: str, environ: Mapping[str, str], own: Sequence[str] = ()) -> str:
@@ -78,14 +79,16 @@ def script(entered: Entered | None, flow: str, step: str, environ: Mapping[str, 
         lines += _exports({PYTHON_VARIABLE: sys.executable, IDENTITY_VARIABLE: ""})
         lines += _exports({TASK_VARIABLE: task_of(flow, step, environ)})
         return "\n".join(lines) + "\n"
-    prefix = shlex.quote(entered.prefix)
+    prefix = in_shell(entered.prefix)
     if entered.lock is not None:
         # `exec` with a folder that is gone would end some shells.
         again = "%s -m %s %s %s && . ./.envlock/%s" % (
-            shlex.quote(sys.executable), __package__, shlex.quote(flow), shlex.quote(step), SCRIPT,
+            in_shell(sys.executable), __package__, in_shell(flow), in_shell(step), SCRIPT,
         )  # fmt: skip
-        lock = "exec %d<%s && %s -I -S -c %s %s" % (
-            _DESCRIPTOR, prefix, shlex.quote(sys.executable), shlex.quote(_LOCK), prefix,
+        # A Python does the same where there is no such program, and knows more.
+        quick = "{ flock -s %d && [ %s -ef /dev/fd/%d ]; } 2>/dev/null" % (_DESCRIPTOR, prefix, _DESCRIPTOR)
+        lock = "exec %d<%s && { %s || %s -I -S -c %s %s; }" % (
+            _DESCRIPTOR, prefix, quick, in_shell(sys.executable), in_shell(_LOCK), prefix,
         )  # fmt: skip
         lines.append("{ [ -d %s ] && %s; } || { %s; return; }" % (prefix, lock, again))
     lines += _leaving(entered, environ)
@@ -93,7 +96,7 @@ def script(entered: Entered | None, flow: str, step: str, environ: Mapping[str, 
     lines += ["unset %s" % name for name in _absent(entered)]
     lines += _exports(variables)
     for path in _scripts(entered.prefix, "activate.d"):
-        lines.append(". %s >&2 || echo %s >&2" % (shlex.quote(path), shlex.quote("envlock: %s failed" % path)))
+        lines.append(". %s >&2 || echo %s >&2" % (in_shell(path), in_shell("envlock: %s failed" % path)))
     return "\n".join([*lines, ":"]) + "\n"
 
 
@@ -113,15 +116,15 @@ def variables(
         return found
     program = "%s\nexec %s -I -S -c %s" % (
         script(entered._replace(lock=None), flow, step, environ, own),
-        shlex.quote(sys.executable),
-        shlex.quote("import json, os; print(json.dumps(dict(os.environ)))"),
+        in_shell(sys.executable),
+        in_shell("import json, os; print(json.dumps(dict(os.environ)))"),
     )
     shell = next((each for each in ("/bin/bash", "/usr/bin/bash") if os.access(each, os.X_OK)), "/bin/sh")
     ran = subprocess.run(
         [shell, "-c", program], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
     )
     try:
-        found = json.loads(ran.stdout.decode("utf-8"))
+        found = parse_json(ran.stdout.decode("utf-8"))
     except ValueError:
         raise NodeError(
             "an activation script of a conda package ended the shell that sourced it: require another version of it"
@@ -175,7 +178,7 @@ def _leaving(entered: Entered, environ: Mapping[str, str]) -> Iterator[str]:
     if not outer or not _is_conda(entered.prefix):
         return
     for path in reversed(_scripts(outer, "deactivate.d")):
-        yield ". %s >&2 || :" % shlex.quote(path)
+        yield ". %s >&2 || :" % in_shell(path)
     yield "unset %s" % " ".join(_OF_CONDA)
 
 
@@ -202,7 +205,7 @@ def _of_environment(path: str) -> dict[str, str]:
 def _object(path: str) -> dict:
     try:
         with open(path, encoding="utf-8") as file:
-            found = json.load(file)
+            found = parse_json(file.read())
     except (OSError, ValueError):
         found = None
     if not isinstance(found, dict):
@@ -225,5 +228,16 @@ def _entries(folder: str, ending: str) -> list[str]:
     return [os.path.join(folder, name) for name in names if name.endswith(ending) and not name.startswith(".")]
 
 
+def in_shell(text: str) -> str:
+    r"""A text as one word of a shell, as `shlex.quote` writes it.
+
+    >>> print(in_shell("it's"), in_shell("/opt/a-1.0"), in_shell(""))
+    'it'"'"'s' /opt/a-1.0 ''
+    """
+    if text and text.isascii() and text.translate(_UNQUOTED).isalnum():
+        return text
+    return "'%s'" % text.replace("'", "'\"'\"'")
+
+
 def _exports(found: Mapping[str, str]) -> list[str]:
-    return ["export %s=%s" % (name, shlex.quote(value)) for name, value in found.items()]
+    return ["export %s=%s" % (name, in_shell(value)) for name, value in found.items()]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 
 _LONGEST = 1000
-_URL = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]{0,40}://)(?:[^\s/?#@]*@)*([^\s?#\"'`<>]*)[^\s\"'`<>]*")
+_URL = r"(\b[A-Za-z][A-Za-z0-9+.-]{0,40}://)(?:[^\s/?#@]*@)*([^\s?#\"'`<>]*)[^\s\"'`<>]*"
 
 
 class NodeError(Exception):
@@ -52,8 +51,10 @@ def one_line(text: object) -> str:
     >>> one_line("no answer from https://me:pw@store.example/team?token=1\n\x1b[2J")
     'no answer from https://store.example/team ?[2J'
     """
+    import re  # takes what two other modules take, and most tasks start
+
     line = " ".join(str(text).split())
-    line = "".join(each if each.isprintable() else "?" for each in _URL.sub(r"\1\2", line))
+    line = "".join(each if each.isprintable() else "?" for each in re.sub(_URL, r"\1\2", line))
     return line if len(line) <= _LONGEST else line[:_LONGEST] + "..."
 
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
-import re
 import stat
 
 from . import stage
 from .errors import DiskFull, Misconfigured, NodeError
+from .values import parse_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ LONGEST_PREFIX = 255
 """Bytes. Binaries of conda packages contain their prefix, in a field of this length."""
 _UNFIT_FOR_CONDA = "\"'`$\\"
 """Characters that break the shell scripts and the Python configuration into which conda packages write their prefix."""
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_SET_BY_OTHERS = re.compile(
+_SET_BY_OTHERS = (
     r"(?:PATH|HOME|SHELL|USER|LOGNAME|PWD|OLDPWD|SHLVL|_|IFS|ENV|CDPATH|GLOBIGNORE|PS4|PROMPT_COMMAND|POSIXLY_CORRECT"
     r"|PYTHON(?:PATH|HOME|PLATLIBDIR|EXECUTABLE|NOUSERSITE|USERBASE|SAFEPATH|STARTUP)"
     r"|(?:BASH|LD_|DYLD_|SHELLOPTS|_*CONDA|_*METAFLOW|_*ENVLOCK|_*PYVENV|VIRTUAL_ENV|MF_).*)\Z"
@@ -73,7 +71,7 @@ class Receipt:
         """The receipt of a prefix; None if there is none, or it is not valid."""
         try:
             with open(os.path.join(prefix, RECEIPT), "rb") as file:
-                found = json.loads(file.read(1 << 16).decode("utf-8"))
+                found = parse_json(file.read(1 << 16).decode("utf-8"))
             receipt = cls.__new__(cls)
             receipt.identity = found["arch"], found["req_id"], found["full_id"]
             receipt.python, receipt.version = found["python"], found["python_version"]
@@ -93,6 +91,8 @@ class Receipt:
 
     def write(self, prefix: str) -> None:
         """Declare a prefix whole. Raises OSError."""
+        import json
+
         arch, req_id, full_id = self.identity
         fields = {
             "req_id": req_id,
@@ -229,9 +229,11 @@ def variable_fault(name: str, value: str) -> str:
     >>> variable_fault("PATH", "/opt/bin"), variable_fault("TOKENIZERS_PARALLELISM", "false")
     ('no environment may set it: the system, Python, conda, Metaflow or envlock does', '')
     """
-    if _NAME.match(name) is None:
+    import re
+
+    if re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", name) is None:
         return "the name of a variable has letters, digits and `_`"
-    if _SET_BY_OTHERS.match(name) is not None:
+    if re.match(_SET_BY_OTHERS, name) is not None:
         return "no environment may set it: the system, Python, conda, Metaflow or envlock does"
     return "no variable has the character U+0000 in its value" if "\0" in value else ""
 
@@ -245,6 +247,8 @@ def variables_file(prefix: str) -> str:
 def write_variables(prefix: str, variables: Sequence[Tuple[str, str]]) -> None:
     """Let a prefix set variables where it is entered, by conda too if it has conda packages. Raises OSError."""
     if variables:
+        import json
+
         text = json.dumps({"version": 1, "env_vars": dict(variables)}, indent=1) + "\n"
         write_atomically(variables_file(prefix), text)
 
@@ -311,14 +315,18 @@ def claim(folder: str) -> int | None:
     return handle
 
 
-def write_atomically(path: str, text: str) -> None:
-    """Make a file hold a text, whole, or leave it as it was. Raises OSError."""
+def write_atomically(path: str, text: str, *, lasts: bool = True) -> None:
+    """Make a file hold a text, whole, or leave it as it was. Raises OSError.
+
+    With `lasts`, it is on the disk then, which is slow where much is written.
+    """
     part = "%s.%d.%s.part" % (path, os.getpid(), os.urandom(4).hex())
     try:
         with open(part, "x", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if lasts:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -7,12 +7,12 @@ least recently used first, and each folder as a whole.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 
 from . import stage
 from .home import ENVIRONMENTS, KEPT, RECEIPT, InUse, claim, free_bytes, write_atomically
+from .values import parse_json, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,10 +58,11 @@ class Kept:
         summary = {"place": self.place, "bytes": sum(size for _, size, _ in files), "uses": uses}
         summary["modules"], summary["names"], summary["scripts"] = modules, names, scripts
         summary["system"] = system
+        import json
+
         with contextlib.suppress(OSError):
             os.unlink(self.path + _FAILED)
-        quote = json.encoder.encode_basestring_ascii  # as json.dumps does it, at a fifth of the cost
-        rows = ["%d %d %s" % (size, time_ns, quote(path)) for path, size, time_ns in files]
+        rows = ["%d %d %s" % (size, time_ns, quoted(path)) for path, size, time_ns in files]
         write_atomically(self.path, "\n".join([json.dumps(summary), *rows, ""]))
 
     def failed(self, reason: str) -> None:
@@ -95,7 +96,7 @@ class Kept:
         """The first line of the note; empty if there is none."""
         try:
             with open(self.path, encoding="utf-8") as file:
-                found = json.loads(file.readline())
+                found = parse_json(file.readline())
             return found if isinstance(found, dict) and isinstance(found["bytes"], int) else {}
         except (OSError, ValueError, KeyError):
             return {}
@@ -121,7 +122,7 @@ class Kept:
                 rows = {}
                 for line in file:
                     size, time_ns, path = line.split(" ", 2)
-                    rows[json.loads(path)] = int(size), int(time_ns)
+                    rows[parse_json(path)] = int(size), int(time_ns)
             here = {path: (size, time_ns) for path, size, time_ns in _files(folder)}
         except (OSError, ValueError, KeyError, TypeError) as error:
             return getattr(error, "filename", None) or self.path

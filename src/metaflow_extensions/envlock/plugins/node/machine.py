@@ -9,7 +9,6 @@ Workstations ask here too: `envlock.hydration.machine_checks` does.
 from __future__ import annotations
 
 import os
-import re
 
 from .errors import Misconfigured
 
@@ -181,8 +180,14 @@ def _leading_number(text: str) -> str:
     >>> _leading_number("5.10.0-21-amd64"), _leading_number("6.8-rc1")
     ('5.10.0', '6.8')
     """
-    match = re.match(r"[0-9]+(?:\.[0-9]+)*", text)
-    return match.group() if match else ""
+    parts = []
+    for part in text.split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if digits:
+            parts.append(digits)
+        if digits != part or not digits:
+            break
+    return ".".join(parts)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
 
 from . import home as homes
-from . import machine, pythons, stage
-from .errors import DiskFull, NodeError
+from . import machine, pythons
+from .errors import DiskFull
 from .fetch import fetch, fetch_plan
 from .install import FILES, Wheels, compile_bytecode, link_conda, unpack_tool, unpacked_tool, uv_in
 from .kept import Kept, make_room
 from .members import Placeholder
-from .prepare import Entered, whole
-from .report import QUIET_SECONDS, Reporter
+from .report import Reporter
 from .transport import Throttled, Unreachable, together
 from .unpack import unpack
 from .venv import make_venv
@@ -32,11 +30,10 @@ _UNPACKED_WHEELS, _UNPACKED_CONDA = 4, 6
 """How much an environment takes while it is made, as a multiple of its packages, those included."""
 _UNPACKED_PACK = 1.1
 """The same for a pack, of its raw parts."""
-_ATTEMPTS = 3
 
 
-class Making:
-    """Makes one environment in one home."""
+class Filling:
+    """Fills the prefix of one environment in one home. Each method raises NodeError, OSError."""
 
     def __init__(self, preparing: Preparing, target: Target, home: str) -> None:
         self._preparing = preparing
@@ -47,67 +44,19 @@ class Making:
         self._home = home
         self._prefix = homes.prefix_in(home, target)
         self._plan: Plan | None = None
-        self._entered: Entered | None = None
-        self._claim: int | None = None
-        self._waits_since: float | None = None
         self._python = ("", "")
         self._uses: tuple[str, ...] = ()
         self._has_bytecode = False
 
-    def run(self) -> Entered:
-        """The environment, made by this process or by another. Raises NodeError, InUse, OSError."""
-        for _ in range(_ATTEMPTS):  # others may remove what was just made
-            try:
-                made = stage.make_once(
-                    self._prefix,
-                    is_whole=self._is_whole,
-                    build=self._build,
-                    found=self._is_found,
-                    seal=self._seal,
-                    waiting=self._wait,
-                    clear=stage.remove_in_background,
-                )
-            finally:
-                if self._claim is not None:
-                    os.close(self._claim)
-                    self._claim = None
-            if not made and self._entered is not None:
-                return self._entered
-            lock = homes.hold(self._prefix)
-            if lock is not None:
-                make_room(self._home, self._manifest.keep)
-                if self._reporter.seconds > QUIET_SECONDS:
-                    name = "%s/%s" % (self._manifest.flow, self._preparing.step)
-                    self._reporter.said("the environment of %s is ready (%.1f s)" % (name, self._reporter.seconds))
-                return Entered(self._prefix, os.path.join(self._prefix, "bin", "python"), self._target, lock)
-        text = "%s was removed each time that it was made: set %s to another folder"
-        raise NodeError(text % (self._prefix, homes.HOME_VARIABLE))
-
-    def _planned(self) -> Plan:
+    def planned(self) -> Plan:
+        """The plan of the environment, fetched once."""
         if self._plan is None:
             self._reporter.began("reading the plan of the environment")
             self._plan = fetch_plan(self._preparing.transport, self._target)
         return self._plan
 
-    def _wait(self) -> None:
-        self._waits_since = time.time()
-        self._reporter.said("waiting for another task that is making the environment")
-
-    def _is_found(self) -> bool:
-        self._entered = whole(self._home, self._target, self._manifest, self._environ)
-        return self._entered is not None
-
-    def _is_whole(self) -> bool:
-        self._entered = whole(self._home, self._target, self._manifest, self._environ, self._reporter, self._planned)
-        if self._entered is None:
-            if self._waits_since is not None:
-                reason = Kept(self._home, homes.place_of(self._target)).failure(self._waits_since)
-                if reason:
-                    raise NodeError("another task on this node could not make the environment either: %s" % reason)
-            self._claim = homes.claim(self._prefix)  # what a task uses is not replaced
-        return self._entered is not None
-
-    def _build(self, new: str) -> None:
+    def fill(self, new: str) -> None:
+        """Make an empty folder the environment, but for what it gets at its place."""
         try:
             self._fill(new)
         except (Unreachable, Throttled) as error:
@@ -116,7 +65,7 @@ class Making:
             raise
 
     def _fill(self, new: str) -> None:
-        plan = self._planned()
+        plan = self.planned()
         machine.check(plan.system, plan.arch)
         check_place(plan, self._prefix)
         decompress = self._decompress(plan, new) if plan.pack is not None else None
@@ -257,8 +206,9 @@ class Making:
             if homes.free_bytes(last) > homes.free_bytes(self._home):
                 raise DiskFull("no room for the environment in %s" % self._home)
 
-    def _seal(self) -> None:
-        plan = self._planned()
+    def seal(self) -> None:
+        """Finish the environment at its place, and declare it whole."""
+        plan = self.planned()
         modules = os.path.join("lib", "python%s" % plan.python.series, "site-packages")
         if plan.install == "wheels" and self._manifest.compile_bytecode and not self._has_bytecode:
             python = os.path.join(self._prefix, "bin", "python")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from typing import Any, Mapping, NamedTuple, Optional, Tuple, Union
 
 from .errors import Damaged, Misconfigured, Missing
+from .values import NamedTuple, parse_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Mapping, Optional, Tuple, Union
 
 FORMAT = 1
 NAME = "envlock.json"
@@ -17,9 +19,8 @@ PATHSPEC_VARIABLE = "MF_PATHSPEC"
 KEEP = 20000000000
 """How many bytes a node keeps of environments that no task uses, if the manifest does not say."""
 
-_ID = re.compile(r"[0-9a-f]{40}\Z")
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_ARCH = re.compile(r"[a-z0-9-]+\Z")
+_HEXADECIMAL = "0123456789abcdef"
+_OF_ARCHS = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
 
 class Target(NamedTuple):
@@ -40,7 +41,8 @@ class Reference(NamedTuple):
     text: str
 
 
-Entry = Union[Target, Reference, None]
+if TYPE_CHECKING:
+    Entry = Union[Target, Reference, None]
 
 
 class Manifest(NamedTuple):
@@ -106,7 +108,7 @@ def read(path: str, flow: str) -> Manifest:
 def parse(data: bytes) -> Manifest:
     """The manifest in some bytes. Raises Misconfigured for a newer format, Damaged for anything else that is none."""
     try:
-        fields = json.loads(data.decode("utf-8"))
+        fields = parse_json(data.decode("utf-8"))
         found = fields["format"]
         if type(found) is not int or found < 1:
             raise ValueError
@@ -155,8 +157,10 @@ def _manifest(fields: dict) -> Manifest:
 
 def _target(values: list) -> Target:
     target = Target(*values)
-    are_ids = _ID.match(target.req_id) and _ID.match(target.full_id) and _SHA256.match(target.plan)
-    if not are_ids or not _ARCH.match(target.arch):
+    hashes = (target.req_id, 40), (target.full_id, 40), (target.plan, 64)
+    if any(len(text) != length or text.strip(_HEXADECIMAL) for text, length in hashes):
+        raise ValueError
+    if not target.arch or target.arch.strip(_OF_ARCHS):
         raise ValueError
     return target
 

@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import NamedTuple
+import time
 
 from . import home as homes
+from . import stage
 from .errors import DiskFull, Misconfigured, NodeError
-from .kept import Kept, is_due
+from .kept import Kept, is_due, make_room
 from .machine import check, node_arch
 from .manifest import PATHSPEC_VARIABLE, Reference, Target
+from .report import QUIET_SECONDS
+from .values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Mapping
 
+    from .make import Filling
     from .manifest import Manifest
     from .plan import Plan
     from .report import Reporter
+
+_ATTEMPTS = 3
 
 
 class Entered(NamedTuple):
@@ -134,8 +140,6 @@ class Preparing:
 
     def make(self, target: Target) -> Entered:
         """Make the environment in the first home that will do."""
-        from .make import Making
-
         failures: list[NodeError] = []
         for home in homes.homes(self.environ, self.folder):
             if failures:
@@ -157,6 +161,90 @@ class Preparing:
                 failures.append(homes.storage_error(error, home))
             self._transport = None  # fetching that failed has stopped it
         raise failures[-1]
+
+
+class Making:
+    """Makes one environment in one home, or waits until another process has made it.
+
+    Who waits has imported nothing of what making takes, which costs as much as all that it does itself.
+    """
+
+    def __init__(self, preparing: Preparing, target: Target, home: str) -> None:
+        self._preparing = preparing
+        self._manifest = preparing.manifest
+        self._reporter = preparing.reporter
+        self._environ = preparing.environ
+        self._target = target
+        self._home = home
+        self._prefix = homes.prefix_in(home, target)
+        self._known_filling: Filling | None = None
+        self._entered: Entered | None = None
+        self._claim: int | None = None
+        self._waits_since: float | None = None
+
+    def run(self) -> Entered:
+        """The environment, made by this process or by another. Raises NodeError, InUse, OSError."""
+        for _ in range(_ATTEMPTS):  # others may remove what was just made
+            try:
+                made = stage.make_once(
+                    self._prefix,
+                    is_whole=self._is_whole,
+                    build=self._fill,
+                    found=self._is_found,
+                    seal=self._seal,
+                    waiting=self._wait,
+                    clear=stage.remove_in_background,
+                )
+            finally:
+                if self._claim is not None:
+                    os.close(self._claim)
+                    self._claim = None
+            if not made and self._entered is not None:
+                return self._entered
+            lock = homes.hold(self._prefix)
+            if lock is not None:
+                make_room(self._home, self._manifest.keep)
+                if self._reporter.seconds > QUIET_SECONDS:
+                    name = "%s/%s" % (self._manifest.flow, self._preparing.step)
+                    self._reporter.said("the environment of %s is ready (%.1f s)" % (name, self._reporter.seconds))
+                return Entered(self._prefix, os.path.join(self._prefix, "bin", "python"), self._target, lock)
+        text = "%s was removed each time that it was made: set %s to another folder"
+        raise NodeError(text % (self._prefix, homes.HOME_VARIABLE))
+
+    @property
+    def _filling(self) -> Filling:
+        if self._known_filling is None:
+            from .make import Filling
+
+            self._known_filling = Filling(self._preparing, self._target, self._home)
+        return self._known_filling
+
+    def _planned(self) -> Plan:
+        return self._filling.planned()
+
+    def _fill(self, new: str) -> None:
+        self._filling.fill(new)
+
+    def _seal(self) -> None:
+        self._filling.seal()
+
+    def _wait(self) -> None:
+        self._waits_since = time.time()
+        self._reporter.said("waiting for another task that is making the environment")
+
+    def _is_found(self) -> bool:
+        self._entered = whole(self._home, self._target, self._manifest, self._environ)
+        return self._entered is not None
+
+    def _is_whole(self) -> bool:
+        self._entered = whole(self._home, self._target, self._manifest, self._environ, self._reporter, self._planned)
+        if self._entered is None:
+            if self._waits_since is not None:
+                reason = Kept(self._home, homes.place_of(self._target)).failure(self._waits_since)
+                if reason:
+                    raise NodeError("another task on this node could not make the environment either: %s" % reason)
+            self._claim = homes.claim(self._prefix)  # what a task uses is not replaced
+        return self._entered is not None
 
 
 def _unfit(path: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
+from _thread import allocate_lock  # threading's Lock, without threading
 
 QUIET_SECONDS = 1.0
 """What takes less is not worth a line."""
@@ -23,7 +23,7 @@ class Reporter:
         self._what = ""
         self._total = 0
         self._done = 0
-        self._guard = threading.Lock()
+        self._guard = allocate_lock()
 
     @property
     def seconds(self) -> float:

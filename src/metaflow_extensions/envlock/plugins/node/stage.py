@@ -74,35 +74,62 @@ def make_once(
     `is_whole`. `clear` removes the stage once the place is made. When `build` or `seal` raise, nothing is left, and a
     kill at any moment leaves nothing that is at its place and whole. Raises OSError.
     """
+    said = False
+
+    def wait() -> None:
+        nonlocal said
+        if not said:
+            said = True
+            waiting()
+
+    lock = lock_of(place)
+    while True:
+        if _has_waited(lock, wait) and found():
+            return False
+        with contextlib.suppress(_Overtaken), holding(lock, _overtaken):
+            return _make(place, is_whole, build, seal, clear)
+
+
+class _Overtaken(Busy):
+    """Another process has taken the lock in between."""
+
+
+def _overtaken() -> None:
+    raise _Overtaken
+
+
+def _make(
+    place: str,
+    is_whole: Callable[[], bool],
+    build: Callable[[str], None],
+    seal: Callable[[], None],
+    clear: Callable[[str], None],
+) -> bool:
+    """What `make_once` does while it holds the lock."""
     folder, name = os.path.split(place)
     stages = os.path.join(folder, STAGES)
-    if _has_waited(lock_of(place), waiting):
-        if found():
-            return False
-        waiting = _nothing
-    with holding(lock_of(place), waiting):
-        if is_whole():
-            return False
-        remove_dead(stages, mine=name)
-        # A child of a killed builder may be writing still, to the stage it was given: no two have the same name.
-        stage = os.path.join(stages, "%s.%s" % (name, os.urandom(4).hex()))
-        made = False
+    if is_whole():
+        return False
+    remove_dead(stages, mine=name)
+    # A child of a killed builder may be writing still, to the stage it was given: no two have the same name.
+    stage = os.path.join(stages, "%s.%s" % (name, os.urandom(4).hex()))
+    made = False
+    try:
+        os.mkdir(stage)
+        _set_aside(place, os.path.join(stage, "old"))
+        new = os.path.join(stage, NEW)
+        os.mkdir(new)
+        build(new)
+        if os.path.lexists(new):
+            os.rename(new, place)
         try:
-            os.mkdir(stage)
-            _set_aside(place, os.path.join(stage, "old"))
-            new = os.path.join(stage, NEW)
-            os.mkdir(new)
-            build(new)
-            if os.path.lexists(new):
-                os.rename(new, place)
-            try:
-                seal()
-            except BaseException:
-                _set_aside(place, os.path.join(stage, "unsealed"))
-                raise
-            made = True
-        finally:
-            (clear if made else remove)(stage)
+            seal()
+        except BaseException:
+            _set_aside(place, os.path.join(stage, "unsealed"))
+            raise
+        made = True
+    finally:
+        (clear if made else remove)(stage)
     return True
 
 
@@ -205,13 +232,13 @@ def remove_dead(stages: str, *, mine: str = "") -> None:
 def remove_in_background(folder: str) -> None:
     """Let another process remove a folder, so that nobody waits for thousands of files to go.
 
-    It is no child of this one, which may become a task that waits for children. Where it is killed, what is left is
-    found by the next builder.
+    All else that the machine has to do comes first. It is no child of this process, which may become a task that waits
+    for children. Where it is killed, what is left is found by the next builder.
     """
     import subprocess
 
     quiet = subprocess.DEVNULL  # a task's log ends when nobody can write to it any more
-    command = [_SHELL, "-c", 'rm -rf -- "$1" &', "sh", folder]
+    command = [_SHELL, "-c", '{ nice -n 19 rm -rf -- "$1" || rm -rf -- "$1"; } &', "sh", folder]
     try:
         started = subprocess.run(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True, check=False)
     except OSError:

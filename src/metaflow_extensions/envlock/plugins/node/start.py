@@ -7,7 +7,6 @@ import os
 from . import enter
 from . import home as homes
 from .errors import Misconfigured, NodeError, described
-from .libraries import install
 from .manifest import manifest_path, read
 from .prepare import prepare
 from .report import Reporter
@@ -32,6 +31,8 @@ def start(arguments: Sequence[str]) -> int:
         manifest = read(manifest_path(), flow)
         entered = prepare(manifest, step, os.environ, reporter)
         if entered is None:
+            from .libraries import install
+
             install(os.environ)
         write_script(enter.script(entered, flow, step, os.environ, manifest.own.get(step, ())))
         if entered is not None and entered.lock is not None:
@@ -53,7 +54,7 @@ def write_script(text: str) -> None:
     folder = os.path.join(os.getcwd(), homes.OWN_FOLDER)
     try:
         os.makedirs(folder, exist_ok=True)
-        homes.write_atomically(os.path.join(folder, enter.SCRIPT), text)
+        homes.write_atomically(os.path.join(folder, enter.SCRIPT), text, lasts=False)
     except OSError as error:
         raise Misconfigured(
             "cannot write %s (%s): let the task start in a folder that it may write to" % (folder, error.strerror)
