@@ -312,7 +312,7 @@ def get(url: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
             return error.code, error.read(), dict(error.headers)
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until something holds; fail where it never does."""
     end = time.monotonic() + seconds
     while not holds():
