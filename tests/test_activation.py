@@ -275,6 +275,7 @@ def test_what_a_script_leaves_running_holds_nobody_up(tmp_path: Path) -> None:
         ("{", "it is not JSON"),
         ("[]", "it is not a JSON object of variables"),
         ('{"A=B": "1"}', "it is not a JSON object of variables"),
+        (r'{"A": "\ud800"}', "it is not a JSON object of variables"),
     ],
 )
 def test_a_file_of_variables_that_is_none_is_an_error(tmp_path: Path, text: str, reason: str) -> None:

@@ -254,7 +254,10 @@ def _read_object(prefix: str, path: str) -> dict[str, object]:
 
 
 def _can_be_set(name: str, value: object) -> bool:
-    return bool(name) and not set(name) & {"=", "\0"} and not (isinstance(value, str) and "\0" in value)
+    try:
+        return bool(name) and "=" not in name and b"\0" not in os.fsencode(f"{name}={value}")
+    except UnicodeEncodeError:  # half a character
+        return False
 
 
 def _scripts(prefix: str, kind: str) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 
 from metaflow_extensions.envlock.plugins.node import enter, kept, manifest, start
 from metaflow_extensions.envlock.plugins.node import home as homes
+from metaflow_extensions.envlock.plugins.node.errors import NodeError
 from metaflow_extensions.envlock.plugins.node.manifest import Target
 from metaflow_extensions.envlock.plugins.node.prepare import Entered
 from tests.node.nodes import FLOW, Node, Said
@@ -151,6 +152,23 @@ def test_conda_packages_are_activated(conda: Callable[..., Entered], tmp_path: P
     assert found["PATH"] == f"{prefix}/bin:/usr/bin:/bin"
     assert "said by b" in said
     assert "c.sh failed" in said
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"A=B": "1"}', r'{"A": "x\u0000"}', r'{"A": "\ud800"}', '{"": "1"}'])
+def test_variables_that_no_process_can_have_are_an_error(conda: Callable[..., Entered], text: str) -> None:
+    entered = conda()
+    Path(entered.prefix, "etc/conda/env_vars.d/p.json").write_text(text)
+    with pytest.raises(NodeError, match=r"p\.json is not a JSON object of variables"):
+        enter.script(entered, "F", "s", {})
+
+
+def test_a_variable_whose_name_no_shell_takes_is_left_out(conda: Callable[..., Entered], tmp_path: Path) -> None:
+    """`sh` of Debian would end there."""
+    entered = conda()
+    Path(entered.prefix, "etc/conda/env_vars.d/p.json").write_text('{"\u00e9": "1", "a-b": "1", "GOOD": "1"}')
+    (tmp_path / "enter.sh").write_text(enter.script(entered, "F", "s", {}))
+    command = ["sh", "-c", f". {tmp_path}/enter.sh && echo $GOOD"]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b"1\n"
 
 
 def test_variables_of_an_environment_are_set_as_they_are_written(tmp_path: Path) -> None:

@@ -193,13 +193,23 @@ def _of_packages(prefix: str) -> dict[str, str]:
     for path in _entries(folder, ".json"):
         found.update(_object(path))
     found.update(_of_environment(os.path.join(prefix, "conda-meta", "state")))
-    return {name: str(value) for name, value in found.items() if value != _UNSET and name.isidentifier()}
+    # A shell that is not bash ends where it is to export any other name.
+    are_names = (name for name in found if name.isascii() and name.isidentifier())
+    return {name: str(found[name]) for name in are_names if found[name] != _UNSET}
 
 
 def _of_environment(path: str) -> dict[str, str]:
     """The variables in the file of an environment, if there is one."""
     found = _object(path).get("env_vars", {}) if os.path.exists(path) else {}
-    return {name: str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    given = found.items() if isinstance(found, dict) else ()
+    return {name: str(value) for name, value in given if _can_be_set(name, value)}
+
+
+def _can_be_set(name: str, value: object) -> bool:
+    try:
+        return bool(name) and "=" not in name and b"\0" not in os.fsencode("%s=%s" % (name, value))
+    except UnicodeEncodeError:  # half a character
+        return False
 
 
 def _object(path: str) -> dict:
@@ -208,7 +218,7 @@ def _object(path: str) -> dict:
             found = parse_json(file.read())
     except (OSError, ValueError):
         found = None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not all(_can_be_set(*item) for item in found.items()):
         raise NodeError(
             "cannot enter the environment: %s is not a JSON object of variables; lock another version of its package"
             % path
