@@ -16,6 +16,8 @@ import importlib
 import json
 import os
 import pkgutil
+import re
+import select
 import selectors
 import signal
 import socket
@@ -27,6 +29,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -159,9 +162,52 @@ def never_sync() -> None:
 # The parent.
 
 
+class Patterns:
+    """The regular expressions that commands compiled, which the parent compiles as well: those that follow have them.
+
+    What envlock compiles when it first needs it would else be compiled in each process again: a tenth of what most
+    commands do. What was compiled once alone may be about a test's own folder, and is not kept.
+    """
+
+    def __init__(self) -> None:
+        self._once: set[tuple[str, int]] = set()
+        self._noted, self._note = os.pipe()
+        os.set_blocking(self._noted, False)
+        os.set_blocking(self._note, False)
+        vars(re)["_MAXCACHE"] = 4096  # imports alone fill what Python keeps
+
+    def learn(self) -> None:
+        """In the parent: compile what was compiled in two of its children."""
+        try:
+            notes = os.read(self._noted, 1 << 20)
+        except BlockingIOError:
+            return
+        for line in notes.splitlines():
+            pattern, flags = json.loads(line)
+            if (pattern, flags) in self._once:
+                re.compile(pattern, flags)
+            self._once.add((pattern, flags))
+
+    def note(self) -> None:
+        """In a child: note from here on what it compiles."""
+        module: Any = importlib.import_module("re._compiler" if sys.version_info >= (3, 11) else "sre_compile")
+        compile_pattern = module.compile
+
+        def noting(pattern: Any, flags: int = 0) -> Any:
+            compiled = compile_pattern(pattern, flags)
+            line = json.dumps([pattern, int(flags)]).encode() + b"\n" if isinstance(pattern, str) else b""
+            if 0 < len(line) <= select.PIPE_BUF:  # which is written whole or not at all
+                with suppress(OSError):
+                    os.write(self._note, line)
+            return compiled
+
+        module.compile = noting
+
+
 def serve(control: socket.socket) -> None:
     """Fork a process for each request, and tell how each ended, until nobody is there to ask."""
     never_sync()
+    patterns = Patterns()
     _import_everything()
     gc.collect()
     gc.freeze()
@@ -185,11 +231,14 @@ def serve(control: socket.socket) -> None:
                 if request is None:
                     return
                 asked, given = request
-                for module in {_OF_CLOUDS[name] for name in _OF_CLOUDS.keys() & asked[2].keys()} - sys.modules.keys():
+                for module in (module for name, module in _OF_CLOUDS.items() if name in asked[2]):
+                    if module in sys.modules:  # to look at all would write to what is shared with the children
+                        continue
                     importlib.import_module(module)
                     if module == "s3fs":
                         read_models_once()
-                    gc.freeze()
+                patterns.learn()
+                gc.freeze()
                 pid = os.fork()
                 if pid == 0:
                     signal.set_wakeup_fd(-1)
@@ -200,6 +249,7 @@ def serve(control: socket.socket) -> None:
                         each.close()
                     for each in (*statuses.values(), given[3]):
                         os.close(each)
+                    patterns.note()
                     _be(asked, given[:3])
                 statuses[pid] = given.pop()
                 for each in given:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.forked import MAY_FORK, forks, wanted
+from tests.forked import MAY_FORK, forks, run_python, wanted
 from tests.preloaded import Parent, of_module, preloaded_popen
 from tests.support import ENVLOCK, ProjectFolder
 
@@ -45,6 +45,12 @@ def test_a_forked_command_is_as_a_started_one(
 @pytest.mark.parametrize("name", ["PYTHONWARNINGS", "LANG", "LC_ALL"])
 def test_what_an_interpreter_reads_when_it_starts_is_not_forked(name: str) -> None:
     assert not wanted({**os.environ, name: "C"})
+
+
+@pytest.mark.skipif(not MAY_FORK, reason="every command starts in a new process here")
+def test_what_two_commands_compiled_is_compiled_for_those_that_follow(tmp_path: Path) -> None:
+    code = f"import re; key = (str, {tmp_path.name!r}, 0); print(key in re._cache); re.compile(key[1])"
+    assert [run_python(code)[1] for _ in range(4)] == ["False\n", "False\n", "True\n", "True\n"]
 
 
 @pytest.fixture
