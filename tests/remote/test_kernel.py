@@ -379,7 +379,7 @@ def test_the_kernel_holds_what_its_entry_imports_and_no_more() -> None:
     of_shim = {f"{SHIM}.{name}".removesuffix(".__init__") for name in OF_SHIM.split()}
     assert {name for name in reached if name.startswith(SHIM)} == of_shim
     theirs = {name.partition(".")[0] for name in reached} - {"envlock", "metaflow_extensions"}
-    theirs -= {*sys.stdlib_module_names, "_sha2"}  # `_sha2` is Python's own from 3.12 on, `_sha256` before
+    theirs -= {*sys.stdlib_module_names, "_sha2", "_sha256"}  # Python's own, from 3.12 on and before
     assert theirs == {*OUTSIDE, "rattler", "uv"}  # the kit has py-rattler, and uv is an executable that is given
 
 
