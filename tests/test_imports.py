@@ -178,6 +178,7 @@ def test_what_finds_a_hydrated_environment_starts_light(
     assert status == 0
     assert "envlock.config.read" in modules
     assert heavy(modules) == set()
+    assert "typing" not in modules
 
 
 def test_the_helper_sees_what_is_heavy() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from envlock.activation import without_python
 from envlock.errors import HydrateError
@@ -20,6 +19,7 @@ from envlock.places import folder_in_home, home
 from envlock.trust import Closed
 from envlock.values import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 

@@ -13,13 +13,13 @@ import stat
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from envlock.places import home
 from envlock.reporter import detail
 from envlock.trust import Closed, make_folder
 from metaflow_extensions.envlock.plugins.node import stage as of_node
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from envlock.errors import HydrateError
 from envlock.places import folder_in_home
 from envlock.reporter import running
 from envlock.trust import distrust
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 

@@ -1,7 +1,7 @@
-"""`NamedTuple`, made in a third of the time that typing's takes: what a fast command imports is most of its cost.
+"""`NamedTuple`, made in a third of the time that typing's takes, and `Protocol`: imports are most of a command's cost.
 
-typing compiles each annotation of each class. To type checkers this is typing's own class; no light module needs
-`typing` itself.
+typing compiles each annotation of each class. To type checkers these are typing's own; no light module needs `typing`
+itself.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NamedTuple as NamedTuple
+    from typing import Protocol as Protocol
 else:
     from collections import namedtuple
 
@@ -24,4 +25,5 @@ else:
                     setattr(made, key, value)
             return made
 
+    Protocol = object
     NamedTuple = type.__new__(_Making, "NamedTuple", (), {})

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import re
 import shlex
-from typing import TYPE_CHECKING, ClassVar
 
 from envlock.errors import ConfigError, DamageError, EnvlockError, HydrateError, Location, ResolveError
 from envlock.model.url import host, strip_credentials
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import ClassVar
 
     from envlock.model.artifact import Artifact
 

@@ -25,16 +25,16 @@ comes from locks, which come from other people: all of it is checked, and no pat
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from envlock.cache.errors import UnsafePath
 from envlock.errors import ConfigError
 from envlock.model.arch import ARCHS, Arch
-from envlock.named.alias import Alias, parse_alias
 from envlock.values import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envlock.model.lock import Lock
+    from envlock.named.alias import Alias
 
 PACKAGES = "packages"
 ENVIRONMENTS = "envs"
@@ -253,11 +253,14 @@ def probe_path(nonce: str) -> str:
 def alias_folder(alias: Alias) -> str:
     """The folder of an alias's moves.
 
+    >>> from envlock.named.alias import Alias
     >>> alias_folder(Alias("team/base", "v1.2"))
     'aliases/team/base/@tags/v1.2'
 
     Raises UnsafePath for what is no alias.
     """
+    from envlock.named.alias import parse_alias
+
     try:
         if parse_alias(str(alias)) == alias:
             return f"{ALIASES}/{alias.name}/@tags/{alias.tag}"
@@ -269,6 +272,7 @@ def alias_folder(alias: Alias) -> str:
 def move_path(alias: Alias, sequence: int) -> str:
     """The path of one move of an alias. Sorted paths are moves in order.
 
+    >>> from envlock.named.alias import Alias
     >>> move_path(Alias("team/base"), 3)
     'aliases/team/base/@tags/latest/0000000003.json'
     """
@@ -286,6 +290,8 @@ def move_at(path: str) -> tuple[Alias, int] | None:
     match = _RECORD.match(path)
     if match is None or int(match["sequence"]) == 0:
         return None
+    from envlock.named.alias import Alias
+
     alias = Alias(match["name"], match["tag"])
     try:
         return (alias, int(match["sequence"])) if move_path(alias, int(match["sequence"])) == path else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from envlock.cache.layout import PACKAGES
 from envlock.cache.packages import path_of
@@ -12,6 +11,7 @@ from envlock.files import hold_lock
 from envlock.trust import make_folder
 from metaflow_extensions.envlock.plugins.node.home import InUse, claim
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path

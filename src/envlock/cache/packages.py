@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.cache.errors import CacheHashMismatch, UnsafePath
 from envlock.cache.layout import BUILDS, build_path, package_path
 from envlock.cache.port import tell_nobody
 from envlock.files import PACKAGE_BYTES, json_of, sha256_of
+from envlock.values import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path

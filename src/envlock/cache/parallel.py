@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, TypeVar
 
 from envlock.errors import EnvlockError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeVar
+
+    _Item = TypeVar("_Item")
+    _Result = TypeVar("_Result")
 
 WORKERS = 8
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 def in_parallel(

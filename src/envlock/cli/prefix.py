@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from envlock.activation import RECEIPT
 from envlock.cli.errors import NamedEnvironmentGone, NotHydrated
@@ -24,6 +23,7 @@ from envlock.places import home, trusted
 from envlock.workflow.hydrate import find_lock, hydrate, where_to_hydrate
 from envlock.workflow.machine.known_projects import know
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

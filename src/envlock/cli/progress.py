@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from envlock.errors import one_line
 from envlock.reporter import Reporter
 from envlock.words import byte_size, count
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from typing import TYPE_CHECKING
 
 from envlock.activation import RECEIPT
 from envlock.hydration.errors import (
@@ -23,6 +22,7 @@ from envlock.hydration.prefix import name_of
 from envlock.reporter import Reporter
 from envlock.words import count
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from envlock.errors import DamageError, HydrateError, Location
 from envlock.files import RECORD_BYTES, json_of, read_file
 from envlock.model.url import host
 from envlock.words import byte_size, listed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

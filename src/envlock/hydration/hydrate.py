@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from envlock.activation import RECEIPT
 from envlock.errors import HydrateError
@@ -38,6 +37,7 @@ from envlock.reporter import Reporter, watching
 from envlock.stage import make_once
 from metaflow_extensions.envlock.plugins.node.home import write_variables
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path

@@ -5,10 +5,10 @@ How each is found stands in the shim, because nodes ask the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
+from envlock.values import NamedTuple
 from metaflow_extensions.envlock.plugins.node import machine
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envlock.model.lock import Lock
 

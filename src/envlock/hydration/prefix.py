@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from envlock import __version__
 from envlock.activation import RECEIPT
@@ -18,6 +17,7 @@ from envlock.interpreters import Interpreter
 from envlock.places import trusted
 from envlock.values import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envlock.model.lock import Lock
 

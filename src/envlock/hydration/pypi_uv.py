@@ -9,7 +9,6 @@ import sys
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from envlock.files import METADATA_BYTES, read_file
 from envlock.hydration.errors import FileAndFolder, InstallFailed, ReservedPath, UnfitForMachine, disk_full, is_full
@@ -20,6 +19,7 @@ from envlock.model.arch import MARKER_VALUES
 from envlock.reporter import Reporter, watching
 from envlock.uv_command import run_uv, uv_cache, uv_environment, uv_reason
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 

@@ -8,7 +8,6 @@ its own, and needs nothing of this.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from envlock.files import sha256_of
 from envlock.hydration.errors import BadPythonArchive, ChangedArtifact, storage_error
@@ -18,6 +17,7 @@ from envlock.model.python_range import python_allows
 from envlock.stage import make_once
 from envlock.trust import Closed, make_folder
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

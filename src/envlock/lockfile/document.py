@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import tomli
 
@@ -40,6 +39,10 @@ from envlock.lockfile.summary import Summary, quick_summary, wheels_in
 from envlock.model.arch import ARCHS, Arch
 from envlock.model.lock import Lock, LockedPackage, LockedPython
 from envlock.model.requirements import Requirements, requirements_from
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def render(lock: Lock) -> str:

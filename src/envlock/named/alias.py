@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from envlock.model.arch import Arch
+from envlock.values import NamedTuple
 from envlock.words import short_ids
 
 TYPE_CHECKING = False

@@ -10,7 +10,6 @@ import json
 import threading
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from envlock.cache.errors import CacheHashMismatch, CacheUnusable, NotInCache, together
 from envlock.cache.local import LocalPackages
@@ -25,6 +24,7 @@ from envlock.places import folder_in_home, home
 from envlock.stage import temporary_folder
 from envlock.trust import Closed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envlock.hydration.prefix import check_place, find_prefix, prefix_of
 from envlock.in_use import stays, used
 from envlock.places import home
 from envlock.reporter import Reporter
 from envlock.workflow.machine.known_projects import know
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 

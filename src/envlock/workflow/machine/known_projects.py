@@ -10,14 +10,15 @@ import json
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 from envlock.errors import ConfigError
 from envlock.files import MEMO_BYTES, hold_lock, json_of, read_file, write_atomically
 from envlock.model.identity import sha256
 from envlock.places import folder_in_home, home
 from envlock.trust import Closed
+from envlock.values import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
