@@ -277,6 +277,14 @@ class TestAsking:
 class TestFailing:
     """A pack that cannot be made never takes the plan with it: nodes install the packages."""
 
+    def test_a_part_that_is_too_large_for_nodes_is_in_no_plan(
+        self, project: Project, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(packs, "LARGEST_PART", 1000)
+        (reason,) = push(project, pack=True).plans.packs.without
+        assert "names its prefix" in reason
+        assert plan_of(project, store).pack is None
+
     def test_what_cannot_be_packed_is_tried_once(
         self, project: Project, store: FolderStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:

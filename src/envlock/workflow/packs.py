@@ -18,6 +18,7 @@ from envlock.cache.plans import plans_of
 from envlock.errors import DamageError, EnvlockError
 from envlock.files import MEMO_BYTES, json_of, read_file, write_atomically
 from envlock.hydration.errors import storage_error
+from envlock.hydration.prefix import name_of
 from envlock.hydration.pythons import LockedPythons
 from envlock.pack.errors import CannotPack
 from envlock.pack.parts import compress, raw_parts
@@ -27,6 +28,7 @@ from envlock.remote.kit import NoKit
 from envlock.stage import temporary_folder
 from envlock.trust import VARIABLE, Closed
 from envlock.workflow.artifacts import artifact_source
+from metaflow_extensions.envlock.plugins.node.plan import LARGEST_PART
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -142,6 +144,13 @@ def pack(
     """
     with tree_in(project, lock, scratch, reporter, kept=kept) as tree:
         raw = raw_parts(tree.files)
+        largest = max(raw, key=lambda part: part.size)
+        if largest.size > LARGEST_PART:  # because of a file with a placeholder, which is never cut
+            path = max(largest.members, key=lambda member: member.size).file.path
+            reason = (
+                f"`{path}` names its prefix, and is larger than the {LARGEST_PART >> 30} GiB that nodes replace it in"
+            )
+            raise CannotPack(environment=name_of(lock), arch=lock.arch, reason=reason)
         putting = _Putting(store, is_there, scratch / _name_of(lock), reporter)
         try:
             made = putting.all(raw)

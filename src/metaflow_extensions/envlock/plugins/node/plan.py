@@ -26,7 +26,7 @@ _OBJECT = re.compile(
 )
 _PART_PATH = re.compile(r"parts/(?P<two>[0-9a-f]{2})/(?P<sha256>[0-9a-f]{64})\.tar\.zst\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_LARGEST_PART = 1 << 31
+LARGEST_PART = 1 << 31
 """Bytes, compressed or not: a part is held in memory."""
 _COMPILER = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+[a-z0-9]{0,9}\Z")
 _PLACEHOLDER = re.compile(r"(?:(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+)?\Z")
@@ -275,8 +275,8 @@ def _part(fields: Any) -> Part:
     raw_sha256 = fields["raw_sha256"]
     if not _SHA256.match(raw_sha256):
         raise ValueError
-    path, size, sha256 = _file(fields, _PART_PATH, _LARGEST_PART)
-    return Part(path, size, sha256, _size(fields["raw_size"], _LARGEST_PART), raw_sha256)
+    path, size, sha256 = _file(fields, _PART_PATH, LARGEST_PART)
+    return Part(path, size, sha256, _size(fields["raw_size"], LARGEST_PART), raw_sha256)
 
 
 def _file(fields: Any, pattern: Pattern[str] = _OBJECT, largest: int = _LARGEST_OBJECT) -> Tuple[str, int, str]:
