@@ -87,8 +87,8 @@ def _keep(files: tuple[TreeFile, ...], folder: Path) -> None:
         if file.source is None:
             place.symlink_to(file.link)
         else:
-            os.link(file.source, place)
-        rows.append(file._replace(source=str(place) if file.source else None))
+            place.write_bytes(file.read())
+        rows.append(file._replace(source=str(place) if file.source else None, start=None))
     (folder / _ROWS).write_text(json.dumps(rows))
 
 

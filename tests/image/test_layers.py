@@ -135,6 +135,14 @@ def test_the_placeholder_of_conda_packages_becomes_the_prefix(tmp_path: Path) ->
     assert found["none"] == contents["none"]
 
 
+def test_a_file_may_be_a_piece_of_another_file(tmp_path: Path) -> None:
+    (tmp_path / "together").write_bytes(b"before12345after")
+    (tmp_path / "alone").write_bytes(b"12345")
+    layers = [LayerFile("f", tmp_path / "together", size=5, start=6), LayerFile("f", tmp_path / "alone", size=5)]
+    one, other = (write_layer(Layer("x", (each,)), tmp_path).descriptor for each in layers)
+    assert one == other
+
+
 def test_a_file_that_became_shorter_is_no_layer(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     layer = Layer("x", (LayerFile("file", tmp_path / "file", size=6),))

@@ -17,7 +17,7 @@ from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter
 from envlock.model.arch import LINUX_64, LINUX_AARCH64
 from envlock.model.lock import Lock, LockedPython
 from envlock.pack import bytecode
-from envlock.pack.bytecode import compile_modules, compiler_of
+from envlock.pack.bytecode import Span, compile_modules, compiler_of
 from envlock.pack.compiler import compiled, held_by
 from envlock.pack.errors import CompilerFailed
 from tests.hydration.making import SERIES, Heard, MachinePythons, Making
@@ -42,11 +42,11 @@ BROKEN = {
 }
 
 
-def written(folder: Path, sources: dict[str, bytes]) -> dict[str, Path]:
+def written(folder: Path, sources: dict[str, bytes]) -> dict[str, Span]:
     folder.mkdir(parents=True)
     for name, data in sources.items():
         (folder / name).write_bytes(data)
-    return {f"lib/{name}": folder / name for name in sources}
+    return {f"lib/{name}": Span.of(folder / name) for name in sources}
 
 
 def here() -> Interpreter:
@@ -60,7 +60,7 @@ def made(tmp_path: Path, sources: dict[str, bytes], python: Interpreter | None =
     out.mkdir()
     modules = written(tmp_path / f"sources{count}", sources)
     found = compile_modules(modules, out, python or here(), Heard())
-    return {path: file.read_bytes() for path, file in found.items()}
+    return {path: span.read() for path, span in found.items()}
 
 
 def test_what_a_process_compiled_before_changes_no_byte() -> None:
@@ -277,14 +277,15 @@ def twice(tmp_path: Path) -> Callable[[], tuple[int, dict[str, bytes]]]:
     (tmp_path / "kept").mkdir(mode=0o700)
     written(tmp_path / "sources", {f"{name}.py": b"X = 1\n" for name in "abc"} | {"bad.py": b"1 +\n"})
     packages = {"a": "one/a.py", "b": "one/b.py", "c": "two/c.py", "bad": "two/bad.py"}
-    modules = {f"lib/p/site/{path}": tmp_path / "sources" / f"{name}.py" for name, path in packages.items()}
+    files = {f"lib/p/site/{path}": tmp_path / "sources" / f"{name}.py" for name, path in packages.items()}
 
     def compiling() -> tuple[int, dict[str, bytes]]:
         heard = Heard()
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
         out.mkdir()
+        modules = {path: Span.of(file) for path, file in files.items()}
         found = compile_modules(modules, out, here(), heard, tmp_path / "kept")
-        return int(heard.totals["compiling"]), {path: file.read_bytes() for path, file in found.items()}
+        return int(heard.totals["compiling"]), {path: span.read() for path, span in found.items()}
 
     return compiling
 
@@ -342,9 +343,9 @@ def test_one_folder_of_bytecode_serves_many_trees(tmp_path: Path) -> None:
     assert first == again
     assert first.keys() == {"lib/good.py"}
     assert heard.totals["compiling"] == 0, "what does not compile is known, too"
-    modules["lib/good.py"].write_text("X = 2\n")
+    modules["lib/good.py"].file.write_text("X = 2\n")
     modules["lib/other.py"] = modules["lib/good.py"]
     changed = compile_modules(modules, tmp_path / "out", here(), heard)
     assert heard.totals["compiling"] == 2
-    assert changed["lib/good.py"].read_bytes() != first["lib/good.py"].read_bytes()
-    assert changed["lib/other.py"].read_bytes() != changed["lib/good.py"].read_bytes(), "each names its own file"
+    assert changed["lib/good.py"].read() != first["lib/good.py"].read()
+    assert changed["lib/other.py"].read() != changed["lib/good.py"].read(), "each names its own file"

@@ -100,6 +100,18 @@ def test_the_bytes_of_a_part_never_change(files: list[TreeFile]) -> None:
 GOLDEN = "7bb838e36023f04177f4218f1db18a6d37b51266265e9f1cbb17198616fea0b1"
 
 
+def test_a_file_may_be_a_piece_of_another_file(files: list[TreeFile], tmp_path: Path) -> None:
+    together, pieces = tmp_path / "together", []
+    with together.open("wb") as out:
+        for file in files:
+            pieces.append(file._replace(source=together, start=out.tell()) if file.source else file)
+            out.write(file.read())
+    assert [tar(part) for part in raw_parts(pieces)] == [tar(part) for part in raw_parts(files)]
+    os.truncate(together, together.stat().st_size - 1)
+    with pytest.raises(OSError, match="changed"):
+        [tar(part) for part in raw_parts(pieces)]
+
+
 def test_neither_the_order_of_the_files_nor_where_they_are_matters(files: list[TreeFile], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     copies = []

@@ -41,8 +41,7 @@ pythons = LockedPythons(Source(), Path(scratch), Reporter(), offline=True)
 with tree_of(lock, Source(), Path(scratch), Reporter(), interpreters=pythons, compiler=compiler) as tree:
     rows = []
     for file in tree.files:
-        data = file.source.read_bytes() if file.source else b""
-        rows.append([*file[:1], *file[2:], hashlib.sha256(data).hexdigest()])
+        rows.append([*file[:1], *file[2:7], hashlib.sha256(file.read()).hexdigest()])
 print(json.dumps([tree[1:], rows]))
 """
 

@@ -40,7 +40,7 @@ def contents(tree: Tree) -> dict[str, Content]:
     """Each file of a tree, in the order of the tree."""
     found = {}
     for file in tree.files:
-        data = file.source.read_bytes() if file.source is not None else b""
+        data = file.read()
         assert len(data) == file.size, f"{file.path} has another size"
         found[file.path] = Content(data, file.link, file.executable, file.prefix, file.package)
     assert len(found) == len(tree.files), "a path is there twice"

@@ -44,7 +44,7 @@ _MODULES = re.compile(r"^lib(64)?/python3\.\d+/site-packages/")
 """Where data files are modules: `lib64` is a link to `lib`."""
 _LONGEST_ENTRY_POINTS = 1 << 20
 _Content = TypeVar("_Content")
-_NO_WHEEL = (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError)
+NO_WHEEL = (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError)
 """Raised for a file that cannot be read or is not a wheel; for one with a compression that Python does not know or
 that is encrypted (RuntimeError); for one that is damaged or cut off (the last two)."""
 
@@ -63,7 +63,7 @@ def paths_in(wheel: Path) -> dict[str, str]:
     Paths are relative to the prefix; those of modules begin with `site-packages/`. Includes commands, but no headers.
     Empty for a file that is not a wheel. Reads the end of the file: milliseconds for thousands of paths.
     """
-    return _read(wheel, lambda archive: dict(_paths(archive)), {})
+    return _read(wheel, lambda archive: dict(paths_of_archive(archive)), {})
 
 
 def metadata_in(wheel: Path) -> str:
@@ -91,7 +91,7 @@ def _read(wheel: Path, read: Callable[[zipfile.ZipFile], _Content], otherwise: _
     try:
         with zipfile.ZipFile(wheel) as archive:
             return read(archive)
-    except _NO_WHEEL:
+    except NO_WHEEL:
         return otherwise
 
 
@@ -103,7 +103,8 @@ def _metadata(archive: zipfile.ZipFile) -> str:
     return ""
 
 
-def _paths(archive: zipfile.ZipFile) -> Iterator[tuple[str, str]]:
+def paths_of_archive(archive: zipfile.ZipFile) -> Iterator[tuple[str, str]]:
+    """As `paths_in`, of a wheel that is open. Raises NO_WHEEL."""
     for member in archive.infolist():
         folder, _, name = member.filename.partition("/")
         if member.is_dir():

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from envlock.image.errors import NotForImage
 from envlock.image.manifests import OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
+from envlock.pack.bytecode import Span
 from envlock.redaction import shown
 from metaflow_extensions.envlock.plugins.node.members import Placeholder
 
@@ -63,6 +64,8 @@ class LayerFile(NamedTuple):
     executable: bool = False
     prefix: str = ""
     """`text` or `binary` if it holds the placeholder; else empty."""
+    start: int = 0
+    """Where its bytes begin in `source`."""
 
     @property
     def bytes(self) -> int:
@@ -114,8 +117,8 @@ def package_layers(
     (see `own_files`). The threshold doubles until there are at most `most` layers, which may be one.
 
     >>> from collections import namedtuple
-    >>> File = namedtuple("File", "path source link size executable prefix package")
-    >>> files = [File(f"lib/{name}.so", Path(name), "", size << 20, False, "", f"wheel/{name}")
+    >>> File = namedtuple("File", "path source link size executable prefix package start")
+    >>> files = [File(f"lib/{name}.so", Path(name), "", size << 20, False, "", f"wheel/{name}", None)
     ...          for name, size in (("a", 9), ("b", 1), ("c", 1), ("d", 70))]
     >>> [layer.name for layer in package_layers(files, "/opt/e")]
     ['d', 'a', 'b, c']
@@ -195,7 +198,7 @@ def write_layer(layer: Layer, folder: Path, compression: str = GZIP) -> PackedLa
 
 def _placed(file: TreeFile, prefix: str) -> LayerFile:
     path = f"{prefix.lstrip('/')}/{file.path}"
-    return LayerFile(path, file.source, b"", file.link, file.size, file.executable, file.prefix)
+    return LayerFile(path, file.source, b"", file.link, file.size, file.executable, file.prefix, file.start or 0)
 
 
 def _magnitude(size: int) -> int:
@@ -239,7 +242,7 @@ def _tar(layer: Layer) -> Iterator[bytes]:
 def _file(member: tarfile.TarInfo, file: LayerFile, layer: Layer) -> Iterator[bytes]:
     placeholder = layer.placeholder if file.prefix else None
     if file.source is None or placeholder is not None:
-        data = file.data if file.source is None else file.source.read_bytes()
+        data = file.data if file.source is None else Span(file.source, file.start, file.size).read()
         if placeholder is not None:
             data = placeholder.text(data) if file.prefix == "text" else placeholder.binary(data)
         member.size = len(data)
@@ -249,6 +252,7 @@ def _file(member: tarfile.TarInfo, file: LayerFile, layer: Layer) -> Iterator[by
         left = member.size = file.size
         yield _header(member)
         with file.source.open("rb") as stream:
+            stream.seek(file.start)
             while data := stream.read(min(_CHUNK, left)):
                 left -= len(data)
                 yield data

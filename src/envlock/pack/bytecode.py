@@ -20,9 +20,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
 
 from envlock.activation import without_python
-from envlock.hydration.errors import disk_full, is_full
+from envlock.hydration.errors import storage_error
 from envlock.interpreters import Interpreter, NoInterpreter, find_interpreter
 from envlock.model.arch import host_arch
 from envlock.model.lock import LockedPython
@@ -46,6 +47,9 @@ _BATCH = 16
 _OF_PACKAGE = 4
 """How many names of a path tell modules of one package: those of `lib/python3.12/site-packages/pandas`."""
 _LENGTH = struct.Struct(">I")
+_HEADER = struct.Struct(">32sI")
+"""Before bytecode in the folder of one call: its name, and how long it is."""
+_BUFFER = 1 << 20
 _LEVEL = 3
 """Of zstd, for bytecode that is kept: a quarter of its bytes, and 0.4 s for 100 MB."""
 _BY_OTHERS = 0o022
@@ -55,10 +59,30 @@ _BY_THE_MODULE = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGI
 """How a process ends that a module is too much for: in the same way everywhere."""
 
 
+class Span(NamedTuple):
+    """Bytes in a file, beside others."""
+
+    file: Path
+    start: int
+    size: int
+
+    @classmethod
+    def of(cls, file: Path) -> Span:
+        """All bytes of a file. Raises OSError."""
+        return cls(file, 0, file.stat().st_size)
+
+    def read(self) -> bytes:
+        """The bytes. Raises OSError."""
+        with self.file.open("rb") as file:
+            file.seek(self.start)
+            return file.read(self.size)
+
+
 class _Module(NamedTuple):
     path: str
-    source: Path
-    target: Path
+    source: Span
+    name: str
+    """Of its bytecode: by all that this depends on."""
 
 
 def is_test(path: str) -> bool:
@@ -99,8 +123,8 @@ def compiler_of(lock: Lock, pythons: Pythons, version: str = "") -> Interpreter:
 
 
 def compile_modules(
-    modules: Mapping[str, Path], folder: Path, python: Interpreter, reporter: Reporter, kept: Path | None = None
-) -> dict[str, Path]:
+    modules: Mapping[str, Span], folder: Path, python: Interpreter, reporter: Reporter, kept: Path | None = None
+) -> dict[str, Span]:
     """The bytecode of each module, by its path in the environment; without those that do not compile.
 
     `modules` are the sources, by their paths. In `folder`, bytecode is named by all that it depends on: a call with the
@@ -108,12 +132,24 @@ def compile_modules(
     about 3 ms of a processor for each module. Raises CompilerFailed, DiskFull.
     """
     # The largest first, so that all processes end at about the same time.
-    largest_first = sorted(modules, key=lambda path: (-modules[path].stat().st_size, path))
-    wanted = [_Module(path, modules[path], folder / _name(path, modules[path], python)) for path in largest_first]
-    keeping = Kept(kept) if kept is not None else None
-    new = keeping.restored(wanted) if keeping is not None else []
-    made = {each.path: each.target for each in wanted if each.target.exists() and each.target.stat().st_size}
-    todo = deque(each for each in wanted if not each.target.exists())
+    largest_first = sorted(modules.items(), key=lambda each: (-each[1].size, each[0]))
+    wanted = [_Module(path, source, _name(path, source, python)) for path, source in largest_first]
+    try:
+        with _Made(folder) as made:
+            keeping = Kept(kept) if kept is not None else None
+            new = keeping.restored(wanted, made) if keeping is not None else []
+            _compile([each for each in wanted if each.name not in made.spans], made, python, reporter)
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    if keeping is not None:
+        keeping.keep(new, made)
+    spans = {each.path: made.spans[each.name] for each in wanted if each.name in made.spans}
+    return {path: span for path, span in spans.items() if span.size}
+
+
+def _compile(modules: list[_Module], made: _Made, python: Interpreter, reporter: Reporter) -> None:
+    """Compile modules, on all processors. Raises CompilerFailed, OSError."""
+    todo = deque(modules)
     reporter.began(PHASE, len(todo), "modules")
     is_over = threading.Event()
 
@@ -121,15 +157,13 @@ def compile_modules(
         while todo and not is_over.is_set():
             with _Process(python) as process:
                 while not is_over.is_set() and (batch := _taken(todo)):
-                    done = process.compiled(batch)
-                    for module, is_made in zip(batch, done, strict=False):
-                        if is_made:
-                            made[module.path] = module.target
-                        else:
-                            module.target.touch()
-                    if len(done) < len(batch):  # the next one ended the process: it has no bytecode
-                        reporter.advanced(PHASE, batch[len(done)].path, len(done) + 1)
-                        todo.extendleft(batch[len(done) + 1 :])
+                    done = 0
+                    for module, data in zip(batch, process.compiled(batch), strict=False):
+                        made.add(module.name, data)
+                        done += 1
+                    if done < len(batch):  # the next one ended the process: it has no bytecode
+                        reporter.advanced(PHASE, batch[done].path, done + 1)
+                        todo.extendleft(batch[done + 1 :])
                         break
                     reporter.advanced(PHASE, batch[-1].path, len(batch))
 
@@ -142,9 +176,45 @@ def compile_modules(
         finally:
             is_over.set()
             reporter.ended(PHASE)
-    if keeping is not None:
-        keeping.keep(new)
-    return made
+
+
+class _Made:
+    """The bytecode in a folder, by its names: a file for each call, because creating one for each module takes longer.
+
+    A context manager: what was added can be read after it. Several may add to one folder at once.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.spans: dict[str, Span] = {}
+        """Empty ones are of modules that do not compile."""
+        for file in sorted(folder.iterdir()):
+            self._find_in(file)
+        self._path = folder / uuid4().hex
+        self._file = self._path.open("wb", _BUFFER)
+        self._taking_turns = threading.Lock()
+
+    def __enter__(self) -> _Made:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, name: str, data: bytes) -> None:
+        """Add bytecode; no bytes for a module that does not compile. Raises OSError."""
+        with self._taking_turns:
+            self._file.write(_HEADER.pack(bytes.fromhex(name), len(data)))
+            self.spans[name] = Span(self._path, self._file.tell(), len(data))
+            self._file.write(data)
+
+    def _find_in(self, path: Path) -> None:
+        end = path.stat().st_size
+        with path.open("rb") as file:
+            while len(header := file.read(_HEADER.size)) == _HEADER.size:
+                name, size = _HEADER.unpack(header)
+                if file.tell() + size > end:  # a full disk ended it
+                    return
+                self.spans.setdefault(name.hex(), Span(path, file.tell(), size))
+                file.seek(size, os.SEEK_CUR)
 
 
 def _zstd() -> ModuleType:
@@ -166,27 +236,27 @@ class Kept:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def restored(self, modules: Iterable[_Module]) -> list[list[_Module]]:
-        """Write the bytecode of all packages that are kept; the modules of each of the others."""
+    def restored(self, modules: Iterable[_Module], made: _Made) -> list[list[_Module]]:
+        """Add the bytecode of all packages that are kept; the modules of each of the others."""
         packages: dict[tuple[str, ...], list[_Module]] = {}
         for module in modules:
             packages.setdefault(tuple(module.path.split("/")[:_OF_PACKAGE]), []).append(module)
-        return [group for group in packages.values() if not self._restore(group)]
+        return [group for group in packages.values() if not self._restore(group, made)]
 
-    def keep(self, packages: Iterable[list[_Module]]) -> None:
+    def keep(self, packages: Iterable[list[_Module]], made: _Made) -> None:
         """Keep the bytecode of packages, and that some modules have none. A full disk only means compiling again."""
         with suppress(OSError), Closed():
             for group in packages:
-                if all(module.target.exists() for module in group):  # none has ended its compiler
-                    contents = [module.target.read_bytes() for module in sorted(group)]
+                if all(module.name in made.spans for module in group):  # none has ended its compiler
+                    contents = [made.spans[module.name].read() for module in sorted(group)]
                     packed = _zstd().compress(b"".join(_LENGTH.pack(len(each)) + each for each in contents), _LEVEL)
                     path = self._file(group)
                     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
                     unfinished.write_bytes(hashlib.sha256(packed).digest() + packed)
                     unfinished.replace(path)
 
-    def _restore(self, group: list[_Module]) -> bool:
-        """Write the bytecode of a package, if it is kept whole. Whether it is."""
+    def _restore(self, group: list[_Module], made: _Made) -> bool:
+        """Add the bytecode of a package, if it is kept whole. Whether it is."""
         path = self._file(group)
         zstd = _zstd()
         try:
@@ -204,21 +274,21 @@ class Kept:
         for module in sorted(group):
             (size,) = _LENGTH.unpack_from(data, position)
             position += _LENGTH.size
-            module.target.write_bytes(data[position : position + size])
+            made.add(module.name, data[position : position + size])
             position += size
         return True
 
     def _file(self, group: list[_Module]) -> Path:
         digest = hashlib.sha256(_COMPILER.read_bytes())
         for module in sorted(group):
-            digest.update(module.target.name.encode())
+            digest.update(module.name.encode())
         return self._folder / digest.hexdigest()
 
 
-def _name(path: str, source: Path, python: Interpreter) -> str:
-    """The name of a file for the bytecode of a module; it is empty if the module does not compile."""
+def _name(path: str, source: Span, python: Interpreter) -> str:
+    """The name of the bytecode of a module: by all that it depends on."""
     digest = hashlib.sha256(f"{python.version}\0{path}\0".encode(errors="surrogateescape"))
-    digest.update(source.read_bytes())
+    digest.update(source.read())
     return digest.hexdigest()
 
 
@@ -243,8 +313,6 @@ class _Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
         )
 
     def __enter__(self) -> _Process:
@@ -255,32 +323,33 @@ class _Process:
         self._process.communicate()
         self._detail.ended("done")
 
-    def compiled(self, batch: list[_Module]) -> list[bool]:
-        """Whether each module was compiled: of those up to the one that ended the process.
+    def compiled(self, batch: list[_Module]) -> Iterator[bytes]:
+        """The bytecode of each module, of those up to the one that ended the process; no bytes if it does not compile.
 
-        Raises CompilerFailed, DiskFull.
+        Raises CompilerFailed.
         """
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         with suppress(BrokenPipeError):  # it ended: there are no answers, either
             for module in batch:
-                self._process.stdin.write(f"{json.dumps([module.path, str(module.source), str(module.target)])}\n")
+                source = module.source
+                row = [module.path, str(source.file), source.start, source.size]
+                self._process.stdin.write(f"{json.dumps(row)}\n".encode())
             self._process.stdin.flush()
-        return list(self._answers(batch))
-
-    def _answers(self, batch: list[_Module]) -> Iterator[bool]:
-        assert self._process.stdout is not None
-        for module in batch:
-            answer = self._process.stdout.readline().strip()
-            if answer in {"0", "1"}:
-                yield answer == "1"
-            elif is_full(answer):
-                raise disk_full(module.target)
+        for _ in batch:
+            answer = self._process.stdout.readline().decode(errors="replace").strip()
+            if answer.isdecimal():
+                data = self._process.stdout.read(int(answer))
+                if len(data) < int(answer):
+                    raise self._failed("it was ended")
+                yield data
             elif answer:
                 raise self._failed(answer)
             elif self._process.wait() in _BY_THE_MODULE:
                 return
             else:
-                raise self._failed((self._process.communicate()[1].strip().splitlines() or ["it was ended"])[-1])
+                said = self._process.communicate()[1].decode(errors="replace").strip().splitlines()
+                raise self._failed((said or ["it was ended"])[-1])
 
     def _failed(self, reason: str) -> CompilerFailed:
         series = ".".join(self._python.version.split(".")[:2])

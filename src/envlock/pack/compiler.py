@@ -1,8 +1,9 @@
 """Compiles modules, in a process of any CPython 3: the same bytes for the same source and the same release of CPython.
 
 `bytecode.py` starts it. It imports the standard library alone, and runs nothing of what it compiles. Each line of stdin
-is a JSON array: the path of a module in its environment, the file of its source, the file to write. Each answer is a
-line: `1` if the file was written, `0` if the source does not compile, else what went wrong.
+is a JSON array: the path of a module in its environment, the file of its source, where in that the source begins, and
+its size. Each answer is a line: the size of the bytecode, which follows; `0` if the source does not compile; else what
+went wrong.
 
 The bytecode is valid whatever the time and the size of its source (PEP 552, unchecked hash): in a pack, no file has a
 time of its own.
@@ -13,7 +14,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import marshal
-import os
 import sys
 import threading
 
@@ -92,19 +92,17 @@ def _has_fixed_hash(constant: object) -> bool:
 def main() -> None:
     """Answer each line of stdin."""
     for line in sys.stdin:
-        path, source, target = json.loads(line)
+        path, source, start, size = json.loads(line)
         try:
             with open(source, "rb") as file:  # noqa: PTH123  pathlib takes longer to import
-                data = compiled(file.read(), path)
-            if data is not None:
-                unfinished = f"{target}.{os.getpid()}"
-                with open(unfinished, "wb") as file:  # noqa: PTH123
-                    file.write(data)
-                os.replace(unfinished, target)  # noqa: PTH105
+                file.seek(start)
+                data = compiled(file.read(size), path) or b""
         except OSError as error:
-            print(str(error).replace("\n", " "), flush=True)  # noqa: T201
+            sys.stdout.buffer.write(str(error).replace("\n", " ").encode(errors="replace") + b"\n")
         else:
-            print(int(data is not None), flush=True)  # noqa: T201
+            sys.stdout.buffer.write(b"%d\n" % len(data))
+            sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

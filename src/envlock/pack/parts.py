@@ -261,9 +261,10 @@ def _content(member: Member) -> Iterator[bytes]:
     assert member.file.source is not None
     left = member.size
     with member.file.source.open("rb") as file:
-        file.seek(member.offset)
+        file.seek((member.file.start or 0) + member.offset)
         while left and (piece := file.read(min(left, _PIECE))):
             left -= len(piece)
             yield piece
-        if left or (member.offset + member.size == member.file.size and file.read(1)):
+        is_end = member.file.start is None and member.offset + member.size == member.file.size
+        if left or (is_end and file.read(1)):
             raise OSError(f"{member.file.path} changed while it was packed")

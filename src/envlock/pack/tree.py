@@ -30,8 +30,9 @@ from envlock.hydration.pypi_uv import UvInstaller
 from envlock.model.arch import LINUX_64, LINUX_AARCH64
 from envlock.model.artifact import artifacts_of
 from envlock.model.requirement import normalized
-from envlock.pack.bytecode import compile_modules, compiler_of, is_test
+from envlock.pack.bytecode import Span, compile_modules, compiler_of, is_test
 from envlock.pack.errors import CannotPack
+from envlock.pack.wheel_files import divide, replace_file, settle_record
 from envlock.stage import temporary_folder
 from envlock.trust import Closed
 from metaflow_extensions.envlock.plugins.node.members import DEEPEST, LONGEST_NAME
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from envlock.hydration.port import ArtifactSource, Pythons
     from envlock.interpreters import Interpreter
     from envlock.model.lock import Lock
+    from envlock.pack.wheel_files import Divided
     from envlock.reporter import Reporter
 
 ARCHS = (LINUX_64, LINUX_AARCH64)
@@ -60,10 +62,8 @@ _OF_MACHINE = ("link", "extracted_package_dir", "package_tarball_full_path")
 _OF_PLACE = ("sha256", "sha256_in_prefix", "size_in_bytes")
 """What it notes of a file that is no longer so once the placeholder in it is replaced."""
 _RECORD = ".dist-info/RECORD"
-_HEADERS, _CONDA_HEADERS = b"../../../include/site/", b"../../../include/"
 _OF_UV = ("_virtualenv.py", "_virtualenv.pth")
 """What some versions of uv put into virtual environments, and no package."""
-_NOTES_OF_UV = ("uv_cache.json", "uv_build.json", "direct_url.json")
 
 
 class TreeFile(NamedTuple):
@@ -84,6 +84,12 @@ class TreeFile(NamedTuple):
     text that ends with NUL, which is filled up with NULs to the same size), or empty: there is none in it."""
     package: str
     """`conda/NAME` or `wheel/NAME`, whose package it is of, by its normalised name; empty for the environment's own."""
+    start: int | None = None
+    """Where its bytes begin in `source`, if that holds those of other files, too; None if all of it is this file."""
+
+    def read(self) -> bytes:
+        """Its bytes; none for a link. Raises OSError."""
+        return Span(self.source, self.start or 0, self.size).read() if self.source is not None else b""
 
 
 class Tree(NamedTuple):
@@ -232,30 +238,51 @@ class _Making:
             raise self._refused(
                 f"`{record}` is not the record of a package: another package contains this file"
             ) from None
-        _replace(stage / record, f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode())
+        replace_file(stage / record, f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode())
         return modes
 
     # Wheels.
 
     def _add_wheels(self, archives: Mapping[str, Path]) -> None:
-        """Add what uv makes of the wheels in a virtual environment of its own, whose scripts find their interpreter."""
+        """Add what uv makes of the wheels in a virtual environment of its own, whose scripts find their interpreter.
+
+        uv sees only the files that it does not install as they are (see `wheel_files`).
+        """
+        divided = divide(self._lock.pypi_packages, archives, self._folder("wheels/divided"), self._reporter)
+        rests = {each.sha256: each.rest for each in divided.values()}
+        packages = tuple(
+            replace(each, sha256=divided[each.sha256].sha256) if each.sha256 in divided else each
+            for each in self._lock.packages
+        )
         stage = self._folder("wheels/prefix")
-        options = InstallOptions(apart=self._work / "uv")
-        UvInstaller(self._reporter, options).install(self._lock, archives, self._python.path, stage, stage)
+        installer = UvInstaller(self._reporter, InstallOptions(apart=self._work / "uv"))
+        lock = replace(self._lock, packages=packages)
+        installer.install(lock, {**archives, **rests}, self._python.path, stage, stage)
         site = f"lib/python{self._lock.python.series}/site-packages"
         owners: dict[str, str] = {}
-        wheels = {wheel.name for wheel in self._lock.pypi_packages}
+        wheels = {wheel.name: divided.get(wheel.sha256) for wheel in self._lock.pypi_packages}
         for name, record in records_of_uv(stage / site).items():
             if name in wheels:
                 owners |= dict.fromkeys(self._recorded(record, stage), f"wheel/{name}")
-                self._settle_record(record)
+                rows = found.rows if (found := wheels[name]) else ()
+                settle_record(record, rows, is_beside_conda=bool(self._lock.conda_packages))
                 self._remove_conda_distribution(site, name)
         for path, entry in _entries(stage):
             is_unlisted = path.startswith(f"{site}/") and path.rpartition("/")[2] not in _OF_UV
             if path in owners or is_unlisted:
                 self._add(self._place_of(path), entry, owners.get(path, ""))
+        for wheel in self._lock.pypi_packages:
+            if wheel.sha256 in divided:
+                self._add_plain(divided[wheel.sha256], site, f"wheel/{wheel.name}")
         if not self._lock.conda_packages:
             self._files[_LIB64] = TreeFile(_LIB64, None, "lib", 0, executable=False, prefix="", package="")
+
+    def _add_plain(self, wheel: Divided, site: str, package: str) -> None:
+        """Add the files of a wheel that uv did not see."""
+        for file in wheel.files:
+            path = f"{site}/{file.path}"
+            owner = "" if is_bytecode(path) else package  # as those of `_recorded`
+            self._files[path] = TreeFile(path, wheel.content, "", file.size, file.executable, "", owner, file.start)
 
     def _recorded(self, record: Path, stage: Path) -> Iterable[str]:
         """The files in a RECORD. Raises CannotPack for what is none."""
@@ -263,19 +290,6 @@ class _Making:
             return paths_of(record, stage)
         except ValueError as error:
             raise self._refused(f"`{record.parent.name}/RECORD` cannot be read ({error})") from None
-
-    def _settle_record(self, record: Path) -> None:
-        """Remove what uv notes for itself of where a wheel was, and when, and its lines in the RECORD."""
-        folder = record.parent
-        notes = tuple(f"{folder.name}/{name},".encode() for name in _NOTES_OF_UV)
-        lines = [
-            line for line in read_file(record, RECORD_BYTES).splitlines(keepends=True) if not line.startswith(notes)
-        ]
-        if self._lock.conda_packages:
-            lines = [line.replace(_HEADERS, _CONDA_HEADERS, 1) if line.startswith(_HEADERS) else line for line in lines]
-        _replace(record, b"".join(lines))
-        for name in _NOTES_OF_UV:
-            (folder / name).unlink(missing_ok=True)
 
     def _place_of(self, path: str) -> str:
         """Where a file of a wheel belongs: headers have another folder in a virtual environment than with conda."""
@@ -345,7 +359,7 @@ class _Making:
             if f"{folder[: -len('/__pycache__')]}/{name.partition('.')[0]}.py" in self._files:
                 del self._files[path]
         modules = {
-            path: file.source
+            path: Span(file.source, file.start or 0, file.size)
             for path, file in self._files.items()
             if path.endswith(".py") and path.startswith(f"lib/python{series}/")
             if file.source is not None and not file.prefix and file.size <= _LARGEST_MODULE
@@ -354,12 +368,11 @@ class _Making:
         }
         self._bytecode.mkdir(exist_ok=True)
         made = compile_modules(modules, self._bytecode, self._python, self._reporter, self._kept)
-        for path, target in made.items():
+        for path, span in made.items():
             folder, _, name = path.rpartition("/")
             place = f"{folder}/__pycache__/{name[: -len('.py')]}.{tag}.pyc"
-            size = target.stat().st_size
             package = self._files[path].package
-            self._files[place] = TreeFile(place, target, "", size, executable=False, prefix="", package=package)
+            self._files[place] = TreeFile(place, span.file, "", span.size, False, "", package, span.start)
 
 
 def _mode_of(row: Mapping[str, Any], file: Path) -> str:
@@ -374,13 +387,6 @@ def _mode_of(row: Mapping[str, Any], file: Path) -> str:
         if data.find(PLACEHOLDER.encode()) < 0:
             return ""
     return BINARY if row.get("file_mode") == BINARY else TEXT
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Replace a file, without writing into its other hard links."""
-    new = path.with_name(f".{path.name}.new")
-    new.write_bytes(data)
-    new.replace(path)
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:

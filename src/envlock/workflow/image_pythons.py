@@ -15,7 +15,7 @@ from envlock.image.prefix import ImagePython, python_folder
 from envlock.interpreters import NoInterpreter, find_interpreter
 from envlock.model.artifact import Artifact
 from envlock.model.python_range import python_allows
-from envlock.pack.bytecode import compile_modules, compiler_of
+from envlock.pack.bytecode import Span, compile_modules, compiler_of
 from envlock.remote.kit import Kits
 from envlock.workflow.packs import called, kept_bytecode
 
@@ -107,7 +107,7 @@ class ImagePythons:
         series = lock.python.series
         library = folder / "python" / "lib" / f"python{series}"
         modules = {
-            path.relative_to(folder).as_posix(): path
+            path.relative_to(folder).as_posix(): Span.of(path)
             for path in library.rglob("*.py")
             if path.relative_to(library).parts[0] not in _UNUSED and not path.is_symlink()
         }
@@ -121,7 +121,7 @@ class ImagePythons:
         for path, compiled in made.items():
             inside, _, name = path.rpartition("/")
             target = f"{place.lstrip('/')}/{inside}/__pycache__/{name[: -len('.py')]}.{tag}.pyc"
-            files.append(LayerFile(target, compiled, size=compiled.stat().st_size))
+            files.append(LayerFile(target, compiled.file, size=compiled.size, start=compiled.start))
         return layer._replace(files=(*layer.files, *files))
 
     def key(self, lock: Lock) -> list[str]:
