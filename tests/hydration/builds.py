@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import os
 import sys
 import sysconfig
 import tarfile
@@ -30,11 +31,12 @@ def archive_of_this_python() -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz", compresslevel=1, dereference=True) as archive:
         archive.add(real.resolve(), f"python/bin/python{SERIES}")
-        for source in sorted(library.rglob("*")):
-            inside = source.relative_to(library)
-            unneeded = _LEFT_OUT & set(inside.parts) or inside.parts[0].startswith("config-") or "_test" in source.name
-            if source.is_file() and not unneeded:
-                archive.add(source, f"python/lib/python{SERIES}/{inside}")
+        for folder, folders, names in os.walk(library):
+            folders[:] = sorted(each for each in folders if each not in _LEFT_OUT and not each.startswith("config-"))
+            for name in sorted(names):
+                source = Path(folder, name)
+                if name not in _LEFT_OUT and "_test" not in name and source.is_file():
+                    archive.add(source, f"python/lib/python{SERIES}/{source.relative_to(library)}")
         for name in ("python3", "python"):
             member = tarfile.TarInfo(f"python/bin/{name}")
             member.type, member.linkname = tarfile.SYMTYPE, f"python{SERIES}"
