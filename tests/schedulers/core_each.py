@@ -31,7 +31,7 @@ def main() -> int:
     ended = []
     for number, (test, graph) in enumerate(asked["combinations"], 1):
         said, began, used = io.TextIOWrapper(io.BytesIO(), "utf-8", "replace"), time.time(), used_by_children()
-        suite.time = Soon(asked["context"].get("scheduler", ""))
+        suite.time = waiting = Soon(asked["context"].get("scheduler", ""))
         with contextlib.redirect_stdout(said):
             status, _ = suite.run_test(
                 FlowFormatter(graphs[graph], tests[test]),
@@ -46,7 +46,7 @@ def main() -> int:
         word = "failed" if status else "passed"
         print(f"{word}  {number}/{len(asked['combinations'])}  {test} on {graph} ({seconds:.0f} s)", flush=True)
         if status:
-            ended[-1]["said"] = read(said) + said_by_failed_pods(began)
+            ended[-1]["said"] = read(said) + waiting.failure + said_by_failed_pods(began)
             print(ended[-1]["said"], flush=True)
         Path(sys.argv[2]).write_text(json.dumps(ended))
     return 0
@@ -64,33 +64,41 @@ class Soon:
     It looks more often, and no longer once the scheduler knows that the run failed: the suite has no way to tell.
     """
 
+    failure = ""
+    """Why the scheduler says that the run failed."""
+
     def __init__(self, scheduler: str) -> None:
-        self._has_failed = {"step-functions": has_failed_on_step_functions, "argo-workflows": has_failed_on_argo}
+        self._failure_on = {"step-functions": failure_on_step_functions, "argo-workflows": failure_on_argo}
         self._scheduler = scheduler
-        self._is_over = False
 
     def time(self) -> float:
-        return float("inf") if self._is_over else time.time()
+        return float("inf") if self.failure else time.time()
 
     def sleep(self, seconds: float) -> None:
         time.sleep(min(seconds, _POLLING_SECONDS))
-        self._is_over = self._has_failed[self._scheduler](Path("run-id").read_text().strip().partition("-")[2])
+        run = Path("run-id").read_text().strip().partition("-")[2]
+        if said := self._failure_on[self._scheduler](run):
+            self.failure = f"\n# The run failed: {said}\n"
 
 
-def has_failed_on_step_functions(name: str) -> bool:
+def failure_on_step_functions(name: str) -> str:
     import boto3
 
     client = boto3.client("stepfunctions")
     machines = [each["stateMachineArn"] for each in client.list_state_machines()["stateMachines"]]
     found = [each for machine in machines for each in client.list_executions(stateMachineArn=machine)["executions"]]
-    return any(each["name"] == name and each["status"] not in ("RUNNING", "SUCCEEDED") for each in found)
+    for each in found:
+        if each["name"] == name and each["status"] not in ("RUNNING", "SUCCEEDED"):
+            described = client.describe_execution(executionArn=each["executionArn"])
+            return " ".join([each["status"], *(str(described.get(key, "")) for key in ("error", "cause"))]).strip()
+    return ""
 
 
-def has_failed_on_argo(name: str) -> bool:
+def failure_on_argo(name: str) -> str:
     from metaflow.plugins.argo.argo_client import ArgoClient
 
-    workflow = ArgoClient(os.environ["METAFLOW_KUBERNETES_NAMESPACE"]).get_workflow(name)
-    return bool(workflow["status"]["phase"] == "Failed")
+    status = ArgoClient(os.environ["METAFLOW_KUBERNETES_NAMESPACE"]).get_workflow(name)["status"]
+    return f"Failed {status.get('message', '')}".strip() if status["phase"] == "Failed" else ""
 
 
 def said_by_failed_pods(since: float) -> str:
