@@ -89,10 +89,17 @@ class Cost(NamedTuple):
     wall: float
 
 
-def costs(ways: Sequence[Command | Sequence[Command]], rounds: int) -> list[Cost]:
-    """The medians of each way, taking turns. Seconds of the processors tell more where a machine is not idle."""
+def costs(
+    ways: Sequence[Command | Sequence[Command]], rounds: int, before: Callable[[], None] = lambda: None
+) -> list[Cost]:
+    """The medians of each way, taking turns. Seconds of the processors tell more where a machine is not idle.
+
+    `before` is called before each round: if a way deletes files, it is the last one, and the next round waits until
+    that is forgotten (`settle`).
+    """
     found: list[list[Cost]] = [[] for _ in ways]
     for _ in range(rounds):
+        before()
         for way, each in zip(ways, found, strict=True):
             each.append(_cost(way))
     return [Cost(*(statistics.median(values) for values in zip(*each, strict=True))) for each in found]

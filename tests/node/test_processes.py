@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from envlock.interpreters import find_interpreter, machine_series
+from metaflow_extensions.envlock.plugins import node as node_package
 from metaflow_extensions.envlock.plugins.node import stage
 from tests.hydration.making import SERIES, Making, missing_files, remains
 from tests.node.nodes import FLOW, Node, oldest_python, tree_of
@@ -178,8 +179,10 @@ def test_a_task_that_waits_for_another_has_imported_nothing_of_what_making_takes
         "stage.make_once = make_once\n"
     )
     modules = imported(node, waits)
-    assert "metaflow_extensions.envlock.plugins.node.prepare" in modules
     assert not (_OF_MAKING | _SLOW) & modules
+    package = node_package.__name__
+    own = {name.rpartition(".")[2] for name in modules if name.startswith(f"{package}.")}
+    assert own | {"__init__", "__main__"} == {*node_package.ON_THE_WAY}, "those whose bytecode is in the code package"
 
 
 def test_the_oldest_python_makes_and_finds_an_environment(make_node: Callable[..., Node], build: Path) -> None:

@@ -10,6 +10,7 @@ import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from envlock.cache.plans import Plans
 from envlock.config.read import load_project
 from envlock.lockfile.document import parse
 from envlock.model.lock import Lock
+from metaflow_extensions.envlock.plugins.node import ON_THE_WAY
 from tests.flows.remote.conftest import BUCKET
 from tests.notebooks import OWN_KERNEL, opened
 from tests.pods.backends import Backends
@@ -255,6 +257,17 @@ def test_the_package_has_the_node_and_the_manifest_and_nothing_of_envlock_itself
         lock = deployed.locks[step]
         assert (arch, req_id, full_id) == (lock.arch, lock.req_id, lock.full_id)
         assert plan in deployed.plans
+
+
+def test_the_package_has_bytecode_of_what_each_task_imports_that_python_checks(deployed: Deployed) -> None:
+    package = ".mf_code/metaflow_extensions/envlock/plugins/node"
+    for name in ON_THE_WAY:
+        compiled = deployed.members[f"{package}/{cache_from_source(f'{name}.py')}"]
+        source = deployed.members[f"{package}/{name}.py"]
+        assert compiled[:4] == MAGIC_NUMBER
+        assert int.from_bytes(compiled[4:8], "little") == 3, "by the hash of the source, each time"
+        assert compiled[8:16] == source_hash(source), name
+        assert str(ROOT).encode() not in compiled
 
 
 def test_no_secret_is_in_what_is_deployed(deployed: Deployed) -> None:

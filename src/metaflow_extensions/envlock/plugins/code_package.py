@@ -79,5 +79,7 @@ def share_bytecode(folder, home):
         try:
             os.makedirs(shared, 0o755, exist_ok=True)
             os.symlink(shared, os.path.join(current, "__pycache__"))
+        except FileExistsError:  # the code package brings it
+            continue
         except OSError:
             return  # tasks start slower without it

@@ -140,9 +140,12 @@ class EnvlockEnvironment(MetaflowEnvironment):
         return self._launcher
 
     def add_to_package(self):
-        """The manifest, if steps start on other machines: nodes have nothing else to go by."""
+        """The manifest and bytecode, if steps start on other machines: nodes have nothing else to go by."""
         manifest = self._launcher.manifest if self._launcher is not None else None
-        return [(manifest, MANIFEST, ContentType.OTHER_CONTENT)] if manifest else []
+        if not manifest:
+            return []
+        bytecode = [(path, name, ContentType.CODE_CONTENT) for path, name in self._launcher.bytecode]
+        return [(manifest, MANIFEST, ContentType.OTHER_CONTENT)] + bytecode
 
     def bootstrap_commands(self, step_name, datastore_type):
         """The commands that a node runs before a task: the same for every step, as the manifest says what it needs.

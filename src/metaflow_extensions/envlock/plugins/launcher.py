@@ -4,6 +4,7 @@ import atexit
 import json
 import os
 import shutil
+import subprocess
 import sys
 
 from .code_package import CodePackage, folder_of_this_run
@@ -16,6 +17,7 @@ from .envlock_environment import (
     pathspec,
 )
 from .envlock_process import EnvlockProcess
+from .node import ON_THE_WAY
 
 _QUIET_SECONDS = 1.0
 
@@ -61,6 +63,11 @@ class Launcher(object):
     def manifest(self):
         """The path of the manifest, if steps start on nodes; else None. The file lives as long as this process."""
         return self._manifest and self._manifest.path
+
+    @property
+    def bytecode(self):
+        """Files with the bytecode of what nodes import, and the name of each in the code package."""
+        return self._manifest.bytecode if self._manifest else []
 
     @property
     def runs(self):
@@ -268,6 +275,46 @@ class _Manifest(object):
         with open(self.path, "w", encoding="utf-8") as file:
             file.write(text)
         os.chmod(self.path, 0o644)  # it is part of what Metaflow hashes
+        self.bytecode = _bytecode_of_nodes(folder)
+
+
+# With each interpreter and each source, it has the same bytes: Metaflow names a code package by its hash.
+_COMPILE = """
+import importlib.util, os, py_compile, sys
+source, folder, name_of, *modules = sys.argv[1:]
+for module in modules:
+    name = module + ".py"
+    place = os.path.join(folder, os.path.basename(importlib.util.cache_from_source(name)))
+    checked = py_compile.PycInvalidationMode.CHECKED_HASH
+    py_compile.compile(os.path.join(source, name), place, name_of + "/" + name, True, invalidation_mode=checked)
+    os.chmod(place, 0o644)
+    print(os.path.basename(place))
+"""
+
+
+def _bytecode_of_nodes(folder):
+    """Compile what nodes import on the way into an environment: files, and their names in the code package.
+
+    Each container has unpacked its own, and would compile it for half of the time that a task takes to find its
+    environment. Python looks at the hash of the source, and at its own release. Nothing, if that fails: tasks then
+    start slower.
+    """
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "node")
+    name = "metaflow_extensions/envlock/plugins/node"
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    try:
+        compiled = subprocess.run(
+            [sys.executable, "-s", "-S", "-c", _COMPILE, source, folder, name, *ON_THE_WAY],
+            env=dict(kept, PYTHONHASHSEED="0"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    names = compiled.stdout.decode("utf-8").split()
+    return [(os.path.join(folder, each), "%s/__pycache__/%s" % (name, each)) for each in names]
 
 
 def _name(identity):
