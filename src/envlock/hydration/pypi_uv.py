@@ -146,7 +146,7 @@ class WheelsByUv:
             found = settle(wheels, records, site_packages, self._stage, lambda wheel: self.add([wheel]))
         except ValueError as error:
             raise InstallFailed(name_of(self._lock), (str(error),)) from error
-        check_metadata(self._lock, {name: _text(record.with_name("METADATA")) for name, record in records.items()})
+        check_metadata(self._lock, {name: _fields(record.with_name("METADATA")) for name, record in records.items()})
         for sentence in sentences(found):
             self._reporter.warned(f"{name_of(self._lock)}: {sentence}")
         return records
@@ -235,9 +235,10 @@ def _move_into(folder: str, other: str) -> None:
             _move_into(place, entry.path)
 
 
-def _text(file: Path) -> str:
+def _fields(file: Path) -> str:
+    """The fields of a METADATA. The description after them is long, and says nothing that is compared."""
     try:
-        return read_file(file, METADATA_BYTES).decode("utf-8", "replace")
+        return read_file(file, METADATA_BYTES).partition(b"\n\n")[0].decode("utf-8", "replace")
     except OSError:
         return ""
 
