@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from envlock.cache.errors import CacheHashMismatch, CacheUnusable, NotInCache, together
 from envlock.cache.local import LocalPackages
@@ -23,6 +23,7 @@ from envlock.model.identity import sha256
 from envlock.places import folder_in_home, home
 from envlock.stage import temporary_folder
 from envlock.trust import Closed
+from envlock.values import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,8 +99,7 @@ def _upstream_of(project: Project) -> Upstream:
     return upstream_of(project)
 
 
-@dataclass(frozen=True)
-class CacheThenUpstream:
+class CacheThenUpstream(NamedTuple):
     """Implements hydration's ArtifactSource. Any number of threads and processes may fetch at once.
 
     An artifact is verified on its way to this machine's packages, and has a path only after that: the same each time.
@@ -150,15 +150,15 @@ class CacheThenUpstream:
         return placed
 
 
-@dataclass
 class _Fetching:
     """Places one artifact after another on this machine."""
 
-    store: Store
-    upstream: Upstream | None
-    local: LocalPackages
-    reporter: Reporter
-    is_warned: bool = False
+    def __init__(self, store: Store, upstream: Upstream | None, local: LocalPackages, reporter: Reporter) -> None:
+        self.store = store
+        self.upstream = upstream
+        self.local = local
+        self.reporter = reporter
+        self.is_warned = False
 
     def place(self, artifact: Artifact) -> Path:
         self.reporter.doing(FETCHING, artifact.filename)
@@ -250,8 +250,7 @@ def mirror(
     return copied, failed
 
 
-@dataclass
-class _Mirroring:
+class _Mirroring(NamedTuple):
     """Copies one artifact after another into a store."""
 
     store: Store
