@@ -21,7 +21,7 @@ import pytest
 
 from envlock.conda import client as conda_client
 from tests.channel import Channel, Credentials, Package, built_channels, copy_channels
-from tests.forked import never_sync, wanted
+from tests.forked import ask_interpreters_once, never_sync, wanted
 from tests.hydration.builds import archive_of_this_python
 from tests.index import Index
 from tests.preloaded import Parent, of_module, preloaded_popen
@@ -50,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("thorough", hypothesis.settings(), deadline=None, max_examples=500)
     hypothesis.settings.load_profile("envlock")
     never_sync()
+    ask_interpreters_once()
     _begin_elsewhere(config)
 
 

@@ -159,6 +159,29 @@ def never_sync() -> None:
     os.fsync = lambda handle: None  # type: ignore[misc]
 
 
+def ask_interpreters_once() -> None:
+    """Let an interpreter of this machine be asked for its version once, not for each home of envlock that a test has.
+
+    One that a test makes is asked as ever. Either takes a process that costs more than what most tests are about.
+    """
+    interpreters = importlib.import_module("envlock.interpreters")
+    here = {candidate.path for candidate in interpreters._candidates()}
+    ask = interpreters._run
+    answers: dict[tuple[str, int, int], tuple[str, str]] = {}
+
+    def ask_once(path: str) -> tuple[str, str]:
+        if path not in here:
+            return ask(path)  # type: ignore[no-any-return]
+        status = os.stat(path)  # noqa: PTH116
+        key = path, status.st_mtime_ns, status.st_size
+        answer = answers.get(key) or ask(path)
+        if not answer[1]:
+            answers[key] = answer
+        return answer
+
+    interpreters._run = ask_once
+
+
 # The parent.
 
 
@@ -209,6 +232,7 @@ def serve(control: socket.socket) -> None:
     never_sync()
     patterns = Patterns()
     _import_everything()
+    _ask_interpreters()
     gc.collect()
     gc.freeze()
     wake, woken = socket.socketpair()
@@ -265,6 +289,16 @@ def _import_everything() -> None:
     for name in ("envlock.__main__", "httpx", "rich.console", "rich.progress", "tomli", "tomlkit", "typer.testing"):
         importlib.import_module(name)
     importlib.import_module("envlock.certificates").trusted()
+
+
+def _ask_interpreters() -> None:
+    """Ask those of this series, which commands that make environments look at."""
+    ask_interpreters_once()
+    interpreters = importlib.import_module("envlock.interpreters")
+    series = "{}.{}".format(*sys.version_info)
+    for candidate in interpreters._candidates():
+        if candidate.series in {"", series} and not interpreters._refusal(candidate.real):
+            interpreters._run(candidate.path)
 
 
 def _receive(control: socket.socket) -> tuple[Any, list[int]] | None:
