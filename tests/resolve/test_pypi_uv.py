@@ -664,39 +664,29 @@ def test_an_index_that_fails_once_is_requested_again(make_index: Callable[..., I
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    "variables",
     [
-        ("UV_INDEX_STRATEGY", "unsafe-best-match"),
-        ("UV_EXTRA_INDEX_URL", "second"),
-        ("UV_INDEX", "second"),
-        ("UV_DEFAULT_INDEX", "second"),
-        ("UV_INDEX_URL", "second"),
-        ("UV_FIND_LINKS", "second"),
-        ("UV_CONSTRAINT", "constraints"),
-        ("UV_OVERRIDE", "constraints"),
-        ("UV_EXCLUDE_NEWER", "2020-01-01"),
-        ("UV_PRERELEASE", "allow"),
-        ("UV_RESOLUTION", "lowest"),
-        ("UV_NO_BINARY", "1"),
-        ("UV_OFFLINE", "1"),
-        ("UV_CONFIG_FILE", "config"),
-        ("UV_PYTHON", "3.10"),
-        ("UV_SYSTEM_PYTHON", "1"),
-        ("UV_CUSTOM_COMPILE_COMMAND", "other"),
-        ("UV_TORCH_BACKEND", "cpu"),
-        ("PIP_INDEX_URL", "second"),
-        ("PIP_EXTRA_INDEX_URL", "second"),
-        ("PIP_NO_INDEX", "1"),
-        ("PIP_CONFIG_FILE", "config"),
-        ("MACOSX_DEPLOYMENT_TARGET", "15.0"),
-        ("PYTHONPATH", "/nowhere"),
-        ("VIRTUAL_ENV", "/nowhere"),
-        ("CONDA_PREFIX", "/nowhere"),
+        {
+            **dict.fromkeys(("UV_EXTRA_INDEX_URL", "UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL"), "second"),
+            **dict.fromkeys(("UV_FIND_LINKS", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"), "second"),
+            "UV_INDEX_STRATEGY": "unsafe-best-match",
+        },
+        {"UV_CONSTRAINT": "constraints", "UV_RESOLUTION": "lowest", "UV_CUSTOM_COMPILE_COMMAND": "other"},
+        {"UV_OVERRIDE": "constraints", "UV_EXCLUDE_NEWER": "2020-01-01", "UV_TORCH_BACKEND": "cpu"},
+        {"UV_PRERELEASE": "allow", "UV_OFFLINE": "1", "UV_SYSTEM_PYTHON": "1"},
+        {"UV_CONFIG_FILE": "config", "PIP_CONFIG_FILE": "config", "UV_PYTHON": "3.10", "UV_NO_BINARY": "1"},
+        {
+            "PIP_NO_INDEX": "1",
+            "MACOSX_DEPLOYMENT_TARGET": "15.0",
+            **dict.fromkeys(("PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX"), "/nowhere"),
+        },
     ],
+    ids=lambda variables: next(iter(variables)),
 )
 def test_no_variable_changes_a_result(
-    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
+    """Those of one case have different effects: none hides what comes of another one."""
     (tmp_path / "constraints.txt").write_text("alpha==1.0\n")
     (tmp_path / "uv.toml").write_text('[pip]\nresolution = "lowest"\n')
     places = {
@@ -704,7 +694,8 @@ def test_no_variable_changes_a_result(
         "config": str(tmp_path / "uv.toml"),
         "second": f"{index.base}nothing/",
     }
-    monkeypatch.setenv(name, places.get(value, value))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, places.get(value, value))
     found = ask(index, "alpha", "mu", "omicron", arch=OSX_ARM64)
     assert versions(found) == {"alpha": "2.0", "beta": "2.0", "mu": "1.0", "omicron": "1.0"}
 
