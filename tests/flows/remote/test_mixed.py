@@ -58,7 +58,7 @@ class Mixed:
     log: str
     """Its stdout, as the datastore has it."""
     disabled: tuple[Pod, list[str]]
-    """A pod that started a disabled step so, and what it asked of the index."""
+    """A pod that prepared a disabled step so, and what it asked of the index."""
 
     def seen(self, step: str) -> Any:
         return self.tasks[step][0]["seen"]
@@ -158,19 +158,23 @@ def sent(backends: Backends, pod: Pod) -> tuple[str, str, dict[str, str]]:
 
 @contextmanager
 def without_libraries(backends: Backends, step: str) -> Iterator[tuple[Pod, list[str]]]:
-    """Start a task once more in an image without boto3 and requests, while the index is away. What that was asked."""
+    """Prepare a task once more in an image without boto3 and requests, while the index is away. What that was asked."""
     series, command, variables = sent(backends, backends.pods_of(step, "MixedFlow")[0])
-    command = command.replace("--retry-count 0", "--retry-count 2").replace("MF_ATTEMPT=0", "MF_ATTEMPT=2")
+    before, task, _ = command.replace("MF_ATTEMPT=0", "MF_ATTEMPT=2").partition(" && $ENVLOCK_PYTHON ")
+    assert task
     with index_that_is_away() as (own, asked):
         image = image_of(series + BARE)
-        yield backends.pods.start(f"no-libraries-{step}", image, ["bash", "-c", command], {**variables, **own}), asked
+        yield (
+            backends.pods.start(f"no-libraries-{step}", image, ["bash", "-c", before + ")"], {**variables, **own}),
+            asked,
+        )
 
 
 def start_again(backends: Backends, pod: Pod) -> Pod:
     """Start the task of `work` in another pod by Metaflow's commands alone, in one way after the other."""
     series, command, variables = sent(backends, pod)
-    before, _, rest = command.partition(ENTERING)
-    task, end, after = rest.partition(") 1>> >(")
+    before, _, rest = command.replace("MF_ATTEMPT=0", "MF_ATTEMPT=1").partition(ENTERING)  # logs of its own
+    task, end, _ = rest.partition(") 1>> >(")
     assert task.startswith("$ENVLOCK_PYTHON ")
     assert end
     ways = (
@@ -178,7 +182,7 @@ def start_again(backends: Backends, pod: Pod) -> Pod:
         f" 2>&1; echo OVER {name} $?"
         for attempt, (name, way) in enumerate(WAYS.items(), 1)
     )
-    command = before + "; ".join(ways) + end + after
+    command = before + "; ".join(ways) + ")"
     return backends.pods.start("again", image_of(series), ["bash", "-c", command], variables)
 
 
