@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from envlock.pack.parts import LARGEST, MTIME, RawPart, compress, raw_parts, zstd
+from envlock.pack.parts import LARGEST, MTIME, UNREADABLE, RawPart, compress, contents, raw_parts, zstd
 from envlock.pack.tree import TreeFile
 from tests.forked import run_python
+from tests.node.packs import PAX, Member, tar_of
 
 
 def made(
@@ -243,3 +244,26 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert status == 0, error
     grown = int(out)
     assert grown < 40_000, f"{grown} KB"
+
+
+def test_what_is_in_a_part_is_told_of_each_member_and_slice(files: list[TreeFile], tmp_path: Path) -> None:
+    (part,) = raw_parts(files)
+    found = contents(part.pieces())
+    assert set(found) == {file.path for file in files}
+    assert found == contents([b"", tar(part)]), "however it comes"
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        Member("f", b"1" * 1_000_000, kind=PAX),
+        Member("f", b"1\n0\n9\n".ljust(512, b"\0"), records={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}),
+        Member("f", b"x", records={"size": "-1"}),
+        Member("f", b"x" * 600, kind=b"L"),
+    ],
+    ids=["a long number", "sparse", "negative", "long name"],
+)
+def test_what_no_maker_writes_is_not_read(member: Member) -> None:
+    """Python's own module for archives would read some of it without an end."""
+    with pytest.raises(UNREADABLE):
+        contents([tar_of([member])])

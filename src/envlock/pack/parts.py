@@ -10,10 +10,11 @@ or small enough to be one with its other half, do two parts take the place of on
 from __future__ import annotations
 
 import hashlib
-import io
 import sys
 import tarfile
 from typing import TYPE_CHECKING, NamedTuple
+
+from metaflow_extensions.envlock.plugins.node.members import NO_ARCHIVE, BadMember, members_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,7 +35,7 @@ LEVEL = 10
 """Of zstd: the docs (explanation/packs) have what others cost and gain. Its window is 4 MB."""
 MTIME = 315532800
 """The time of every member, which is that of every file in a wheel that envlock builds: 1980-01-01."""
-UNREADABLE = (zstd.ZstdError, tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
+UNREADABLE = (zstd.ZstdError, EOFError, BadMember, *NO_ARCHIVE)
 """What reading a damaged part raises."""
 _WINDOW_LOG = 23
 """The largest window that decompresses: 8 MB."""
@@ -149,45 +150,17 @@ def decompressed(file: Path, raw_size: int) -> Iterator[bytes]:
 def contents(pieces: Iterable[bytes]) -> dict[str, str]:
     """What the members of a raw part are, in hashes, by path and offset; two that are alike have the same.
 
-    Raises UNREADABLE.
+    Reads as nodes do, who take nothing but what a maker writes, and holds the part in memory. Raises UNREADABLE.
     """
     found = {}
-    with tarfile.open(fileobj=_Reader(pieces), mode="r|") as archive:
-        for member in archive:
-            offset = member.pax_headers.get("ENVLOCK.offset", "")
-            facts = repr((member.get_info(), member.pax_headers))
-            digest = hashlib.sha256(facts.encode("utf-8", "surrogateescape"))
-            content = archive.extractfile(member) if member.isreg() else None
-            while content is not None and (piece := content.read(_PIECE)):
-                digest.update(piece)
-            found[f"{member.name}{f' from {offset}' if offset else ''}"] = digest.hexdigest()
+    with memoryview(b"".join(pieces)) as raw:
+        for path, kind, mode, target, data, records in members_of(raw):
+            offset = records.get(b"ENVLOCK.offset", b"").decode()
+            digest = hashlib.sha256(repr((path, kind, mode, target, sorted(records.items()))).encode())
+            digest.update(data)
+            name = path.decode("utf-8", "surrogateescape")
+            found[f"{name}{f' from {offset}' if offset else ''}"] = digest.hexdigest()
     return found
-
-
-class _Reader(io.RawIOBase):
-    """Pieces as a file that is read once."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
-        self._piece = b""
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        found = []
-        while size:
-            if self._position == len(self._piece):
-                self._piece, self._position = next(self._pieces, b""), 0
-                if not self._piece:
-                    break
-            end = len(self._piece) if size < 0 else self._position + size
-            taken = self._piece[self._position : end]
-            self._position += len(taken)
-            size -= len(taken) if size > 0 else 0
-            found.append(taken)
-        return b"".join(found)
 
 
 def _members(file: TreeFile) -> Iterator[Member]:

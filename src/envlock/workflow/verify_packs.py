@@ -7,7 +7,8 @@ trust who made the pack, nor who can write to the cache.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from envlock.cache.errors import CacheUnusable, together
@@ -136,6 +137,7 @@ class _Compared:
     pack: Pack
     scratch: Path
     reporter: Reporter
+    reading: threading.Lock = field(default_factory=threading.Lock)
 
     def compared(self, names: tuple[str, ...], *, download: bool) -> VerifiedPack:
         """Make the pack again, and compare. Raises CannotPack, HydrateError, DamageError, CacheUnusable."""
@@ -211,11 +213,14 @@ class _Compared:
                 digest.update(piece)
             if digest.hexdigest() != part.raw_sha256:
                 return "it decompresses to other bytes than the plan says"
-            return contents(decompressed(place, part.raw_size)) if is_wanted else {}
+            if not is_wanted:
+                return {}
+            with self.reading:  # one part in memory at a time
+                return contents(decompressed(place, part.raw_size))
         except FileNotFoundError:
             return "it is not there"
         except UNREADABLE as error:  # no OSError: that is of this machine's disk, and no damage of the part
-            return str(error)
+            return str(error) or "it is not the archive of a pack"
         finally:
             place.unlink(missing_ok=True)
 

@@ -55,6 +55,10 @@ _LONGEST_SHEBANG = 127
 """Bytes that the oldest kernels read of the line that names a script's interpreter."""
 
 
+NO_ARCHIVE = (ValueError, IndexError, KeyError, struct.error)
+"""What reading something else than the archive of a pack raises."""
+
+
 class BadMember(Exception):
     """An archive, or one of its members, that no maker of packs has made."""
 
@@ -126,7 +130,7 @@ class Members:
         """Write what an archive holds, until it `is_over`."""
         folder: bytes | None = None
         try:
-            for path, kind, mode, target, data, records in _members(raw):
+            for path, kind, mode, target, data, records in members_of(raw):
                 if is_over():
                     return
                 above, _, base = path.rpartition(b"/")
@@ -146,7 +150,7 @@ class Members:
                     self._link(path, target)
                 else:
                     raise BadMember("%r is neither a plain file nor a link" % _shown(path))
-        except (ValueError, IndexError, KeyError, struct.error):
+        except NO_ARCHIVE:
             raise BadMember("it is not the archive of a pack") from None
         except FileExistsError as error:
             path = os.fsencode(error.filename or b"")[len(self._folder) :]
@@ -238,8 +242,8 @@ class Members:
             raise BadMember("%r belongs to the environment itself" % _shown(path))
 
 
-def _members(raw: memoryview) -> Iterator[_Member]:
-    """The members of an archive. Raises BadMember, ValueError, IndexError, struct.error."""
+def members_of(raw: memoryview) -> Iterator[_Member]:
+    """The members of an archive. Raises BadMember and what is in NO_ARCHIVE for what no maker of packs has made."""
     unpack = _HEADER.unpack_from
     records = _NO_RECORDS
     position = 0
