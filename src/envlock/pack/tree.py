@@ -32,7 +32,7 @@ from envlock.model.artifact import artifacts_of
 from envlock.model.requirement import normalized
 from envlock.pack.bytecode import Span, compile_modules, compiler_of, is_test
 from envlock.pack.errors import CannotPack
-from envlock.pack.wheel_files import divide, replace_file, settle_record
+from envlock.pack.wheel_files import divide, replace_file, rest_of, settle_record
 from envlock.stage import temporary_folder
 from envlock.trust import Closed
 from metaflow_extensions.envlock.plugins.node.members import DEEPEST, LONGEST_NAME
@@ -250,14 +250,9 @@ class _Making:
         """
         divided = divide(self._lock.pypi_packages, archives, self._folder("wheels/divided"), self._reporter)
         rests = {each.sha256: each.rest for each in divided.values()}
-        packages = tuple(
-            replace(each, sha256=divided[each.sha256].sha256) if each.sha256 in divided else each
-            for each in self._lock.packages
-        )
         stage = self._folder("wheels/prefix")
         installer = UvInstaller(self._reporter, InstallOptions(apart=self._work / "uv"))
-        lock = replace(self._lock, packages=packages)
-        installer.install(lock, {**archives, **rests}, self._python.path, stage, stage)
+        installer.install(rest_of(self._lock, divided), {**archives, **rests}, self._python.path, stage, stage)
         site = f"lib/python{self._lock.python.series}/site-packages"
         owners: dict[str, str] = {}
         wheels = {wheel.name: divided.get(wheel.sha256) for wheel in self._lock.pypi_packages}

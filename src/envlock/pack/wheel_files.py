@@ -10,7 +10,6 @@ environments, says what comes of it, or why it is refused.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
@@ -18,9 +17,10 @@ import struct
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from envlock.files import RECORD_BYTES, read_file
+from envlock.files import RECORD_BYTES, read_file, sha256_of_stream
 from envlock.hydration.wheels import NO_WHEEL, paths_of_archive
 from metaflow_extensions.envlock.plugins.node.members import LONGEST_NAME
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from envlock.model.lock import LockedPackage
+    from envlock.model.lock import Lock, LockedPackage
     from envlock.reporter import Reporter
 
 PHASE = "unpacking"
@@ -111,6 +111,17 @@ def divide(
         reporter.ended(PHASE)
 
 
+def rest_of(lock: Lock, divided: Mapping[str, Divided]) -> Lock:
+    """A lock of the rests of wheels, in place of those that were divided."""
+    return replace(
+        lock,
+        packages=tuple(
+            replace(each, sha256=divided[each.sha256].sha256) if each.sha256 in divided else each
+            for each in lock.packages
+        ),
+    )
+
+
 def settle_record(record: Path, rows: Iterable[bytes], *, is_beside_conda: bool) -> None:
     """Make the RECORD that uv wrote one of the whole wheel, and of any machine.
 
@@ -184,7 +195,7 @@ def _divided(wheel: Path, sha256: str, members: list[zipfile.ZipInfo], place: Pa
     files: list[WheelFile] = []
     try:
         with wheel.open("rb") as opened:
-            if _sha256(opened) != sha256:
+            if sha256_of_stream(opened) != sha256:
                 return None
             plain, others = _sorted_out(members)
             rows = _rows(b"".join(_bytes(opened, _record_of(others))), plain, members)
@@ -203,14 +214,7 @@ def _divided(wheel: Path, sha256: str, members: list[zipfile.ZipInfo], place: Pa
     except (_Unusual, zlib.error, struct.error):
         return None
     with rest.open("rb") as opened:
-        return Divided(content, tuple(files), rows, rest, _sha256(opened))
-
-
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while piece := file.read(_PIECE):
-        digest.update(piece)
-    return digest.hexdigest()
+        return Divided(content, tuple(files), rows, rest, sha256_of_stream(opened))
 
 
 def _sorted_out(members: Iterable[zipfile.ZipInfo]) -> tuple[list[zipfile.ZipInfo], list[zipfile.ZipInfo]]:

@@ -20,7 +20,8 @@ from envlock.model.artifact import Artifact
 from envlock.remote.kit import REMOTE_ARCHS, Kit, Kits, NoKit, NoKitPython, place_of, plan_of
 from envlock.words import listed
 from envlock.workflow.artifacts import FetchedHashes, mirror
-from envlock.workflow.packs import PacksPush, PacksPushed, called, key_of
+from envlock.workflow.packs import called, key_of
+from envlock.workflow.push_packs import PacksPush, PacksPushed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
