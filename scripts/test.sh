@@ -2,11 +2,46 @@
 # Everything that must hold: each check says in one line whether it does, and pytest comes last.
 # Arguments go to pytest; `--lint-only` leaves pytest out. The exit status is 0 only when all of it holds.
 # The checks run at once, beside pytest, of which nothing is shown before they are told.
+# What tests write is in memory where there is enough of it, and is deleted in the end. `TMPDIR=/tmp make test` writes it
+# to that folder, where pytest keeps it.
 set -u
 unset PYTHONDONTWRITEBYTECODE  # each worker would compile every test again
 cd "$(dirname "$0")/.." || exit
-scratch=$(mktemp -d) || exit
-trap 'rm -rf "$scratch"' EXIT
+
+memory() {
+    # The megabytes that may be written to /dev/shm: what is free there, in the machine, and in its container at most.
+    {
+        df -Pm /dev/shm | awk 'NR == 2 { print $4 + 0 }'
+        awk '/^MemAvailable:/ { printf "%.0f\n", $2 / 1024 - 4000 }' /proc/meminfo  # the tests themselves take some
+        for limit in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; do
+            [ ! -r "$limit" ] || awk '$1 != "max" { printf "%.0f\n", $1 / 1048576 - 4000 }' "$limit"
+        done
+    } 2>/dev/null | sort -n | head -n 1
+}
+
+make_scratch() {
+    # A new folder in memory, if no other is wanted, there is room for all that tests write, and programs may run there.
+    files=$(df -Pi /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 + 0 }')
+    if [ -z "${TMPDIR:-}" ] && [ -r /proc/meminfo ] && [ "$(memory)" -ge 12000 ] && [ "${files:-0}" -ge 1000000 ]; then
+        if scratch=$(mktemp -d /dev/shm/envlock.XXXXXX); then
+            printf '#!/bin/sh\n' >"$scratch/program" && chmod +x "$scratch/program"
+            if "$scratch/program" 2>/dev/null; then
+                export TMPDIR="$scratch"
+                return
+            fi
+            rm -rf "$scratch"
+        fi
+    fi
+    scratch=$(mktemp -d)
+}
+
+remove_scratch() {
+    # Folders that nobody may write are left by tests, and only root can delete what is in them.
+    rm -rf "$scratch" 2>/dev/null || { chmod -R u+rwX "$scratch" && rm -rf "$scratch"; }
+}
+
+make_scratch || exit
+trap remove_scratch EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 running=""
