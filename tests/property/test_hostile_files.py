@@ -66,6 +66,7 @@ from envlock.resolve.platform_tags import target_of
 from envlock.resolve.uv_output import NotAPylock, select
 from envlock.settings_files import settings_files
 from envlock.workflow.import_locks import Wanted, import_lock
+from envlock.workflow.machine import environments
 from envlock.workflow.machine.environments import Environments, find_environments, with_sizes
 from tests.cache.test_plans import PACKED, PLANS
 from tests.hostile import mutations, sha256
@@ -638,7 +639,9 @@ TARGETS = {
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # To look at every process of the machine takes ten times as long as to read what stands in the home.
+    monkeypatch.setattr(environments, "used_by_processes", lambda *, thorough: frozenset())
     (tmp_path / "requirements.txt").write_bytes(REQUIREMENTS)
     (tmp_path / "environment.yml").write_text("dependencies: [numpy]\n")
     (tmp_path / "pyproject.toml").write_bytes(PROJECT)
