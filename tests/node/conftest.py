@@ -88,6 +88,13 @@ def shared_clients() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
+def little_patience(make_cache: Callable[..., NodeCache], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node soon gives up a server that is silent or refuses everything."""
+    monkeypatch.setattr(transport, "BUSY_SECONDS", 0.3)
+    monkeypatch.setattr(clients, "ANSWER_SECONDS", 0.5)
+
+
+@pytest.fixture
 def make_cache(
     clouds: Callable[[str], Cloud],
     make_proxy: Callable[[int], Proxy],
@@ -95,10 +102,12 @@ def make_cache(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., NodeCache]:
-    """Makes an empty cache in the cloud of that name, behind a proxy, for a node with little patience."""
+    """Makes an empty cache in the cloud of that name, behind a proxy, for a node whose pauses are short.
+
+    It is as patient as a busy machine needs: `little_patience` is for tests of what never gets better.
+    """
     monkeypatch.setattr(transport, "LONGEST_PAUSE", 0.02)
-    monkeypatch.setattr(transport, "BUSY_SECONDS", 0.3)
-    monkeypatch.setattr(clients, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(transport, "BUSY_SECONDS", 60.0)
     monkeypatch.setattr(clients, "_s3_client", shared_clients)
     for name in ("AWS_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)

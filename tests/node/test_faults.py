@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from metaflow_extensions.envlock.plugins.node import clients, start
+from metaflow_extensions.envlock.plugins.node import clients, start, transport
 from tests.node.conftest import NodeCache
 from tests.node.nodes import wheel_of
 from tests.node.plans import canonical, manifest, stored, target_of, wheels_plan
@@ -50,6 +50,7 @@ def faulty(cache: NodeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("METAFLOW_EXTRACTED_ROOT", str(tmp_path))
     monkeypatch.setenv("MF_PATHSPEC", "TrainFlow/1/start/1")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(transport, "BUSY_SECONDS", 0.3)
     return Faulty(cache, tmp_path, partial(monkeypatch.setattr, clients, "ANSWER_SECONDS"))
 
 

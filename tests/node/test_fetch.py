@@ -120,7 +120,8 @@ def test_a_wrong_hash_is_not_requested_again(cache: NodeCache, tmp_path: Path) -
     assert len(cache.proxy.passed) == 1
 
 
-def test_cuts_and_stalls_are_not_seen(cache: NodeCache, tmp_path: Path) -> None:
+def test_cuts_and_stalls_are_not_seen(cache: NodeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metaflow_extensions.envlock.plugins.node.clients.ANSWER_SECONDS", 1.5)
     objects = [put(cache, LARGE, "large.conda"), put(cache, SMALL)]
     for how in (Break.CUT, Break.STALL_HALFWAY, Break.RESET, Break.SLOW_DOWN):
         cache.proxy.breaks(how, "GET")
@@ -140,13 +141,13 @@ def test_the_first_failure_ends_all(cache: NodeCache, tmp_path: Path) -> None:
 
 def test_a_failure_ends_the_pauses_of_others(cache: NodeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
-        monkeypatch.setattr(f"metaflow_extensions.envlock.plugins.node.transport.{name}", 60.0)
+        monkeypatch.setattr(f"metaflow_extensions.envlock.plugins.node.transport.{name}", 600.0)
     busy, bad = put(cache, LARGE, "busy.whl"), put(cache, SMALL, "bad.whl", there=SMALL[::-1])
     cache.proxy.breaks(Break.SLOW_DOWN, "GET", "busy.whl", times=ALWAYS)
     began = time.monotonic()
     with pytest.raises(Damaged, match=r"bad\.whl"):
         fetched(cache.transport, tmp_path, busy, bad)
-    assert time.monotonic() - began < 14, "the shortest pause is of 15 seconds"
+    assert time.monotonic() - began < 140, "the shortest pause is of 150 seconds"
 
 
 def test_what_is_done_with_a_file_may_fail(cache: NodeCache, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def test_a_bucket_that_may_only_be_read_is_no_failure(name: str, make_cache: Cal
     assert cache.proxy.broken
 
 
+@pytest.mark.usefixtures("little_patience")
 def test_a_busy_bucket_is_not_waited_for(cache: NodeCache) -> None:
     cache.proxy.breaks(Break.SLOW_DOWN, "PUT", times=1000)
     assert not write(cache.transport, TARGET, "TrainFlow/1/start/1")

@@ -91,8 +91,11 @@ class TestEachBucket:
         with pytest.raises((Misconfigured, NotThere), match="no-such-bucket"):
             open_transport(other).list("plans")
 
-    def test_a_stumble_is_not_seen(self, name: str, make_cache: Callable[..., NodeCache]) -> None:
+    def test_a_stumble_is_not_seen(
+        self, name: str, make_cache: Callable[..., NodeCache], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         cache = make_cache(name)
+        monkeypatch.setattr(clients, "ANSWER_SECONDS", 1.5)
         cache.store.put("packages/x", DATA)
         for how in (Break.SLOW_DOWN, Break.RESET, Break.CUT, Break.STALL):
             cache.proxy.forget()
@@ -107,6 +110,7 @@ class TestEachBucket:
             cache.transport.read("packages/x", 10)
         assert len(requests_for(cache, "packages/x")) == 1
 
+    @pytest.mark.usefixtures("little_patience")
     def test_a_bucket_that_stays_busy_is_given_up_in_the_end(
         self, name: str, make_cache: Callable[..., NodeCache]
     ) -> None:
@@ -118,7 +122,7 @@ class TestEachBucket:
         with pytest.raises(Throttled, match=r"503.*attempts"):
             opened.read("packages/x", 10)
         assert time.monotonic() - began >= transport.BUSY_SECONDS
-        assert len(requests_for(cache, "packages/x")) >= 5
+        assert len(requests_for(cache, "packages/x")) >= 2
 
     def test_it_says_when_to_come_back(
         self, name: str, make_cache: Callable[..., NodeCache], monkeypatch: pytest.MonkeyPatch
@@ -151,6 +155,7 @@ def test_an_object_without_that_byte_is_damaged(name: str, make_cache: Callable[
         got(cache, "packages/x", 100)
 
 
+@pytest.mark.usefixtures("little_patience")
 @pytest.mark.parametrize("how", [Break.RESET, Break.DENIED, Break.SLOW_DOWN, Break.STALL])
 def test_a_token_in_a_url_is_in_no_message_and_no_log(
     how: Break, make_cache: Callable[..., NodeCache], monkeypatch: pytest.MonkeyPatch
@@ -187,6 +192,7 @@ def test_each_cut_that_brought_something_is_forgiven(cache: NodeCache, monkeypat
     assert got(cache, "packages/x") == DATA
 
 
+@pytest.mark.usefixtures("little_patience")
 def test_a_cache_that_stalls_each_time_is_given_up_at_the_deadline(
     cache: NodeCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,15 +334,15 @@ class TestPauses:
 
 
 def test_stopping_ends_a_pause(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "FIRST_PAUSE", 30.0)
-    monkeypatch.setattr(transport, "LONGEST_PAUSE", 30.0)
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 600.0)
+    monkeypatch.setattr(transport, "LONGEST_PAUSE", 600.0)
     cache.proxy.breaks(Break.SLOW_DOWN, "GET", times=ALWAYS)
     opened = cache.transport
     threading.Timer(0.3, opened.stop).start()
     began = time.monotonic()
     with pytest.raises(Unreachable):
         opened.read("packages/x", 10)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def test_what_the_writer_raises_is_no_fault_of_the_network(cache: NodeCache) -> None:
