@@ -46,6 +46,8 @@ _OF_CLOUDS = {
     "NO_GCE_CHECK": "gcsfs",
 }  # not for those who never need them
 _LENGTH = struct.Struct("!I")
+_OF_MACHINE: list[str] = []
+"""The interpreters of this machine, which no test made."""
 _AT_START = ("PYTHON", "LANG", "LC_", "FSSPEC_", "LD_", "MALLOC_")
 
 
@@ -58,7 +60,7 @@ class Forks:
         self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.forked", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.forked", str(theirs.fileno()), *_OF_MACHINE],
                 pass_fds=[theirs.fileno()],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -159,18 +161,20 @@ def never_sync() -> None:
     os.fsync = lambda handle: None  # type: ignore[misc]
 
 
-def ask_interpreters_once() -> None:
-    """Let an interpreter of this machine be asked for its version once, not for each home of envlock that a test has.
+def ask_interpreters_once(paths: Sequence[str] = ()) -> None:
+    """Let each interpreter of this machine be asked for its version once, not for each home of envlock that a test has.
 
-    One that a test makes is asked as ever. Either takes a process that costs more than what most tests are about.
+    One that a test makes is asked as ever. Either takes a process that costs more than what most tests are about. Those
+    of this machine are the `paths`, or what is found before a test has an environment of its own.
     """
     interpreters = importlib.import_module("envlock.interpreters")
-    here = {candidate.path for candidate in interpreters._candidates()}
+    # No home is looked into, which may be one that envlock refuses.
+    _OF_MACHINE.extend(paths or [each.path for each in interpreters._candidates(Path(os.devnull))])
     ask = interpreters._run
     answers: dict[tuple[str, int, int], tuple[str, str]] = {}
 
     def ask_once(path: str) -> tuple[str, str]:
-        if path not in here:
+        if path not in _OF_MACHINE:
             return ask(path)  # type: ignore[no-any-return]
         status = os.stat(path)  # noqa: PTH116
         key = path, status.st_mtime_ns, status.st_size
@@ -227,12 +231,12 @@ class Patterns:
         module.compile = noting
 
 
-def serve(control: socket.socket) -> None:
+def serve(control: socket.socket, interpreters: Sequence[str]) -> None:
     """Fork a process for each request, and tell how each ended, until nobody is there to ask."""
     never_sync()
     patterns = Patterns()
     _import_everything()
-    _ask_interpreters()
+    _ask_interpreters(interpreters)
     gc.collect()
     gc.freeze()
     wake, woken = socket.socketpair()
@@ -291,14 +295,17 @@ def _import_everything() -> None:
     importlib.import_module("envlock.certificates").trusted()
 
 
-def _ask_interpreters() -> None:
+def _ask_interpreters(paths: Sequence[str]) -> None:
     """Ask those of this series, which commands that make environments look at."""
-    ask_interpreters_once()
+    if not paths:
+        return
+    ask_interpreters_once(paths)
     interpreters = importlib.import_module("envlock.interpreters")
-    series = "{}.{}".format(*sys.version_info)
-    for candidate in interpreters._candidates():
-        if candidate.series in {"", series} and not interpreters._refusal(candidate.real):
-            interpreters._run(candidate.path)
+    for path in paths:
+        real = os.path.realpath(path)
+        series = {interpreters._series(os.path.basename(each)) for each in (path, real)} - {""}  # noqa: PTH119
+        if series <= {"{}.{}".format(*sys.version_info)} and not interpreters._refusal(real):
+            interpreters._run(path)
 
 
 def _receive(control: socket.socket) -> tuple[Any, list[int]] | None:
@@ -379,4 +386,4 @@ def end_as_python(run: Callable[[], int]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
