@@ -22,7 +22,7 @@ memory() {
 make_scratch() {
     # A new folder in memory, if no other is wanted, there is room for all that tests write, and programs may run there.
     files=$(df -Pi /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 + 0 }')
-    if [ -z "${TMPDIR:-}" ] && [ -r /proc/meminfo ] && [ "$(memory)" -ge 12000 ] && [ "${files:-0}" -ge 1000000 ]; then
+    if [ -z "${TMPDIR:-}${PYTEST_DEBUG_TEMPROOT:-}" ] && [ -r /proc/meminfo ] && [ "$(memory)" -ge 12000 ] && [ "${files:-0}" -ge 1000000 ]; then
         if scratch=$(mktemp -d /dev/shm/envlock.XXXXXX); then
             printf '#!/bin/sh\n' >"$scratch/program" && chmod +x "$scratch/program"
             if "$scratch/program" 2>/dev/null; then
@@ -75,8 +75,8 @@ hold() {
 }
 
 run_tests() {
-    # One worker more than processors: a third of the time, a test waits for a server or a process.
-    if .venv/bin/python -m pytest -q -n "$(($(getconf _NPROCESSORS_ONLN) + 1))" --dist worksteal "$@" 2>&1; then
+    # Two workers more than processors: a third of the time, a test waits for a server or a process.
+    if .venv/bin/python -m pytest -q -n "$(($(getconf _NPROCESSORS_ONLN) + 2))" --dist worksteal "$@" 2>&1; then
         : >"$scratch/passed"
     fi
 }

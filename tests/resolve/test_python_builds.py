@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -194,12 +195,12 @@ def test_credentials_of_a_mirror_are_sent_and_kept_nowhere(tmp_path: Path) -> No
 
 def test_uv_is_the_only_process_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
-    real = subprocess.run
 
-    def watched(command: list[str], **options: object) -> object:
-        started.append(Path(command[0]).name)
-        return real(command, **options)  # type: ignore[call-overload]
+    class Watched(subprocess.Popen[str]):
+        def __init__(self, command: list[str], **options: Any) -> None:
+            started.append(Path(command[0]).name)
+            super().__init__(command, **options)
 
-    monkeypatch.setattr(subprocess, "run", watched)
+    monkeypatch.setattr(subprocess, "Popen", Watched)
     newest_series(">=3.9")
     assert started == ["uv"]

@@ -278,7 +278,8 @@ def test_a_step_makes_environments_that_the_next_ones_look_up_by_run_and_paramet
 @pytest.mark.parametrize(
     ("flow", "backend"),
     [
-        ("Brief", "step-functions"),
+        # test_mixed has real nodes in `make test`, test_deployments what is deployed; `make test-remote` has these.
+        pytest.param("Brief", "step-functions", marks=pytest.mark.slow),
         *(pytest.param("Short", each, marks=pytest.mark.slow) for each in ("argo", "step-functions", "airflow")),
     ],
 )
