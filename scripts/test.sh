@@ -75,8 +75,8 @@ hold() {
 }
 
 run_tests() {
-    # Two workers more than processors: a third of the time, a test waits for a server or a process.
-    if .venv/bin/python -m pytest -q -n "$(($(getconf _NPROCESSORS_ONLN) + 2))" --dist worksteal "$@" 2>&1; then
+    # One worker more than processors: a third of the time, a test waits for a server or a process.
+    if .venv/bin/python -m pytest -q -n "$(($(getconf _NPROCESSORS_ONLN) + 1))" --dist worksteal "$@" 2>&1; then
         : >"$scratch/passed"
     fi
 }
