@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from envlock.build import in_environment
 from envlock.build.errors import (
     BadBuildSystem,
     BadBuiltWheel,
@@ -368,6 +369,14 @@ def test_a_python_without_ctypes_builds_too(tmp_path: Path) -> None:
 def test_the_build_environment_cannot_be_written(tmp_path: Path) -> None:
     during = "import sysconfig; open(sysconfig.get_path('purelib') + '/evil.py', 'w')"
     failure(write_project(tmp_path / "demo", during), BuildWritesOutside)
+
+
+def test_a_build_may_leave_the_network_as_any_user(tmp_path: Path) -> None:
+    """Who is not root writes three files of its own process for that."""
+    guard = in_environment._Guard(str(tmp_path))
+    guard.on_event("open", ("/proc/self/setgroups", "w", os.O_WRONLY))
+    with pytest.raises(PermissionError):
+        guard.on_event("open", (f"/proc/{os.getppid()}/setgroups", "w", os.O_WRONLY))
 
 
 def test_what_a_build_may_write(tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ class Flows:
 def _client(home: Path) -> subprocess.Popen[str]:
     """Metaflow's client of a home, in one process that ends with this one: importing it takes long."""
     program = [sys.executable, "-c", TASKS]
-    client = subprocess.Popen(program, cwd=home, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    own = os.environ | {"METAFLOW_CLIENT_CACHE_PATH": f"{home}/client"}  # by default a folder of all users' in /tmp
+    client = subprocess.Popen(program, cwd=home, env=own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     atexit.register(client.communicate)
     return client
 

@@ -52,7 +52,7 @@ _OF_FILES = {
 _LOOKUPS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
 _OF_NETWORK = {*_LOOKUPS, "socket.connect", "socket.sendto", "socket.sendmsg", "urllib.Request"}
 _ALWAYS = ("/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/stdout", "/dev/stderr", "/dev/fd", "/dev/shm")
-_ALWAYS_BELOW = ("/dev/fd/", "/dev/shm/", "/dev/pts/", "/proc/self/")
+_ALWAYS_BELOW = ("/dev/fd/", "/dev/shm/", "/dev/pts/")
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 """The calls of Landlock (landlock(7)): their numbers on every processor."""
@@ -109,7 +109,7 @@ class _Guard:
     def _may_write(self, path: str) -> bool:
         return (
             path == self.folder
-            or path.startswith((f"{self.folder}/", *_ALWAYS_BELOW))
+            or path.startswith((f"{self.folder}/", f"/proc/{os.getpid()}/", *_ALWAYS_BELOW))
             or path in _ALWAYS
             or (path.startswith(f"{self._environment}/") and "__pycache__" in path)  # of what the environment has
         )
