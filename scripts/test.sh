@@ -3,7 +3,7 @@
 # Arguments go to pytest; `--lint-only` leaves pytest out. The exit status is 0 only when all of it holds.
 # The checks run at once, beside pytest, of which nothing is shown before they are told.
 # What tests write is in memory where there is enough of it, and is deleted in the end. `TMPDIR=/tmp make test` writes it
-# to that folder, where pytest keeps it.
+# to that folder, where pytest keeps it; so does PYTEST_DEBUG_TEMPROOT, as CI has it.
 set -u
 unset PYTHONDONTWRITEBYTECODE  # each worker would compile every test again
 cd "$(dirname "$0")/.." || exit

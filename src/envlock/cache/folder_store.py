@@ -163,7 +163,7 @@ class FolderStore:
                     Path(folder).rmdir()
 
     def _in_stage(self, make: Callable[[Path], Made]) -> tuple[Path, Made]:
-        """A new entry in the stage, made by `make`; the stage is made again if gc deleted it while it was empty."""
+        """A new entry in the stage, made by `make`. An older envlock's gc may delete the stage: it is made again."""
 
         def attempt() -> tuple[Path, Made]:
             try:

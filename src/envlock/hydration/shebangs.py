@@ -128,7 +128,7 @@ def _beginning(python: Path) -> bytes:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Make a file anew, without writing into its other hard links. Nobody uses the stage that it is in yet."""
+    """Put a new file in place of one in a stage; other hard links of the old one keep their bytes."""
     mode = path.stat().st_mode
     path.unlink()
     with path.open("xb", buffering=0) as file:

@@ -44,7 +44,7 @@ _MODULES = re.compile(r"^lib(64)?/python3\.\d+/site-packages/")
 """Where data files are modules: `lib64` is a link to `lib`."""
 _LONGEST_ENTRY_POINTS = 1 << 20
 _Content = TypeVar("_Content")
-NO_WHEEL = (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError)
+UNREADABLE_WHEEL = (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError)
 """Raised for a file that cannot be read or is not a wheel; for one with a compression that Python does not know or
 that is encrypted (RuntimeError); for one that is damaged or cut off (the last two)."""
 
@@ -91,7 +91,7 @@ def _read(wheel: Path, read: Callable[[zipfile.ZipFile], _Content], otherwise: _
     try:
         with zipfile.ZipFile(wheel) as archive:
             return read(archive)
-    except NO_WHEEL:
+    except UNREADABLE_WHEEL:
         return otherwise
 
 
@@ -104,7 +104,7 @@ def _metadata(archive: zipfile.ZipFile) -> str:
 
 
 def paths_of_archive(archive: zipfile.ZipFile) -> Iterator[tuple[str, str]]:
-    """As `paths_in`, of a wheel that is open. Raises NO_WHEEL."""
+    """As `paths_in`, of a wheel that is open. Raises UNREADABLE_WHEEL."""
     for member in archive.infolist():
         folder, _, name = member.filename.partition("/")
         if member.is_dir():

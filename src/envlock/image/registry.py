@@ -346,9 +346,8 @@ class Registry:
             if tag and self.digest_of(tag) == own.digest:  # which a registry may not let be pushed again
                 return None
             raise self._connection.refusal(asked.doing, answer)
-        if (
-            answer.status != HTTPStatus.CREATED and self.digest_of(what) != own.digest
-        ):  # some servers answer all with 200
+        # Some servers answer everything with 200.
+        if answer.status != HTTPStatus.CREATED and self.digest_of(what) != own.digest:
             reason = f"the registry answered {answer.status}, and does not have it afterwards"
             raise RegistryRefused(asked.doing, reason, registry=self.registry)
         stored = answer.headers.get("docker-content-digest", "")

@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from envlock.files import RECORD_BYTES, read_file, sha256_of_stream
-from envlock.hydration.wheels import NO_WHEEL, paths_of_archive
+from envlock.hydration.wheels import UNREADABLE_WHEEL, paths_of_archive
 from metaflow_extensions.envlock.plugins.node.members import LONGEST_NAME
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _listed(wheel: Path) -> _Listed:
     try:
         with zipfile.ZipFile(wheel) as archive:
             return _Listed(archive.infolist(), frozenset(path for path, _ in paths_of_archive(archive)))
-    except NO_WHEEL:
+    except UNREADABLE_WHEEL:
         return _Listed([], frozenset())
 
 

@@ -129,15 +129,6 @@ pypi = {{ packages = {{ alpha = "1.1", boto3 = "" }} }}
 [flow.WholeFlow.step.late]
 named_env = {{ name = "team/late:@{{METAFLOW_INIT_RELEASE_TAG}}", fetch_at_exec = true }}
 
-[flow.BriefFlow]
-file = "brief.py"
-
-[flow.BriefFlow.step.start]
-pypi = {{ python = "{other}", packages = {{ alpha = "1.1" }} }}
-
-[flow.BriefFlow.step.end]
-named_env = {{ name = "team/@{{METAFLOW_STEP_NAME}}:@{{METAFLOW_INIT_RELEASE_TAG}}", fetch_at_exec = true }}
-
 [flow.ShortFlow]
 file = "short.py"
 
@@ -275,36 +266,30 @@ def test_a_step_makes_environments_that_the_next_ones_look_up_by_run_and_paramet
 
 
 @pytest.mark.usefixtures("isolated")
-@pytest.mark.parametrize(
-    ("flow", "backend"),
-    [
-        # test_mixed has real nodes in `make test`, test_deployments what is deployed; `make test-remote` has these.
-        pytest.param("Brief", "step-functions", marks=pytest.mark.slow),
-        *(pytest.param("Short", each, marks=pytest.mark.slow) for each in ("argo", "step-functions", "airflow")),
-    ],
-)
+@pytest.mark.slow  # test_mixed has real nodes each time, and test_deployments what is deployed
+@pytest.mark.parametrize("backend", ["argo", "step-functions", "airflow"])
 def test_a_scheduled_run_starts_in_its_environments_and_is_found_again(
-    pushed_of: Callable[..., Whole], kind: str, flow: str, backend: str
+    pushed_of: Callable[..., Whole], kind: str, backend: str
 ) -> None:
-    """Each on its own, with the named environment: what the others need is not locked."""
-    whole = pushed_of(kind, "--flow", f"{flow}Flow", "--env", "named")
-    backends, file, tag = whole.backends, flow.lower(), {"release-tag": "v2"}
+    """With the named environment: what other flows need is not locked."""
+    whole = pushed_of(kind, "--flow", "ShortFlow", "--env", "named")
+    backends, tag = whole.backends, {"release-tag": "v2"}
     if backend == "argo" and backends.pods.kind == "folder" and not can_mount():
         pytest.skip("Argo's paths are fixed, and nobody but root can mount here")
     if backend == "airflow" and backends.pods.kind == "folder":
         pytest.skip("what a task tells Airflow is in /airflow, which only a container has")
     if backend == "argo":
-        backends.argo(backends.argo_template(file, ON), file, **tag)
-        run_id = f"argo-{file}"
+        backends.argo(backends.argo_template("short", ON), "short", **tag)
+        run_id = "argo-short"
     elif backend == "airflow":
-        run_id = backends.airflow(file, ON, **tag)
+        run_id = backends.airflow("short", ON, **tag)
     else:
-        run_id = backends.step_functions(file, ON, **tag)
-    locked, named = whole.ids(f"{flow}Flow/start", "named")
-    steps = {"start": locked, "end": named} if flow == "Brief" else {"start": locked, "late": named, "end": locked}
+        run_id = backends.step_functions("short", ON, **tag)
+    locked, named = whole.ids("ShortFlow/start", "named")
+    steps = {"start": locked, "late": named, "end": locked}
     for step, identity in steps.items():  # before this machine knows anything of the run
-        assert whole.ran_in(f"{flow}Flow/{run_id}/{step}") == identity
-    tasks = {task["step"]: task for task in backends.tasks(f"{flow}Flow/{run_id}")}
+        assert whole.ran_in(f"ShortFlow/{run_id}/{step}") == identity
+    tasks = {task["step"]: task for task in backends.tasks(f"ShortFlow/{run_id}")}
     assert tasks.keys() == steps.keys()
     for step, identity in steps.items():
         assert ":".join(tasks[step]["recorded"][:2]) == identity
