@@ -24,7 +24,7 @@ from tests.node.plans import canonical, stored, target_of, wheels_plan
 from tests.servers.proxy import Break
 
 ALWAYS = 1000
-SMALL, LARGE = os.urandom(3_000), os.urandom(450_000)
+SMALL, LARGE = os.urandom(2_999) + b".", os.urandom(449_999) + b"."  # tests replace the last byte
 
 
 @pytest.fixture(autouse=True)

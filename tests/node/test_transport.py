@@ -36,7 +36,7 @@ from tests.node.conftest import NodeCache
 from tests.node.plans import canonical, manifest
 from tests.servers.proxy import Break
 
-DATA = os.urandom(800_000)
+DATA = os.urandom(799_999) + b"."  # the stand-in of Google's service loses a line break at the end
 ALWAYS = 1000
 CLOUDS = ("moto", "boto3", "gcs", "azurite")
 
